@@ -1,0 +1,48 @@
+//! The way into a backend: routing, connecting, forwarding, diagnosis.
+
+use std::time::Duration;
+
+use secrecy::SecretSlice;
+
+/// How a backend learns who the player is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardingMode {
+    /// Velocity modern forwarding, signed.
+    Modern,
+    /// BungeeCord host fields, unsigned.
+    Legacy,
+    /// BungeeCord host fields with a token.
+    BungeeGuard,
+    /// Not at all: the backend sees an offline-mode player.
+    None,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Host name or address, resolved anew for each connection.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Forwarding towards it.
+    pub forwarding: ForwardingMode,
+    /// The forwarding secret, where the mode needs one.
+    pub secret: Option<SecretSlice<u8>>,
+    /// Whether it gets a PROXY v2 header.
+    pub send_proxy_protocol: bool,
+}
+
+/// Backends and the way to them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// All backends, in the order written.
+    pub backends: Vec<Backend>,
+    /// Order for hosts without a forced entry: indices into `backends`.
+    pub try_order: Vec<usize>,
+    /// Virtual host pattern in lower case (`survival.example.com` or `*.example.com`) and the indices to try.
+    pub forced_hosts: Vec<(String, Vec<usize>)>,
+    /// Longest wait for a TCP connection.
+    pub connect_timeout: Duration,
+}

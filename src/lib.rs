@@ -1,0 +1,33 @@
+//! Postern: a login proxy for Minecraft: Java Edition that stays open, to known players only, while the session
+//! servers are down.
+//!
+//! # Layout
+//!
+//! Each line may use the lines above it; rooms of one line do not use each other, save `policy`, which may name the
+//! facts of `session` and `mojang`. A test keeps it so.
+//!
+//! | rooms | what for |
+//! | --- | --- |
+//! | [`clock`], [`task`], [`identity`], [`messages`], [`reason`], [`protocol`] | time given, watched tasks, who a player is, texts, reason codes, bytes to values and back |
+//! | [`net`], [`mojang`], [`session`], [`policy`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, audit.log |
+//! | [`login`], [`backend`], [`relay`], [`status`] | the login from handshake to admission, the way into a backend, the pipe, the server list |
+//! | [`config`] | the YAML file, resolved into each room's own `Config` |
+//! | [`app`] | the only room that knows all others: wires handles and tasks, and the order of stopping |
+
+pub mod app;
+pub mod audit;
+pub mod backend;
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod login;
+pub mod messages;
+pub mod mojang;
+pub mod net;
+pub mod policy;
+pub mod protocol;
+pub mod reason;
+pub mod relay;
+pub mod session;
+pub mod status;
+pub mod task;

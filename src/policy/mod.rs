@@ -1,0 +1,3 @@
+//! The verdict on an outage login: a pure function of rules, facts and time.
+
+pub mod rules;

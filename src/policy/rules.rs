@@ -1,0 +1,32 @@
+//! The owner's rules.
+
+use std::{collections::HashSet, time::Duration};
+
+use uuid::Uuid;
+
+/// What a session must fulfil to let its player in during an outage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest time between the last verified presence and the start of the outage.
+    pub max_session_age: Duration,
+    /// Longest time since the last verified presence, if required.
+    pub recent_activity: Option<Duration>,
+    /// Fewest verified logins.
+    pub min_login_history: u32,
+    /// Whether loopback, private, link-local and CGNAT addresses count as evidence.
+    pub trust_private_addresses: bool,
+    /// Most players that may share an exact client address.
+    pub max_accounts_per_address: u32,
+    /// Whether an unproven address refuses; if not, it is only recorded.
+    pub strict_ip_check: bool,
+    /// Whether an address in the range of a verified one counts as proven.
+    pub allow_ip_range_match: bool,
+    /// Prefix length of an IPv4 range.
+    pub ipv4_range_prefix: u8,
+    /// Prefix length of an IPv6 range.
+    pub ipv6_range_prefix: u8,
+    /// How long a verified address counts.
+    pub max_address_age: Duration,
+    /// Ids that must always authenticate online.
+    pub require_mojang_auth: HashSet<Uuid>,
+}
