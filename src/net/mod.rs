@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+pub mod conn;
+
 /// Where and how connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -1,0 +1,321 @@
+//! What differs between protocol versions: one table of changes, oldest first, that turns a protocol number into a
+//! [`Dialect`] of plain answers. Nothing else in the program compares protocol numbers.
+
+use std::fmt;
+
+use super::ids::{PacketId, PacketIds};
+
+/// A protocol number as the handshake states it. It cannot be ordered: ask its [`Dialect`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProtocolVersion(pub i32);
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtocolVersion({})", self.0)
+    }
+}
+
+/// Fields of login start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginStartForm {
+    /// The name alone.
+    Name,
+    /// Name, maybe a profile key.
+    NameKey,
+    /// Name, maybe a profile key, maybe an id.
+    NameKeyId,
+    /// Name, maybe an id.
+    NameMaybeId,
+    /// Name and id.
+    NameId,
+}
+
+/// How byte arrays of the encryption packets state their length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrayLength {
+    /// 16 bits.
+    Short,
+    /// A VarInt.
+    VarInt,
+}
+
+/// How login success spells the player's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdForm {
+    /// Text without dashes.
+    Plain,
+    /// Text with dashes.
+    Dashed,
+    /// 16 bytes.
+    Binary,
+}
+
+/// What follows id and name in login success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuccessTail {
+    /// Nothing.
+    None,
+    /// Properties.
+    Properties,
+    /// Properties, and whether the client is strict about errors.
+    PropertiesStrict,
+    /// Properties, and an id of the server's run.
+    PropertiesSession,
+}
+
+/// How text components are written in configuration and play. In the login state they are JSON in every version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextForm {
+    /// A JSON string.
+    Json,
+    /// Network NBT.
+    Nbt,
+}
+
+/// Fields of a chat line from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChatForm {
+    /// `chat_message`: the text alone.
+    Bare,
+    /// `chat_message`: text, position byte.
+    Position,
+    /// `chat_message`: text, position byte, sender id.
+    PositionSender,
+    /// `system_chat`: text, chat type.
+    Type,
+    /// `system_chat`: text, whether it goes above the hotbar.
+    Overlay,
+}
+
+/// The newest version of modern forwarding that client and backend can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModernForwarding {
+    /// There is no login plugin request to carry it.
+    Absent,
+    /// Version 1 only.
+    Default,
+    /// Version 2, if the player brought a profile key, else 1.
+    WithKey,
+    /// Version 3, if the player brought a profile key, else 1.
+    WithKeyV2,
+    /// Version 4, if the backend asks for it, else 1.
+    LazySession,
+}
+
+/// Plain answers about one protocol version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    version: ProtocolVersion,
+    release: i32,
+    /// Length of byte arrays in encryption request and response, and of plugin messages.
+    pub array_length: ArrayLength,
+    /// Whether there is compression.
+    pub compression: bool,
+    /// Fields of login start.
+    pub login_start: LoginStartForm,
+    /// Whether encryption request says if the client is to call the session server.
+    pub authenticate_flag: bool,
+    /// Whether encryption response may sign the verify token with a profile key instead.
+    pub signed_verify_token: bool,
+    /// The player's id in login success.
+    pub success_id: IdForm,
+    /// What follows in login success.
+    pub success_tail: SuccessTail,
+    /// Whether backends can ask the client in the login state by plugin requests.
+    pub login_plugin: bool,
+    /// Whether backends can ask for cookies in the login state, and servers transfer clients.
+    pub cookies: bool,
+    /// Whether login acknowledged and the configuration state exist.
+    pub configuration: bool,
+    /// Text components in configuration and play.
+    pub text: TextForm,
+    /// Chat lines from the server.
+    pub chat: ChatForm,
+    /// Modern forwarding.
+    pub modern_forwarding: ModernForwarding,
+    /// Whether the client can show dialogs.
+    pub dialogs: bool,
+}
+
+/// The oldest release served: 1.7.2.
+const OLDEST: Dialect = Dialect {
+    version: ProtocolVersion(4),
+    release: 4,
+    array_length: ArrayLength::Short,
+    compression: false,
+    login_start: LoginStartForm::Name,
+    authenticate_flag: false,
+    signed_verify_token: false,
+    success_id: IdForm::Plain,
+    success_tail: SuccessTail::None,
+    login_plugin: false,
+    cookies: false,
+    configuration: false,
+    text: TextForm::Json,
+    chat: ChatForm::Bare,
+    modern_forwarding: ModernForwarding::Absent,
+    dialogs: false,
+};
+
+/// First protocol, its release, what changed there.
+type Change = (i32, &'static str, fn(&mut Dialect));
+
+/// Each row: first protocol, its release, and what changed there for this program. A new game release is a row here,
+/// a row in `ids` and its wire fixtures.
+const CHANGES: &[Change] = &[
+    (4, "1.7.2", |_| {}),
+    (5, "1.7.6", |d| d.success_id = IdForm::Dashed),
+    (47, "1.8", |d| {
+        d.array_length = ArrayLength::VarInt;
+        d.compression = true;
+        d.chat = ChatForm::Position;
+    }),
+    (107, "1.9", |_| {}),
+    (108, "1.9.1", |_| {}),
+    (109, "1.9.2", |_| {}),
+    (110, "1.9.4", |_| {}),
+    (210, "1.10", |_| {}),
+    (315, "1.11", |_| {}),
+    (316, "1.11.2", |_| {}),
+    (335, "1.12", |_| {}),
+    (338, "1.12.1", |_| {}),
+    (340, "1.12.2", |_| {}),
+    (393, "1.13", |d| {
+        d.login_plugin = true;
+        d.modern_forwarding = ModernForwarding::Default;
+    }),
+    (401, "1.13.1", |_| {}),
+    (404, "1.13.2", |_| {}),
+    (477, "1.14", |_| {}),
+    (480, "1.14.1", |_| {}),
+    (485, "1.14.2", |_| {}),
+    (490, "1.14.3", |_| {}),
+    (498, "1.14.4", |_| {}),
+    (573, "1.15", |_| {}),
+    (575, "1.15.1", |_| {}),
+    (578, "1.15.2", |_| {}),
+    (735, "1.16", |d| {
+        d.success_id = IdForm::Binary;
+        d.chat = ChatForm::PositionSender;
+    }),
+    (736, "1.16.1", |_| {}),
+    (751, "1.16.2", |_| {}),
+    (753, "1.16.3", |_| {}),
+    (754, "1.16.5", |_| {}),
+    (755, "1.17", |_| {}),
+    (756, "1.17.1", |_| {}),
+    (757, "1.18.1", |_| {}),
+    (758, "1.18.2", |_| {}),
+    (759, "1.19", |d| {
+        d.login_start = LoginStartForm::NameKey;
+        d.signed_verify_token = true;
+        d.success_tail = SuccessTail::Properties;
+        d.chat = ChatForm::Type;
+        d.modern_forwarding = ModernForwarding::WithKey;
+    }),
+    (760, "1.19.2", |d| {
+        d.login_start = LoginStartForm::NameKeyId;
+        d.chat = ChatForm::Overlay;
+        d.modern_forwarding = ModernForwarding::WithKeyV2;
+    }),
+    (761, "1.19.3", |d| {
+        d.login_start = LoginStartForm::NameMaybeId;
+        d.signed_verify_token = false;
+        d.modern_forwarding = ModernForwarding::LazySession;
+    }),
+    (762, "1.19.4", |_| {}),
+    (763, "1.20.1", |_| {}),
+    (764, "1.20.2", |d| {
+        d.login_start = LoginStartForm::NameId;
+        d.configuration = true;
+    }),
+    (765, "1.20.4", |d| d.text = TextForm::Nbt),
+    (766, "1.20.6", |d| {
+        d.authenticate_flag = true;
+        d.success_tail = SuccessTail::PropertiesStrict;
+        d.cookies = true;
+    }),
+    (767, "1.21.1", |_| {}),
+    (768, "1.21.3", |d| d.success_tail = SuccessTail::Properties),
+    (769, "1.21.4", |_| {}),
+    (770, "1.21.5", |_| {}),
+    (771, "1.21.6", |d| d.dialogs = true),
+    (772, "1.21.8", |_| {}),
+    (773, "1.21.10", |_| {}),
+    (774, "1.21.11", |_| {}),
+    (775, "26.1", |_| {}),
+    (776, "26.2", |d| d.success_tail = SuccessTail::PropertiesSession),
+    (777, "26.3", |_| {}),
+];
+
+impl Dialect {
+    /// The dialect that a protocol number speaks. A number newer than the newest release known here, a snapshot
+    /// (they have bit 30 set), and one below the oldest release (server list tools send 0 or -1) speak the newest;
+    /// one between two releases speaks the older of them.
+    pub fn of(version: ProtocolVersion) -> Self {
+        let number = if version.0 < OLDEST.release { i32::MAX } else { version.0 };
+        let mut dialect = OLDEST;
+        for (from, _, change) in CHANGES.iter().take_while(|(from, _, _)| *from <= number) {
+            change(&mut dialect);
+            dialect.release = *from;
+        }
+        dialect.version = version;
+        dialect
+    }
+
+    /// The protocol number as the client stated it.
+    pub fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    /// Whether the stated number is a release known here.
+    pub fn is_known(&self) -> bool {
+        self.version.0 == self.release
+    }
+
+    /// The protocol number of the release whose dialect this is; the same for all that are treated alike.
+    pub fn release(&self) -> ProtocolVersion {
+        ProtocolVersion(self.release)
+    }
+
+    /// The id of a packet in this dialect, `None` if it does not exist there.
+    pub fn id(&self, packet: PacketIds) -> Option<PacketId> {
+        packet.in_release(self.release)
+    }
+
+    /// Every release known: protocol number and its newest game version.
+    pub fn releases() -> impl Iterator<Item = (ProtocolVersion, &'static str)> {
+        CHANGES.iter().map(|(number, name, _)| (ProtocolVersion(*number), *name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_between_and_beyond_releases() {
+        let release = |n| Dialect::of(ProtocolVersion(n)).release().0;
+        assert_eq!(release(777), 777);
+        assert_eq!(release(778), 777);
+        assert_eq!(release(0x4000_0123), 777);
+        assert_eq!(release(-1), 777);
+        assert_eq!(release(0), 777);
+        assert_eq!(release(4), 4);
+        assert_eq!(release(46), 5);
+        assert_eq!(release(392), 340);
+        assert!(Dialect::of(ProtocolVersion(774)).is_known());
+        assert!(!Dialect::of(ProtocolVersion(778)).is_known());
+    }
+
+    #[test]
+    fn rows_are_in_order() {
+        assert!(CHANGES.windows(2).all(|w| w[0].0 < w[1].0));
+    }
+}
