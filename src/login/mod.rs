@@ -1,5 +1,7 @@
 //! The login, from handshake to admission.
 
+pub mod admitted;
+
 /// What to do with logins during an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackMode {

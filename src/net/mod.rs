@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 pub mod conn;
+pub mod deadline;
 
 /// Where and how connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
