@@ -8,17 +8,20 @@
 //!
 //! | rooms | what for |
 //! | --- | --- |
-//! | [`clock`], [`task`], [`identity`], [`messages`], [`reason`], [`protocol`] | time given, watched tasks, who a player is, texts, reason codes, bytes to values and back |
+//! | [`address`], [`clock`], [`foreign`], [`identity`], [`messages`], [`task`] | client addresses, time given, foreign text made harmless, who a player is, texts, watched tasks |
+//! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, audit.log |
 //! | [`login`], [`backend`], [`relay`], [`status`] | the login from handshake to admission, the way into a backend, the pipe, the server list |
 //! | [`config`] | the YAML file, resolved into each room's own `Config` |
 //! | [`app`] | the only room that knows all others: wires handles and tasks, and the order of stopping |
 
+pub mod address;
 pub mod app;
 pub mod audit;
 pub mod backend;
 pub mod clock;
 pub mod config;
+pub mod foreign;
 pub mod identity;
 pub mod login;
 pub mod messages;

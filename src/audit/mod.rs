@@ -1,6 +1,19 @@
 //! audit.log: JSON Lines, one object per event.
+//!
+//! [`Audit::emit`] never waits: events go through a bounded queue to a thread that writes them. What does not fit is
+//! dropped, refusals first, and counted; the count is written once there is room again.
 
 use std::path::PathBuf;
+
+mod coalesce;
+mod event;
+mod output;
+mod queue;
+mod writer;
+
+pub use event::{Event, Kind};
+pub use output::OpenError;
+pub use writer::Audit;
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]

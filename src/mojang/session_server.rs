@@ -1,8 +1,57 @@
 //! Has-joined calls, every answer put into an outcome class.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use reqwest::Url;
+use reqwest::{
+    Client, ClientBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    bucket::Bucket,
+    classify::{
+        Head, LocalFault, MAX_BODY, Oddity, Outcome, OutcomeClass, judge_exception, judge_failure,
+        judge_head, judge_profile,
+    },
+    health::Probe,
+    reserve::{OwnThreadResolver, Reserve},
+};
+use crate::{clock::Clock, identity::Username};
+
+/// Has-joined calls under way at once. At 50 ms each that is 5000 logins a second; more wait, then fail.
+const IN_FLIGHT: usize = 256;
+
+/// How long a login waits for its call to begin before it is told to try again.
+const QUEUE_WAIT: Duration = Duration::from_secs(1);
+
+/// Idle connections kept to a server that speaks HTTP/1.1 only.
+const IDLE_CONNECTIONS: usize = 32;
+
+/// How often a busy HTTP/2 connection is checked. One dead connection would otherwise fail every login.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// A process held up for longer than this may have caused a time-out itself.
+const LAG_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// How often a waiting call checks that it is woken on time.
+const LAG_CHECK: Duration = Duration::from_millis(250);
+
+/// A flood of failures writes one line per class in this time.
+const LOG_GAP: Duration = Duration::from_secs(10);
+
+/// Who a probe asks for. Nobody can have joined with the probe's random server id.
+const PROBE_NAME: &str = "PosternProbe";
 
 /// How the session server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,4 +64,378 @@ pub struct Config {
     pub prevent_client_proxy_connections: bool,
     /// Has-joined calls a minute for players the store does not know; burst as many; 0 is no limit.
     pub unknown_logins_per_minute: u32,
+}
+
+/// The session server cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Not an http or https URL.
+    #[error("the session server's URL must begin with https:// or http://")]
+    Url,
+    /// The HTTP client could not be set up, as a rule because this machine has no CA certificates.
+    #[error("the HTTPS client could not be set up (are CA certificates installed?)")]
+    Client(#[from] reqwest::Error),
+}
+
+/// The session server, as this proxy sees it.
+///
+/// Proxy settings in the environment are not followed: whoever sets them could vouch for players.
+#[derive(Debug)]
+pub struct SessionServer {
+    /// Pooled connections, for logins.
+    pooled: Client,
+    /// A new connection for every call: probes and retries must not share the fate of a dead pooled one.
+    fresh: Client,
+    /// The full has-joined URL without its query.
+    url: Url,
+    send_address: bool,
+    clock: Clock,
+    slots: Semaphore,
+    reserve: Reserve,
+    unknown: Bucket,
+    /// When each class was last logged, and how many lines were left out since.
+    logged: Mutex<HashMap<OutcomeClass, (Instant, u64)>>,
+}
+
+impl SessionServer {
+    /// Sets up the HTTP clients; connects to nothing. Reads the clock for Retry-After dates.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, BuildError> {
+        Self::with_slots(config, clock, IN_FLIGHT)
+    }
+
+    fn with_slots(config: &Config, clock: Clock, slots: usize) -> Result<Self, BuildError> {
+        // An error means that a provider is installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let pooled = builder(config)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(config.timeout)
+            .build()?;
+        let fresh = builder(config)
+            .pool_max_idle_per_host(0)
+            .dns_resolver(Arc::new(OwnThreadResolver::default()))
+            .build()?;
+        Ok(Self {
+            pooled,
+            fresh,
+            url: has_joined_url(&config.base_url).ok_or(BuildError::Url)?,
+            send_address: config.prevent_client_proxy_connections,
+            clock,
+            slots: Semaphore::new(slots),
+            reserve: Reserve::new(),
+            unknown: Bucket::new(config.unknown_logins_per_minute),
+            logged: Mutex::default(),
+        })
+    }
+
+    /// One has-joined call, on a pooled connection. `client_ip` is sent only if the configuration says so.
+    pub async fn has_joined(
+        &self,
+        name: &Username,
+        server_id_hash: &str,
+        client_ip: Option<IpAddr>,
+    ) -> Outcome {
+        self.login_call(&self.pooled, name, server_id_hash, client_ip).await
+    }
+
+    /// The same call once more, on a connection of its own.
+    pub(super) async fn has_joined_afresh(
+        &self,
+        name: &Username,
+        hash: &str,
+        client_ip: Option<IpAddr>,
+    ) -> Outcome {
+        self.login_call(&self.fresh, name, hash, client_ip).await
+    }
+
+    /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer. It has its own connection,
+    /// look-up thread and descriptors, and never waits behind logins.
+    pub async fn probe(&self) -> Outcome {
+        let Ok(name) = Username::parse(PROBE_NAME) else { return Outcome::Local(LocalFault::Internal) };
+        let Some(server_id) = random_server_id() else { return Outcome::Local(LocalFault::Internal) };
+        let released = self.reserve.release();
+        let outcome = self.call(&self.fresh, &name, &server_id, None).await;
+        drop(released);
+        outcome
+    }
+
+    /// [`SessionServer::probe`] as the health monitor wants it.
+    pub fn prober(self: &Arc<Self>) -> Probe {
+        let server = Arc::clone(self);
+        Arc::new(move || {
+            let server = Arc::clone(&server);
+            Box::pin(async move { server.probe().await })
+        })
+    }
+
+    /// The share of calls that players unknown to the store may use: take before [`SessionServer::has_joined`].
+    /// Throttled answers shrink it by themselves.
+    pub fn unknown_logins(&self) -> &Bucket {
+        &self.unknown
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    async fn login_call(
+        &self,
+        client: &Client,
+        name: &Username,
+        hash: &str,
+        client_ip: Option<IpAddr>,
+    ) -> Outcome {
+        let Ok(Ok(_slot)) = timeout(QUEUE_WAIT, self.slots.acquire()).await else {
+            return self.noted(Outcome::Local(LocalFault::QueueFull));
+        };
+        self.call(client, name, hash, client_ip.filter(|_| self.send_address)).await
+    }
+
+    async fn call(&self, client: &Client, name: &Username, hash: &str, client_ip: Option<IpAddr>) -> Outcome {
+        let url = query(&self.url, name, hash, client_ip);
+        let asked = async {
+            match client.get(url).send().await {
+                Ok(response) => judge(response, name, &self.clock).await,
+                Err(error) => judge_failure(&error, false),
+            }
+        };
+        let (outcome, lag) = watch_lag(asked).await;
+        let outcome = match outcome {
+            Outcome::Unreachable(why) if !why.is_answered() && lag > LAG_TOLERANCE => {
+                Outcome::Local(LocalFault::Lagging)
+            }
+            other => other,
+        };
+        self.noted(outcome)
+    }
+
+    /// Logs what an owner must hear of, and lets throttling shrink the share of unknown players.
+    fn noted(&self, outcome: Outcome) -> Outcome {
+        if let Outcome::Throttled { .. } = outcome {
+            self.unknown.throttled();
+        }
+        if matches!(outcome, Outcome::Verified(_) | Outcome::NotJoined) {
+            return outcome;
+        }
+        let Some(left_out) = self.may_log(outcome.class()) else { return outcome };
+        match &outcome {
+            Outcome::Throttled { retry_after } => tracing::warn!(
+                ?retry_after,
+                left_out,
+                "the session server limits or blocks this machine's address; this is no outage"
+            ),
+            Outcome::Unreachable(why) => {
+                tracing::info!(%why, left_out, "a call to the session server failed");
+            }
+            Outcome::Unexpected(oddity) => tracing::warn!(
+                status = oddity.status(),
+                left_out,
+                "the session server's answer makes no sense: {oddity}; check auth.session-server and what stands \
+                 between it and this machine"
+            ),
+            Outcome::Local(fault) => tracing::error!(
+                left_out,
+                "a call to the session server failed on this machine: {fault}; players are told to try again"
+            ),
+            Outcome::Verified(_) | Outcome::NotJoined => {}
+        }
+        outcome
+    }
+
+    /// Whether the class may be logged again, and how many lines were left out since it was.
+    fn may_log(&self, class: OutcomeClass) -> Option<u64> {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, left_out)) = logged.get_mut(&class)
+            && now.duration_since(*at) < LOG_GAP
+        {
+            *left_out += 1;
+            return None;
+        }
+        Some(logged.insert(class, (now, 0)).map_or(0, |(_, left_out)| left_out))
+    }
+}
+
+fn builder(config: &Config) -> ClientBuilder {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    Client::builder()
+        .user_agent(concat!("Postern/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .timeout(config.timeout)
+        .connect_timeout(config.timeout)
+        .read_timeout(config.timeout)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+}
+
+/// The has-joined URL, below whatever path the base has.
+fn has_joined_url(base: &Url) -> Option<Url> {
+    if !matches!(base.scheme(), "http" | "https") {
+        return None;
+    }
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["session", "minecraft", "hasJoined"]);
+    Some(url)
+}
+
+fn query(url: &Url, name: &Username, hash: &str, client_ip: Option<IpAddr>) -> Url {
+    let mut url = url.clone();
+    let mut pairs = url.query_pairs_mut();
+    pairs.append_pair("username", name.as_str()).append_pair("serverId", hash);
+    if let Some(ip) = client_ip {
+        pairs.append_pair("ip", &ip.to_string());
+    }
+    drop(pairs);
+    url
+}
+
+/// 160 random bits in the form of a server id hash.
+fn random_server_id() -> Option<String> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().fold(String::with_capacity(40), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+async fn judge(response: Response, asked: &Username, clock: &Clock) -> Outcome {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    match judge_head(status.as_u16(), retry_after, clock.now()) {
+        Head::Decided(outcome) => outcome,
+        Head::Profile => match read_body(response).await {
+            Ok(body) => judge_profile(&body, asked),
+            Err(outcome) => outcome,
+        },
+        // An answered 500 stays one, however its body ends.
+        Head::Exception => judge_exception(read_body(response).await.ok().as_deref()),
+    }
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes, piece by piece: nothing is allocated on the word of a length field.
+async fn read_body(mut response: Response) -> Result<Vec<u8>, Outcome> {
+    debug_assert!(response.status() != StatusCode::NO_CONTENT);
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) if body.len() + piece.len() > MAX_BODY => {
+                return Err(Outcome::Unexpected(Oddity::TooLong));
+            }
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(judge_failure(&error, true)),
+        }
+    }
+}
+
+/// Runs a call and tells by how much this task was woken late while it waited.
+async fn watch_lag<F: Future<Output = Outcome>>(call: F) -> (Outcome, Duration) {
+    let mut call = std::pin::pin!(call);
+    let mut ticks = interval(LAG_CHECK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut worst = Duration::ZERO;
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut call => return (outcome, worst.max(due.elapsed())),
+            _ = ticks.tick() => {
+                let now = Instant::now();
+                worst = worst.max(now.saturating_duration_since(due));
+                due = now + LAG_CHECK;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::sleep};
+
+    use super::*;
+
+    fn config(base: &str) -> Config {
+        Config {
+            base_url: base.parse().unwrap(),
+            timeout: Duration::from_secs(5),
+            prevent_client_proxy_connections: false,
+            unknown_logins_per_minute: 120,
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let name = Username::parse("Notch").unwrap();
+        let cases = [
+            (
+                "https://sessionserver.mojang.com",
+                "https://sessionserver.mojang.com/session/minecraft/hasJoined",
+            ),
+            ("https://h/", "https://h/session/minecraft/hasJoined"),
+            ("http://h:8080/api/auth/?x=1#y", "http://h:8080/api/auth/session/minecraft/hasJoined"),
+        ];
+        for (base, want) in cases {
+            let url = has_joined_url(&base.parse().unwrap()).unwrap();
+            assert_eq!(url.as_str(), want);
+            let asked = query(&url, &name, "-4a&ip=1 +", Some("2001:db8::1".parse().unwrap()));
+            assert_eq!(asked.query(), Some("username=Notch&serverId=-4a%26ip%3D1+%2B&ip=2001%3Adb8%3A%3A1"));
+        }
+        assert!(has_joined_url(&"ftp://h".parse().unwrap()).is_none());
+        assert!(has_joined_url(&"mailto:x@y".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn server_ids_are_random() {
+        let one = random_server_id().unwrap();
+        assert_eq!(one.len(), 40);
+        assert_ne!(one, random_server_id().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lag_is_measured_only_when_woken_late() {
+        let calm = watch_lag(async {
+            sleep(Duration::from_secs(5)).await;
+            Outcome::NotJoined
+        });
+        assert!(calm.await.1 < Duration::from_millis(10));
+
+        let held_up = watch_lag(async {
+            sleep(Duration::from_secs(1)).await;
+            tokio::time::advance(Duration::from_secs(3)).await;
+            Outcome::NotJoined
+        });
+        assert!(held_up.await.1 > Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_is_our_own_fault_and_probes_pass_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let server = SessionServer::with_slots(&config(&base), Clock::system(), 1).unwrap();
+        let name = Username::parse("Notch").unwrap();
+        let slot = server.slots.acquire().await.unwrap();
+        let full = Outcome::Local(LocalFault::QueueFull);
+        assert_eq!(server.has_joined(&name, "abc", None).await, full);
+        assert_eq!(server.probe().await.class(), OutcomeClass::Unreachable);
+        drop(slot);
+        assert_eq!(server.has_joined(&name, "abc", None).await.class(), OutcomeClass::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_line_per_class_and_gap() {
+        let server = SessionServer::new(&config("http://127.0.0.1:1"), Clock::system()).unwrap();
+        assert_eq!(server.may_log(OutcomeClass::Local), Some(0));
+        assert_eq!(server.may_log(OutcomeClass::Local), None);
+        assert_eq!(server.may_log(OutcomeClass::Local), None);
+        assert_eq!(server.may_log(OutcomeClass::Unexpected), Some(0));
+        tokio::time::advance(LOG_GAP).await;
+        assert_eq!(server.may_log(OutcomeClass::Local), Some(2));
+    }
 }

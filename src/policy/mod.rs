@@ -1,3 +1,18 @@
 //! The verdict on an outage login: a pure function of rules, facts and time.
+//!
+//! ```text
+//! Facts ──measure──> Evidence ──checks, in order──> Decision ─┬─> Admit(Permit)   the only maker of a Permit
+//! Rules ─────────────────┴───────────┘                        └─> Refuse(Reason)  of the first check that fails
+//! ```
+//!
+//! What a check compares is what the decision's [`Evidence`] says, so the audit line always tells why.
 
+pub mod evidence;
+pub mod facts;
+pub mod judge;
 pub mod rules;
+
+pub use evidence::{AddressMatch, Displace, Evidence, FoundBy};
+pub use facts::{Facts, Online, Proof};
+pub use judge::{Decision, Permit, judge};
+pub use rules::Rules;

@@ -1,8 +1,45 @@
 //! Remembered logins: one JSON document per player, and an index in memory.
+//!
+//! ```text
+//! <directory>/.lock                  held by the one running proxy that owns the store
+//! <directory>/<2 hex>/<id>.json      a player's document; the folder is named by the id's first two digits
+//! <directory>/<2 hex>/.<id>.tmp      a write that is under way; what a crash left is removed at the next start
+//! <directory>/damaged/               documents that could not be read, set aside for a person to look at
+//! ```
+//!
+//! # Durability
+//!
+//! A document is written to its temporary file, synced, renamed over the old one, and the folder is synced. So
+//! after a crash at any moment it is whole: its old or its new self. Writing happens behind the login path, in one
+//! task with a queue that holds at most one change per player; [`Store::flush`] and [`Store::flush_one`] wait for it.
+//!
+//! # Time
+//!
+//! * A session unused (no verified login, no verified presence) for [`record::UNUSED_AFTER`] is as good as absent
+//!   in every answer of the store, whatever the configuration says: its name may since belong to somebody else. It
+//!   leaves the index at the next start or hourly sweep. Its document is deleted with it if
+//!   [`Config::cleanup_on_startup`] is set; else the document stays as it is, ignored, until the player verifies
+//!   anew and a fresh one takes its place.
+//! * A session last used *later* than now (the clock went back) cannot be told from one that is too old, so it is
+//!   as good as absent too, but only until its next verified login, which mends its times, or until the
+//!   clock has caught up. It is never deleted: machines without a battery start with a clock that is far behind.
+//!   Differences up to [`record::CLOCK_SLACK`] count as none.
 
 use std::{path::PathBuf, time::Duration};
 
+mod error;
+mod files;
+mod index;
+mod load;
+mod queue;
 pub mod record;
+mod store;
+mod writer;
+
+pub use error::StoreError;
+pub use load::{Damaged, OpenReport};
+pub use record::VerifiedLogin;
+pub use store::Store;
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,38 @@
 //! What is remembered of a player.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::identity::{Property, Username};
+use super::Config;
+use crate::identity::{Profile, Property, Username};
+
+/// Most verified addresses that a session keeps.
+pub const MAX_ADDRESSES: usize = 4;
+
+/// A session without verified login or presence for so long is dropped: 36 days. From the 37th day on, a name that
+/// its player gave up can be taken by somebody else.
+pub const UNUSED_AFTER: SignedDuration = SignedDuration::from_hours(36 * 24);
+
+/// How far ahead of the clock a stored time may be and still count as now: 5 minutes, more than time
+/// synchronisation sets a clock back in normal operation.
+pub const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
+
+/// The version that [`Document::version`] carries.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What the store learns from a login that the session server has proven. Whoever makes one must hold that proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedLogin {
+    /// The profile in the session server's answer.
+    pub profile: Profile,
+    /// The client address.
+    pub address: IpAddr,
+    /// Whether the client has dialogs (protocol 771 and above).
+    pub has_dialogs: bool,
+}
 
 /// A client address from which a verified login came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +58,9 @@ pub struct DeniedNetwork {
     pub asn: Option<u32>,
 }
 
-/// A remembered, once verified login of a player: all but its profile properties, which stay on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A remembered, once verified login of a player: all but its profile properties, which stay on disk. Its debug print
+/// hides the PIN hash: a short PIN can be found from it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Account id; the key.
     pub id: Uuid,
@@ -69,6 +96,158 @@ pub struct Session {
     pub denied_networks: Vec<DeniedNetwork>,
 }
 
+/// Whether two addresses lie in one network of these prefix lengths (in bits; more than the family has means the
+/// exact address). An IPv4-mapped IPv6 address is an IPv4 address.
+pub fn in_same_range(a: IpAddr, b: IpAddr, ipv4_prefix: u8, ipv6_prefix: u8) -> bool {
+    match (a.to_canonical(), b.to_canonical()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let host_bits = 32_u32.saturating_sub(ipv4_prefix.into());
+            (a.to_bits() ^ b.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let host_bits = 128_u32.saturating_sub(ipv6_prefix.into());
+            (a.to_bits() ^ b.to_bits()).checked_shr(host_bits).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+/// Whether `time` is at most `max_age` ago, and not ahead of the clock.
+pub(super) fn is_within(time: Timestamp, now: Timestamp, max_age: SignedDuration) -> bool {
+    let age = now.duration_since(time);
+    age >= -CLOCK_SLACK && age <= max_age
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("first_verified", &self.first_verified)
+            .field("last_verified", &self.last_verified)
+            .field("last_present", &self.last_present)
+            .field("verified_logins", &self.verified_logins)
+            .field("fallback_logins", &self.fallback_logins)
+            .field("addresses", &self.addresses)
+            .field("last_without_dialogs", &self.last_without_dialogs)
+            .field("last_with_dialogs", &self.last_with_dialogs)
+            .field("pin_hash", &self.pin_hash.as_ref().map(|_| "[REDACTED]"))
+            .field("locked", &self.locked)
+            .field("denied_networks", &self.denied_networks)
+            .finish()
+    }
+}
+
+impl Session {
+    /// The later of the newest verified login and the newest known presence of a verified connection. Nothing else
+    /// is use of a session; a fallback login is not.
+    pub fn last_presence(&self) -> Timestamp {
+        self.last_present.map_or(self.last_verified, |present| present.max(self.last_verified))
+    }
+
+    /// Whether nobody has used it for [`UNUSED_AFTER`], so that its name may be somebody else's by now.
+    pub fn is_unused(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last_presence()) >= UNUSED_AFTER
+    }
+
+    /// Whether it was last used later than now, by more than [`CLOCK_SLACK`]: the clock went back and its age is
+    /// unknown.
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last_presence()) < -CLOCK_SLACK
+    }
+
+    /// Whether the session may be used to judge a login: neither [unused](Self::is_unused) nor
+    /// [ahead of the clock](Self::is_ahead).
+    pub fn counts(&self, now: Timestamp) -> bool {
+        !self.is_unused(now) && !self.is_ahead(now)
+    }
+
+    /// The addresses that count: verified at most `max_age` ago, and not ahead of the clock. Newest first.
+    pub fn live_addresses(
+        &self,
+        now: Timestamp,
+        max_age: Duration,
+    ) -> impl Iterator<Item = &VerifiedAddress> + Clone {
+        let max_age = SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
+        self.addresses.iter().filter(move |known| is_within(known.verified, now, max_age))
+    }
+
+    /// The session after a verified login at `now`.
+    pub(super) fn after_login(
+        before: Option<&Self>,
+        login: &VerifiedLogin,
+        config: &Config,
+        now: Timestamp,
+    ) -> Self {
+        let mut session = before.cloned().unwrap_or_else(|| Self {
+            id: login.profile.id,
+            name: None,
+            first_verified: now,
+            last_verified: now,
+            last_present: None,
+            verified_logins: 0,
+            fallback_logins: 0,
+            addresses: Vec::new(),
+            last_without_dialogs: None,
+            last_with_dialogs: None,
+            pin_hash: None,
+            locked: false,
+            denied_networks: Vec::new(),
+        });
+        session.forget_times_ahead(now);
+        session.name = Some(login.profile.name.clone());
+        session.last_verified = now;
+        session.verified_logins = session.verified_logins.saturating_add(1);
+        session.locked = false;
+        session.denied_networks.clear();
+        if login.has_dialogs {
+            session.last_with_dialogs = Some(now);
+        } else {
+            session.last_without_dialogs = Some(now);
+        }
+        session.remember_address(login.address, config, now);
+        session
+    }
+
+    /// Puts `address` first, in place of any other of its range. What was looked up for the exact address is kept.
+    fn remember_address(&mut self, address: IpAddr, config: &Config, now: Timestamp) {
+        let address = address.to_canonical();
+        let same = self.addresses.iter().find(|known| known.address == address);
+        let newest = VerifiedAddress {
+            address,
+            verified: now,
+            country: same.and_then(|known| known.country.clone()),
+            asn: same.and_then(|known| known.asn),
+        };
+        self.addresses.retain(|known| {
+            !in_same_range(known.address, address, config.ipv4_range_prefix, config.ipv6_range_prefix)
+        });
+        self.addresses.insert(0, newest);
+        self.tidy_addresses();
+    }
+
+    /// Brings the addresses of a document into the form that all else relies on: canonical, newest first, few.
+    pub(super) fn tidy_addresses(&mut self) {
+        for known in &mut self.addresses {
+            known.address = known.address.to_canonical();
+        }
+        self.addresses.sort_by_key(|known| std::cmp::Reverse(known.verified));
+        self.addresses.truncate(MAX_ADDRESSES);
+        self.addresses.shrink_to_fit();
+    }
+
+    /// Mends times that a clock, since set back, put ahead of `now`. By a little: they become now. By more: when
+    /// it really was cannot be known, and an unknown time proves nothing, so what it stood for is dropped.
+    fn forget_times_ahead(&mut self, now: Timestamp) {
+        let mend = |time: Timestamp| (now.duration_since(time) >= -CLOCK_SLACK).then(|| time.min(now));
+        self.first_verified = self.first_verified.min(now);
+        self.last_present = self.last_present.and_then(mend);
+        self.last_with_dialogs = self.last_with_dialogs.and_then(mend);
+        self.last_without_dialogs = self.last_without_dialogs.and_then(mend);
+        self.addresses.retain_mut(|known| mend(known.verified).map(|time| known.verified = time).is_some());
+    }
+}
+
 /// The document on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
@@ -79,4 +258,181 @@ pub struct Document {
     pub session: Session,
     /// Profile properties of the newest verified login.
     pub properties: Vec<Property>,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::session) fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    pub(in crate::session) fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    pub(in crate::session) fn config(directory: &std::path::Path) -> Config {
+        Config {
+            directory: directory.to_owned(),
+            cleanup_on_startup: true,
+            max_address_age: Duration::from_hours(168),
+            ipv4_range_prefix: 24,
+            ipv6_range_prefix: 64,
+        }
+    }
+
+    pub(in crate::session) fn login(id: u128, name: &str, address: &str) -> VerifiedLogin {
+        VerifiedLogin {
+            profile: Profile {
+                id: Uuid::from_u128(id),
+                name: Username::parse(name).unwrap(),
+                properties: vec![Property {
+                    name: "textures".into(),
+                    value: format!("{name} at {address}"),
+                    signature: Some("c2lnbmVk".into()),
+                }],
+            },
+            address: ip(address),
+            has_dialogs: true,
+        }
+    }
+
+    fn after(before: Option<&Session>, address: &str, now: &str) -> Session {
+        let config = config(std::path::Path::new("unused"));
+        Session::after_login(before, &login(1, "Alice", address), &config, at(now))
+    }
+
+    fn addresses(session: &Session) -> Vec<String> {
+        session.addresses.iter().map(|known| known.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_first_login_makes_a_session() {
+        let now = at("2026-01-01T00:00:00Z");
+        let session = after(None, "::ffff:192.0.2.1", "2026-01-01T00:00:00Z");
+        assert_eq!(session.name.as_ref().unwrap().as_str(), "Alice");
+        assert_eq!((session.first_verified, session.last_verified), (now, now));
+        assert_eq!((session.verified_logins, session.fallback_logins), (1, 0));
+        assert_eq!(addresses(&session), ["192.0.2.1"]);
+        assert_eq!((session.last_with_dialogs, session.last_without_dialogs), (Some(now), None));
+    }
+
+    #[test]
+    fn a_login_clears_what_holds_until_the_next_one_and_keeps_the_rest() {
+        let mut first = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        first.locked = true;
+        first.denied_networks.push(DeniedNetwork { country: Some("XX".into()), asn: Some(1) });
+        first.pin_hash = Some("$argon2id$".into());
+        first.fallback_logins = 7;
+        first.last_present = Some(at("2026-01-01T05:00:00Z"));
+        first.addresses[0].country = Some("DE".into());
+        first.addresses[0].asn = Some(3320);
+
+        let mut old_client = login(1, "Alicia", "192.0.2.1");
+        old_client.has_dialogs = false;
+        let config = config(std::path::Path::new("unused"));
+        let now = at("2026-01-02T00:00:00Z");
+        let second = Session::after_login(Some(&first), &old_client, &config, now);
+        let expected = Session {
+            name: Some(Username::parse("Alicia").unwrap()),
+            last_verified: now,
+            verified_logins: 2,
+            addresses: vec![VerifiedAddress { verified: now, ..first.addresses[0].clone() }],
+            last_without_dialogs: Some(now),
+            locked: false,
+            denied_networks: Vec::new(),
+            ..first.clone()
+        };
+        assert_eq!(second, expected);
+    }
+
+    #[test]
+    fn one_address_per_range_and_the_least_recently_verified_goes() {
+        let mut session = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        session.addresses[0].asn = Some(1);
+        session = after(Some(&session), "192.0.2.9", "2026-01-02T00:00:00Z");
+        assert_eq!(addresses(&session), ["192.0.2.9"]);
+        assert_eq!(session.addresses[0].asn, None, "looked up for another address");
+
+        for (day, address) in [(3, "198.51.100.1"), (4, "2001:db8::1"), (5, "2001:db8:0:1::1")] {
+            session = after(Some(&session), address, &format!("2026-01-0{day}T00:00:00Z"));
+        }
+        session = after(Some(&session), "192.0.2.9", "2026-01-06T00:00:00Z");
+        session = after(Some(&session), "203.0.113.1", "2026-01-07T00:00:00Z");
+        assert_eq!(addresses(&session), ["203.0.113.1", "192.0.2.9", "2001:db8:0:1::1", "2001:db8::1"]);
+        session = after(Some(&session), "2001:db8::2", "2026-01-08T00:00:00Z");
+        assert_eq!(addresses(&session), ["2001:db8::2", "203.0.113.1", "192.0.2.9", "2001:db8:0:1::1"]);
+    }
+
+    #[test]
+    fn ranges() {
+        for (a, b, v4, v6, same) in [
+            ("192.0.2.1", "192.0.2.255", 24, 64, true),
+            ("192.0.2.1", "192.0.3.1", 24, 64, false),
+            ("192.0.2.1", "::ffff:192.0.2.7", 24, 64, true),
+            ("192.0.2.1", "192.0.2.1", 32, 128, true),
+            ("192.0.2.1", "192.0.2.0", 32, 128, false),
+            ("192.0.2.1", "192.0.2.0", 200, 200, false),
+            ("192.0.2.1", "10.0.0.1", 0, 0, true),
+            ("2001:db8::1", "2001:db8::ffff:0:0:1", 24, 64, true),
+            ("2001:db8::1", "2001:db8:0:1::1", 24, 64, false),
+            ("2001:db8::1", "::1", 0, 0, true),
+            ("2001:db8::1", "192.0.2.1", 0, 0, false),
+        ] {
+            assert_eq!(in_same_range(ip(a), ip(b), v4, v6), same, "{a} {b} /{v4} /{v6}");
+        }
+    }
+
+    #[test]
+    fn the_debug_print_hides_the_pin_hash() {
+        let mut session = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        session.pin_hash = Some("$argon2id$v=19$abc".into());
+        let text = format!("{session:?}");
+        assert!(!text.contains("argon2") && text.contains("[REDACTED]"), "{text}");
+    }
+
+    #[test]
+    fn presence_and_disuse() {
+        let mut session = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        assert!(!session.is_unused(at("2026-02-05T23:59:59Z")));
+        assert!(session.is_unused(at("2026-02-06T00:00:00Z")), "36 days");
+        session.last_present = Some(at("2026-01-02T00:00:00Z"));
+        assert_eq!(session.last_presence(), at("2026-01-02T00:00:00Z"));
+        assert!(!session.is_unused(at("2026-02-06T00:00:00Z")));
+        session.last_present = Some(at("2025-12-31T00:00:00Z"));
+        assert_eq!(session.last_presence(), at("2026-01-01T00:00:00Z"), "an older presence does not count");
+    }
+
+    #[test]
+    fn addresses_live_for_their_age_and_not_ahead_of_the_clock() {
+        let session = after(None, "192.0.2.1", "2026-01-10T00:00:00Z");
+        let live = |now: &str| session.live_addresses(at(now), Duration::from_hours(24)).count();
+        assert_eq!(live("2026-01-11T00:00:00Z"), 1);
+        assert_eq!(live("2026-01-11T00:00:01Z"), 0);
+        assert_eq!(live("2026-01-09T23:55:00Z"), 1, "within the slack");
+        assert_eq!(live("2026-01-09T23:54:59Z"), 0);
+    }
+
+    #[test]
+    fn a_login_after_the_clock_went_back_mends_the_times() {
+        let mut session = after(None, "192.0.2.1", "2030-01-01T00:00:00Z");
+        session = after(Some(&session), "198.51.100.1", "2026-01-01T00:04:00Z");
+        assert_eq!(addresses(&session), ["198.51.100.1"], "when the other was verified is unknown");
+        session.last_present = Some(at("2026-01-01T00:04:30Z"));
+
+        let now = at("2026-01-01T00:00:00Z");
+        assert!(session.counts(now), "4.5 minutes are slack");
+        session = after(Some(&session), "203.0.113.1", "2026-01-01T00:00:00Z");
+        assert_eq!(addresses(&session), ["203.0.113.1", "198.51.100.1"]);
+        assert_eq!(session.addresses[1].verified, now);
+        assert_eq!((session.first_verified, session.last_present), (now, Some(now)));
+
+        session.last_present = Some(at("2026-01-01T00:05:01Z"));
+        session.last_without_dialogs = session.last_present;
+        assert!(session.is_ahead(now) && !session.counts(now));
+        session = after(Some(&session), "203.0.113.1", "2026-01-01T00:00:00Z");
+        assert_eq!((session.last_present, session.last_without_dialogs), (None, None));
+        assert!(session.counts(now));
+    }
 }

@@ -1,0 +1,592 @@
+//! The one task that owns the verdict: it probes, hears of logins, keeps the outage's start and reports changes.
+
+use std::{
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    classify::Outcome,
+    health::{
+        Cause, Config, Event, Health, Input, Listener, OverrideChange, Probe, Probed, Status, Transition,
+        Verdict,
+    },
+    machine::{Effects, Machine, Moment, Pace},
+    outage_file,
+};
+use crate::{
+    clock::Clock,
+    task::{self, Shutdown},
+};
+
+/// Shortest time from the start of one probe to the next, whoever asks: logins must not turn into a flood of probes.
+const PROBE_GAP: Duration = Duration::from_millis(500);
+
+/// Messages on their way to the monitor. Beyond it votes and hang-ups are lost, which only delays a verdict.
+const QUEUE: usize = 4096;
+
+/// Starts the monitor. It probes until `shutdown`, then makes sure that the outage file is as it should be; its owner
+/// joins the handle.
+pub fn start(
+    config: Config,
+    clock: Clock,
+    probe: Probe,
+    shutdown: Shutdown,
+    listener: Listener,
+) -> (Health, JoinHandle<()>) {
+    let (inputs_tx, inputs) = mpsc::channel(QUEUE);
+    let initial = Status { verdict: Verdict::Degraded, since: clock.now(), forced: None, last_probe: None };
+    let (status_tx, status) = watch::channel(initial);
+    let limit_hit = Arc::new(Mutex::new(None));
+    let health = Health::new(status, inputs_tx, Arc::clone(&limit_hit));
+    let handle = task::spawn("health-monitor", async move {
+        let path = config.outage_file.clone();
+        let now = clock.now();
+        // A panic in there costs no more than the kept start.
+        let stored = spawn_blocking(move || outage_file::load(&path, now)).await.unwrap_or_default();
+        let outage_file = config.outage_file.clone();
+        let machine = Machine::new(config, stored, Moment { at: clock.now(), tick: Instant::now() });
+        let monitor = Monitor {
+            machine,
+            clock,
+            probe,
+            status: status_tx,
+            limit_hit,
+            listener,
+            asked: true,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            last_start: None,
+            jitter: 1.0,
+            outage_file,
+            stored,
+            store_failed: false,
+        };
+        monitor.run(inputs, shutdown).await;
+    });
+    (health, handle)
+}
+
+/// The one task that owns the state.
+struct Monitor {
+    machine: Machine,
+    clock: Clock,
+    probe: Probe,
+    status: watch::Sender<Status>,
+    limit_hit: Arc<Mutex<Option<Instant>>>,
+    listener: Listener,
+    /// Whether a probe is wanted out of turn.
+    asked: bool,
+    /// Who waits for a probe that has not begun.
+    waiting: Vec<oneshot::Sender<Probed>>,
+    /// Who waits for the probe that is running.
+    served: Vec<oneshot::Sender<Probed>>,
+    last_start: Option<Instant>,
+    /// What the steady interval after the last probe is multiplied with.
+    jitter: f64,
+    outage_file: PathBuf,
+    /// What the outage file says, as far as we know.
+    stored: Option<Timestamp>,
+    /// Writing it failed; tried again after the next probe.
+    store_failed: bool,
+}
+
+type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Storing = JoinHandle<(Option<Timestamp>, io::Result<()>)>;
+
+impl Monitor {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: Shutdown) {
+        let mut running: Option<Running> = None;
+        let mut storing: Option<Storing> = None;
+        loop {
+            if storing.is_none() && !self.store_failed && self.machine.outage() != self.stored {
+                storing = Some(self.store());
+            }
+            let due = self.due();
+            let ends = self.machine.override_ends();
+            tokio::select! {
+                () = shutdown.requested() => break,
+                outcome = ended(&mut running), if running.is_some() => {
+                    running = None;
+                    self.probed(&outcome);
+                }
+                stored = ended(&mut storing), if storing.is_some() => {
+                    storing = None;
+                    self.settle_store(stored.ok());
+                }
+                () = sleep_until(due), if running.is_none() => running = Some(self.begin_probe()),
+                () = sleep_until(ends.unwrap_or(due)), if ends.is_some() => {
+                    let effects = self.machine.elapsed(self.now());
+                    self.publish(&effects);
+                }
+                Some(input) = inputs.recv() => self.take(input),
+            }
+        }
+        if let Some(storing) = storing {
+            self.settle_store(storing.await.ok());
+        }
+        if self.machine.outage() != self.stored {
+            let last = self.store().await.ok();
+            self.settle_store(last);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { at: self.clock.now(), tick: Instant::now() }
+    }
+
+    /// When the next probe begins, if none is running.
+    fn due(&self) -> Instant {
+        let Some(last) = self.last_start else { return Instant::now() };
+        let in_turn = match self.machine.pace() {
+            Pace::Steady(interval) => last + interval.mul_f64(self.jitter),
+            Pace::Fast(interval) => last + interval,
+        };
+        if self.asked || !self.waiting.is_empty() { in_turn.min(last + PROBE_GAP) } else { in_turn }
+    }
+
+    fn begin_probe(&mut self) -> Running {
+        self.asked = false;
+        self.served.append(&mut self.waiting);
+        self.last_start = Some(Instant::now());
+        self.jitter = jitter();
+        (self.probe)()
+    }
+
+    fn probed(&mut self, outcome: &Outcome) {
+        self.note_limits();
+        if let Outcome::Verified(_) = outcome {
+            tracing::warn!("the session server vouches for a made-up login; anybody can join as anybody");
+        }
+        self.store_failed = false;
+        let effects = self.machine.probed(outcome, self.now());
+        self.publish(&effects);
+        let class = outcome.class();
+        let probed = Probed { class, failed: self.machine.is_failure(class) };
+        for waiter in self.served.drain(..) {
+            // The login that asked may have left.
+            let _ = waiter.send(probed);
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        let effects = match input {
+            Input::Vote(vote) => {
+                self.note_limits();
+                self.machine.voted(vote, now)
+            }
+            Input::HungUp(subnet) => self.machine.hung_up(subnet, now),
+            Input::Probe(waiter) => {
+                self.waiting.push(waiter);
+                return;
+            }
+            Input::Override(order, done) => {
+                let effects = match order {
+                    Some(order) => self.machine.force(order.verdict, order.lasting, now),
+                    None => self.machine.unforce(now),
+                };
+                self.publish(&effects);
+                // The caller may have gone; the order stands.
+                let _ = done.send(());
+                return;
+            }
+        };
+        self.publish(&effects);
+    }
+
+    fn note_limits(&mut self) {
+        let hit = *self.limit_hit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hit) = hit {
+            self.machine.limit_hit(hit);
+        }
+    }
+
+    fn publish(&mut self, effects: &Effects) {
+        self.asked |= effects.probe;
+        let status = self.machine.status();
+        self.status.send_if_modified(|old| std::mem::replace(old, status) != status);
+        for event in &effects.events {
+            log(event);
+            (self.listener)(event);
+        }
+    }
+
+    fn store(&self) -> Storing {
+        let path = self.outage_file.clone();
+        let outage = self.machine.outage();
+        spawn_blocking(move || (outage, outage_file::store(&path, outage)))
+    }
+
+    fn settle_store(&mut self, done: Option<(Option<Timestamp>, io::Result<()>)>) {
+        match done {
+            Some((outage, Ok(()))) => self.stored = outage,
+            Some((_, Err(error))) => {
+                self.store_failed = true;
+                tracing::warn!(
+                    path = %self.outage_file.display(), %error,
+                    "the start of the outage cannot be kept on disk; a restart would move it"
+                );
+            }
+            None => self.store_failed = true,
+        }
+    }
+}
+
+/// The end of what is running; never, if nothing is.
+async fn ended<F: Future + Unpin>(running: &mut Option<F>) -> F::Output {
+    match running {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Within 10 % of 1.
+fn jitter() -> f64 {
+    let random = getrandom::u32().map_or(0.5, |bits| f64::from(bits) / f64::from(u32::MAX));
+    0.9 + 0.2 * random
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::State(Transition { to, cause: cause @ (Cause::Forced | Cause::OverrideEnded), .. }) => {
+            tracing::warn!("the verdict on Mojang's session server is now {to} ({cause})");
+        }
+        Event::State(Transition { to, cause, .. }) => match to {
+            Verdict::Up => {
+                tracing::info!("Mojang's session server answers again ({cause}); logins are as always");
+            }
+            Verdict::Degraded => {
+                tracing::warn!(
+                    "Mojang's session server may be in trouble ({cause}); it is checked more often"
+                );
+            }
+            Verdict::Down { outage_started } => tracing::error!(
+                %outage_started,
+                "Mojang's session server does not answer ({cause}); known players may join from their sessions"
+            ),
+        },
+        Event::Override { change: OverrideChange::Set(forced), .. } => {
+            tracing::warn!(until = %forced.until, "the owner forces the verdict: {}", forced.verdict.label());
+        }
+        Event::Override { change: OverrideChange::Cleared, .. } => {
+            tracing::warn!("the owner gives the verdict back to the checks");
+        }
+        Event::Override { change: OverrideChange::Expired, .. } => {
+            tracing::warn!("the forced verdict has expired; the checks decide again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep, timeout};
+
+    use super::*;
+    use crate::{
+        mojang::{
+            classify::{OutcomeClass, Why},
+            health::{ForcedVerdict, MAX_OVERRIDE, Override, OverrideError},
+            machine::Vote,
+        },
+        task::ShutdownTrigger,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What probes find, changeable while the monitor runs, and when each began.
+    #[derive(Clone)]
+    struct Scene {
+        answer: Arc<Mutex<fn() -> Outcome>>,
+        takes: Arc<Mutex<Duration>>,
+        began: Arc<Mutex<Vec<Instant>>>,
+        running: Arc<Mutex<(u32, u32)>>,
+        events: Arc<Mutex<Vec<Event>>>,
+        clock: Clock,
+    }
+
+    fn healthy() -> Outcome {
+        Outcome::NotJoined
+    }
+
+    fn dead() -> Outcome {
+        Outcome::Unreachable(Why::TimedOut)
+    }
+
+    impl Scene {
+        fn new(answer: fn() -> Outcome) -> Self {
+            Self {
+                answer: Arc::new(Mutex::new(answer)),
+                takes: Arc::new(Mutex::new(Duration::from_millis(50))),
+                began: Arc::default(),
+                running: Arc::default(),
+                events: Arc::default(),
+                clock: Clock::starting_at("2026-11-21T20:00:00Z".parse().unwrap()),
+            }
+        }
+
+        fn answers(&self, answer: fn() -> Outcome) {
+            *self.answer.lock().unwrap() = answer;
+        }
+
+        fn probes(&self) -> usize {
+            self.began.lock().unwrap().len()
+        }
+
+        fn probe(&self) -> Probe {
+            let scene = self.clone();
+            Arc::new(move || {
+                let scene = scene.clone();
+                Box::pin(async move {
+                    scene.began.lock().unwrap().push(Instant::now());
+                    {
+                        let mut running = scene.running.lock().unwrap();
+                        running.0 += 1;
+                        running.1 = running.1.max(running.0);
+                    }
+                    let takes = *scene.takes.lock().unwrap();
+                    sleep(takes).await;
+                    scene.running.lock().unwrap().0 -= 1;
+                    let answer = *scene.answer.lock().unwrap();
+                    answer()
+                })
+            })
+        }
+
+        fn start(&self, folder: &tempfile::TempDir) -> (Health, JoinHandle<()>, ShutdownTrigger) {
+            let config = Config {
+                check_interval: 30 * SECOND,
+                retry_interval: 2 * SECOND,
+                failure_threshold: 3,
+                recovery_threshold: 2,
+                treat_throttling_as_outage: false,
+                outage_file: folder.path().join("outage.json"),
+            };
+            let clock = self.clock.clone();
+            let (trigger, shutdown) = Shutdown::new();
+            let events = Arc::clone(&self.events);
+            let listener: Listener = Box::new(move |event| events.lock().unwrap().push(*event));
+            let (health, handle) = start(config, clock, self.probe(), shutdown, listener);
+            (health, handle, trigger)
+        }
+    }
+
+    async fn until(health: &Health, label: &str) -> Status {
+        let mut changes = health.subscribe();
+        let found = timeout(600 * SECOND, changes.wait_for(|s| s.verdict.label() == label)).await;
+        *found.unwrap_or_else(|_| panic!("never {label}: {:?}", health.status())).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fast_from_the_start_and_steady_when_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        assert_eq!(health.verdict(), Verdict::Degraded);
+        let started = Instant::now();
+        until(&health, "up").await;
+        assert_eq!(started.elapsed().as_secs(), 2, "two probes, one retry interval apart");
+        sleep(300 * SECOND).await;
+        let began = scene.began.lock().unwrap().clone();
+        let steps: Vec<f64> = began.windows(2).skip(1).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
+        assert!(steps.len() >= 9, "{steps:?}");
+        assert!(steps.iter().all(|s| (27.0..=33.1).contains(s)), "{steps:?}");
+        assert!(steps.iter().any(|s| (s - 30.0).abs() > 0.01), "jitter: {steps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn down_within_the_threshold_of_fast_probes_and_left_as_fast() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("outage.json");
+        let scene = Scene::new(healthy);
+        let (health, handle, trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        scene.answers(dead);
+        until(&health, "degraded").await;
+        let begin = Instant::now();
+        let status = until(&health, "down").await;
+        assert_eq!(begin.elapsed().as_secs(), 4);
+        assert_eq!(status.verdict, Verdict::Down { outage_started: status.since });
+        while !file.exists() {
+            sleep(SECOND).await;
+        }
+        scene.answers(healthy);
+        let begin = Instant::now();
+        until(&health, "up").await;
+        assert!(begin.elapsed() <= 4 * SECOND + Duration::from_millis(100), "{:?}", begin.elapsed());
+        trigger.trigger();
+        handle.await.unwrap();
+        assert!(!file.exists(), "an outage that is over is forgotten");
+        let labels: Vec<_> = scene.events.lock().unwrap().iter().map(label).collect();
+        assert_eq!(labels, ["up", "degraded", "down", "up"]);
+    }
+
+    fn label(event: &Event) -> &'static str {
+        match event {
+            Event::State(transition) => transition.to.label(),
+            Event::Override { change: OverrideChange::Set(_), .. } => "set",
+            Event::Override { change: OverrideChange::Cleared, .. } => "cleared",
+            Event::Override { change: OverrideChange::Expired, .. } => "expired",
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_in_an_outage_keeps_its_start_and_a_dead_monitor_is_not_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        let (health, handle, trigger) = scene.start(&folder);
+        let first = until(&health, "down").await.verdict;
+        trigger.trigger();
+        handle.await.unwrap();
+        assert_eq!(health.verdict(), Verdict::Degraded, "nobody would notice the end of the outage");
+        assert_eq!(health.set_override(order(SECOND)).await, Err(OverrideError::Stopped));
+        assert_eq!(health.probe_now().await, Probed { class: OutcomeClass::Local, failed: false });
+
+        *scene.takes.lock().unwrap() = SECOND;
+        let (health, _handle, _trigger) = scene.start(&folder);
+        assert_eq!(health.verdict(), Verdict::Degraded);
+        let second = until(&health, "down").await.verdict;
+        assert_eq!(first, second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_asked_for_begins_after_the_asking() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        *scene.takes.lock().unwrap() = 3 * SECOND;
+        let (health, _handle, _trigger) = scene.start(&folder);
+        while scene.probes() == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        // The first probe is running and will fail; whoever asks now must not be served by it.
+        *scene.takes.lock().unwrap() = SECOND;
+        advance(SECOND).await;
+        let asked = Instant::now();
+        let callers: Vec<_> = (0..50).map(|_| tokio::spawn(health.probe_now())).collect();
+        advance(SECOND).await;
+        let first_ends = scene.began.lock().unwrap()[0] + 3 * SECOND;
+        sleep_until(first_ends + Duration::from_millis(10)).await;
+        scene.answers(healthy);
+        for caller in callers {
+            let probed = caller.await.unwrap();
+            assert_eq!(probed, Probed { class: OutcomeClass::NotJoined, failed: false });
+        }
+        let began = scene.began.lock().unwrap().clone();
+        assert!(began[1] > asked);
+        assert_eq!(began.len(), 2, "all fifty share one probe");
+        assert_eq!(scene.running.lock().unwrap().1, 1, "one at a time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_cannot_turn_into_a_flood_of_probes() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "down").await;
+        let (before, begin) = (scene.probes(), Instant::now());
+        for _ in 0..20 {
+            assert!(health.probe_now().await.failed);
+            health.vote(Vote::Answered);
+        }
+        let probes = u32::try_from(scene.probes() - before).unwrap();
+        assert!(begin.elapsed() >= PROBE_GAP * (probes - 1), "{probes} probes in {:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_answered_while_down_brings_the_end_forward() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "down").await;
+        scene.answers(healthy);
+        let begin = Instant::now();
+        health.vote(Vote::Answered);
+        sleep(Duration::from_millis(600)).await;
+        health.vote(Vote::Answered);
+        until(&health, "up").await;
+        assert!(begin.elapsed() < 2 * SECOND, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_alone_only_bring_probes_forward() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        for n in 0..200 {
+            health.vote(Vote::Unreachable(Why::Answered(503)));
+            health.hang_up(format!("10.{n}.0.0/16").parse().unwrap());
+            sleep(Duration::from_millis(100)).await;
+        }
+        let labels: std::collections::HashSet<_> = scene.events.lock().unwrap().iter().map(label).collect();
+        assert!(!labels.contains("down"), "{labels:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hang_ups_from_many_subnets_bring_a_probe_forward() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        sleep(SECOND).await;
+        let before = scene.probes();
+        for n in 0..20 {
+            health.hang_up(format!("10.{n}.0.0/16").parse().unwrap());
+        }
+        sleep(SECOND).await;
+        assert_eq!(scene.probes(), before + 1);
+        assert_eq!(health.verdict(), Verdict::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_own_limits_silence_votes() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        health.note_local_limit();
+        health.vote(Vote::Unreachable(Why::TimedOut));
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(health.verdict(), Verdict::Up);
+        health.vote(Vote::Unreachable(Why::Answered(503)));
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(health.verdict(), Verdict::Degraded);
+    }
+
+    fn order(lasting: Duration) -> Override {
+        Override { verdict: ForcedVerdict::Down, lasting }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn overrides_are_bounded_and_end_by_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        for bad in [Duration::ZERO, MAX_OVERRIDE + SECOND, Duration::MAX] {
+            assert_eq!(health.set_override(order(bad)).await, Err(OverrideError::Duration));
+        }
+        health.set_override(order(MAX_OVERRIDE)).await.unwrap();
+        assert!(health.verdict().is_down(), "it holds once the call returns");
+        health.clear_override().await.unwrap();
+        assert_eq!(health.verdict(), Verdict::Up);
+
+        health.set_override(order(60 * SECOND)).await.unwrap();
+        let begin = Instant::now();
+        until(&health, "up").await;
+        assert_eq!(begin.elapsed().as_secs(), 60);
+        assert_eq!(health.status().forced, None);
+        let labels: Vec<_> = scene.events.lock().unwrap().iter().map(label).collect();
+        assert_eq!(labels, ["up", "set", "down", "cleared", "up", "set", "down", "expired", "up"]);
+    }
+}

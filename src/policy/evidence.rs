@@ -1,0 +1,229 @@
+//! What the facts come to: the numbers that the checks compare and the audit line shows.
+
+use std::{net::IpAddr, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::{
+    facts::{Facts, Online, Proof},
+    rules::Rules,
+};
+use crate::{
+    address,
+    identity::Username,
+    session::record::{Session, VerifiedAddress},
+};
+
+/// An outage stops the clock of a session's age for at most this long: without an end, an outage that somebody
+/// manages to prolong would keep every old session good.
+const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
+
+/// A session unused for this long admits nobody, whatever the rules say: a name given up is free again for somebody
+/// else after 37 days.
+pub(super) const NAME_KEPT: Duration = Duration::from_hours(36 * 24);
+
+/// How far in the future a stored time may lie and still count as now: a clock that was set right by a little. What
+/// lies further ahead was written by a wrong clock and counts as never, or it would stay fresh until then.
+const CLOCK_STEP: Duration = Duration::from_mins(5);
+
+/// A connection that has been silent for this long, from the address the player comes from again, is a dead link.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
+
+/// How a session was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FoundBy {
+    /// By the name in login start.
+    Name,
+    /// By the claimed id: the player has changed its name.
+    ClaimedId,
+}
+
+/// How a client address relates to the verified ones of a session; later ones are stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressMatch {
+    /// Neither one of them nor in the range of one.
+    None,
+    /// In the range of one of them.
+    Range,
+    /// One of them.
+    Exact,
+}
+
+/// Which connection is to be closed before this one is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Displace {
+    /// None: no connection of this id is up.
+    Nobody,
+    /// The one that is up: silent for 5 s, and from the same exact address.
+    DeadLink,
+    /// The one that is up: unproven like this one, and not from an exact verified address as this one is.
+    WeakerMatch,
+}
+
+/// The facts of a decision as they were weighed. Serialises to the JSON object that the audit line carries.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// How the session was found; none if there is no session, then most of the rest is missing too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<FoundBy>,
+    /// The session's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<Uuid>,
+    /// The session's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<Username>,
+    /// When the outage began.
+    pub outage_started: Timestamp,
+    /// How much of the outage is not counted towards the session's age; at most 7 days.
+    #[serde(rename = "grace_hours", serialize_with = "hours")]
+    pub grace: Duration,
+    /// From the last verified presence to now.
+    #[serde(
+        rename = "idle_hours",
+        serialize_with = "optional_hours",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub idle: Option<Duration>,
+    /// From the last verified presence to the start of the outage: `idle` less `grace`.
+    #[serde(
+        rename = "session_age_hours",
+        serialize_with = "optional_hours",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub session_age: Option<Duration>,
+    /// Verified logins so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_logins: Option<u32>,
+    /// Logins admitted by policy so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_logins: Option<u32>,
+    /// Whether the owner locked the session.
+    pub locked: bool,
+    /// Whether the player has set a PIN.
+    pub has_pin: bool,
+    /// Whether the client address is a private one.
+    pub private_address: bool,
+    /// The best match among the verified addresses that still count.
+    pub address_match: AddressMatch,
+    /// The best match among those that are too old to count, if it is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expired_address_match: Option<AddressMatch>,
+    /// Players at the client address, this one included.
+    pub accounts_at_address: u32,
+    /// The connection of this id that is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<Online>,
+    /// What would be closed for this one; none if the connection that is up stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub displaces: Option<Displace>,
+}
+
+impl Evidence {
+    /// Weighs the facts.
+    pub(super) fn measure(rules: &Rules, facts: &Facts, now: Timestamp) -> Self {
+        let known = facts.known();
+        let session = known.map(|known| known.session);
+        let grace = elapsed(facts.outage_started.min(now), now).unwrap_or_default().min(MAX_GRACE);
+        let idle = session.and_then(|session| idle(session, now));
+        let addresses = session.map_or(&[][..], |session| &session.addresses);
+        let live = |seen: &VerifiedAddress| {
+            elapsed(seen.verified, now).is_some_and(|age| age <= rules.max_address_age)
+        };
+        let best = |counts: &dyn Fn(&VerifiedAddress) -> bool| {
+            let counting = addresses.iter().filter(|seen| counts(seen));
+            counting
+                .map(|seen| compare(facts.address, seen.address, rules))
+                .max()
+                .unwrap_or(AddressMatch::None)
+        };
+        let address_match = best(&live);
+        let expired = best(&|seen| !live(seen));
+        Self {
+            found_by: known.map(|known| known.found_by),
+            session_id: session.map(|session| session.id),
+            session_name: known.map(|known| known.name.clone()),
+            outage_started: facts.outage_started,
+            grace,
+            idle,
+            session_age: idle.map(|idle| idle.saturating_sub(grace)),
+            verified_logins: session.map(|session| session.verified_logins),
+            fallback_logins: session.map(|session| session.fallback_logins),
+            locked: session.is_some_and(|session| session.locked),
+            has_pin: session.is_some_and(|session| session.pin_hash.is_some()),
+            private_address: address::is_private(facts.address),
+            address_match,
+            expired_address_match: (expired > address_match).then_some(expired),
+            accounts_at_address: facts.accounts_at_address,
+            online: facts.online,
+            displaces: displaces(facts.online, address_match),
+        }
+    }
+}
+
+/// Time since the last verified presence; `None` if every time on record lies in the future.
+fn idle(session: &Session, now: Timestamp) -> Option<Duration> {
+    [Some(session.last_verified), session.last_present]
+        .into_iter()
+        .flatten()
+        .filter_map(|time| elapsed(time, now))
+        .min()
+}
+
+/// Time from `then` to `now`; `None` if `then` lies in the future by more than a small correction of the clock.
+fn elapsed(then: Timestamp, now: Timestamp) -> Option<Duration> {
+    let signed = now.duration_since(then);
+    match Duration::try_from(signed) {
+        Ok(past) => Some(past),
+        Err(_) => (signed.unsigned_abs() <= CLOCK_STEP).then_some(Duration::ZERO),
+    }
+}
+
+fn compare(client: IpAddr, verified: IpAddr, rules: &Rules) -> AddressMatch {
+    if address::unmap(client) == address::unmap(verified) {
+        AddressMatch::Exact
+    } else if address::same_range(client, verified, rules.ipv4_range_prefix, rules.ipv6_range_prefix) {
+        AddressMatch::Range
+    } else {
+        AddressMatch::None
+    }
+}
+
+/// What gives way to an attempt whose address matches so; `None` if the connection that is up stays.
+///
+/// A proven player gives way to a dead link's owner only. Among unproven ones the first stays, unless the second
+/// comes from an exact verified address and the first does not: so a stranger who got in from next door, or from
+/// anywhere because addresses are only recorded, cannot keep the owner of the account out.
+fn displaces(online: Option<Online>, address_match: AddressMatch) -> Option<Displace> {
+    let Some(up) = online else { return Some(Displace::Nobody) };
+    if up.same_exact_address && up.silent_for >= DEAD_AFTER {
+        return Some(Displace::DeadLink);
+    }
+    match up.proof {
+        Proof::Verified | Proof::Pinned => None,
+        Proof::Fallback => (address_match == AddressMatch::Exact && up.address_match < AddressMatch::Exact)
+            .then_some(Displace::WeakerMatch),
+    }
+}
+
+/// Hours with two decimals: 36 s, more than anybody needs to know of an age.
+fn hours<S: Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((age.as_secs_f64() / 36.0).round() / 100.0)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn optional_hours<S: Serializer>(age: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match age {
+        Some(age) => hours(age, to),
+        None => to.serialize_none(),
+    }
+}
+
+/// Whole seconds.
+pub(super) fn seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(time.as_secs())
+}

@@ -1,0 +1,94 @@
+//! What is known about one attempt.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::evidence::{self, AddressMatch};
+use crate::{identity::Username, session::record::Session};
+
+/// Everything the verdict on one attempt rests on, gathered before judging. Nothing in it was proven by the client.
+#[derive(Clone)]
+pub struct Facts {
+    /// The name in login start.
+    pub name: Username,
+    /// The id in login start, which from protocol 764 on is always there. A claim: it is only ever compared.
+    pub claimed_id: Option<Uuid>,
+    /// The client address.
+    pub address: IpAddr,
+    /// The session under `name`; if there is none, the one of `claimed_id`. A session that is neither counts as none.
+    pub session: Option<Arc<Session>>,
+    /// When the session server stopped answering.
+    pub outage_started: Timestamp,
+    /// How many different ids have a live verified session from exactly this address, or were admitted by policy
+    /// from it in the last 24 h. **This player is one of them**, whether it came from here before or not: so the
+    /// limit is the number of players who can share an address, and a newcomer beyond it is refused instead of
+    /// using up the place of those who were there first.
+    pub accounts_at_address: u32,
+    /// The connection of the session's id that is up, if one is. A held player is not up.
+    pub online: Option<Online>,
+}
+
+/// How the player of a connection was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// By the session server.
+    Verified,
+    /// Admitted by policy, then by the right PIN.
+    Pinned,
+    /// Admitted by policy alone.
+    Fallback,
+}
+
+impl Proof {
+    /// The word for logs and audit.log.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Pinned => "pinned",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// A connection of the same id that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Online {
+    /// How its player was proven.
+    pub proof: Proof,
+    /// Whether it comes from exactly the address of this attempt.
+    pub same_exact_address: bool,
+    /// How long nothing has come from its client.
+    #[serde(rename = "silent_seconds", serialize_with = "evidence::seconds")]
+    pub silent_for: Duration,
+    /// How its address matched when it was admitted; of no weight if it is proven.
+    pub address_match: AddressMatch,
+}
+
+impl Facts {
+    /// The session, if it really is one this attempt may be judged by: found by the name, or by the claimed id and
+    /// not without a name of its own (another id has verified with that name since).
+    pub(super) fn known(&self) -> Option<Known<'_>> {
+        let session = self.session.as_deref()?;
+        let name = session.name.as_ref()?;
+        let found_by = if name.same_as(&self.name) {
+            evidence::FoundBy::Name
+        } else if self.claimed_id == Some(session.id) {
+            evidence::FoundBy::ClaimedId
+        } else {
+            return None;
+        };
+        Some(Known { session, name, found_by })
+    }
+}
+
+/// A session that the attempt may be judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) session: &'a Session,
+    pub(super) name: &'a Username,
+    pub(super) found_by: evidence::FoundBy,
+}

@@ -1,0 +1,174 @@
+//! The checks, in order, and what comes of them.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    evidence::{AddressMatch, Displace, Evidence, NAME_KEPT},
+    facts::Facts,
+    rules::Rules,
+};
+use crate::{identity::Username, reason::Reason};
+
+/// What comes of an attempt.
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// The player may come in.
+    Admit {
+        /// Who may, and at whose cost.
+        permit: Permit,
+        /// What the decision rests on.
+        evidence: Evidence,
+    },
+    /// The player may not.
+    Refuse {
+        /// The first check that failed.
+        reason: Reason,
+        /// What the decision rests on.
+        evidence: Evidence,
+    },
+}
+
+/// Leave for one player to be admitted without the session server's word. Only [`judge`] makes one; it cannot be
+/// copied, and is meant for the moment at which it was made.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Permit {
+    id: Uuid,
+    name: Username,
+    address_match: AddressMatch,
+    displace: Displace,
+}
+
+impl Permit {
+    /// The session's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The session's name, in its own spelling: the one to admit the player under, whatever login start said.
+    pub fn name(&self) -> &Username {
+        &self.name
+    }
+
+    /// How the client address matched.
+    pub fn address_match(&self) -> AddressMatch {
+        self.address_match
+    }
+
+    /// Which connection is to be closed first.
+    pub fn displace(&self) -> Displace {
+        self.displace
+    }
+}
+
+/// One attempt on the table.
+struct Case<'a> {
+    rules: &'a Rules,
+    facts: &'a Facts,
+    evidence: &'a Evidence,
+}
+
+/// A reason to refuse, and the check that tells whether it holds.
+type Check = (Reason, fn(&Case<'_>) -> bool);
+
+/// The order is part of the contract: it decides which reason a player, and audit.log, gets to see. Checks after
+/// `NoSession` may rely on there being a session.
+const CHECKS: &[Check] = &[
+    (Reason::MojangRequired, mojang_required),
+    (Reason::NoSession, no_session),
+    (Reason::IdMismatch, id_mismatch),
+    (Reason::Locked, locked),
+    (Reason::SessionExpired, session_expired),
+    (Reason::Inactive, inactive),
+    (Reason::ShortHistory, short_history),
+    (Reason::PrivateAddress, private_address),
+    (Reason::SharedAddress, shared_address),
+    (Reason::AddressChanged, address_changed),
+    (Reason::AlreadyOnline, already_online),
+];
+
+/// Judges one attempt during an outage, as of `now`.
+///
+/// The caller sees to it that there is an outage: this function answers only who may come in if there is one.
+pub fn judge(rules: &Rules, facts: &Facts, now: Timestamp) -> Decision {
+    let evidence = Evidence::measure(rules, facts, now);
+    let case = Case { rules, facts, evidence: &evidence };
+    match CHECKS.iter().find(|(_, refuses)| refuses(&case)) {
+        Some(&(reason, _)) => Decision::Refuse { reason, evidence },
+        None => permit(facts, evidence),
+    }
+}
+
+/// Draws up the permit. The checks have refused whatever is refused here; this is so that a check that is lost or
+/// moved cannot let anybody in without a session.
+fn permit(facts: &Facts, evidence: Evidence) -> Decision {
+    let Some(known) = facts.known() else {
+        return Decision::Refuse { reason: Reason::NoSession, evidence };
+    };
+    let Some(displace) = evidence.displaces else {
+        return Decision::Refuse { reason: Reason::AlreadyOnline, evidence };
+    };
+    let permit = Permit {
+        id: known.session.id,
+        name: known.name.clone(),
+        address_match: evidence.address_match,
+        displace,
+    };
+    Decision::Admit { permit, evidence }
+}
+
+fn mojang_required(case: &Case<'_>) -> bool {
+    let listed = |id| case.rules.require_mojang_auth.contains(&id);
+    case.evidence.session_id.is_some_and(listed) || case.facts.claimed_id.is_some_and(listed)
+}
+
+fn no_session(case: &Case<'_>) -> bool {
+    case.evidence.found_by.is_none()
+}
+
+fn id_mismatch(case: &Case<'_>) -> bool {
+    case.facts.claimed_id.is_some() && case.facts.claimed_id != case.evidence.session_id
+}
+
+fn locked(case: &Case<'_>) -> bool {
+    case.evidence.locked
+}
+
+fn session_expired(case: &Case<'_>) -> bool {
+    case.evidence.session_age.is_none_or(|age| age > case.rules.max_session_age)
+        || case.evidence.idle.is_none_or(|idle| idle > NAME_KEPT)
+}
+
+fn inactive(case: &Case<'_>) -> bool {
+    case.rules.recent_activity.is_some_and(|longest| case.evidence.idle.is_none_or(|idle| idle > longest))
+}
+
+fn short_history(case: &Case<'_>) -> bool {
+    case.evidence.verified_logins.is_none_or(|logins| logins < case.rules.min_login_history)
+}
+
+fn private_address(case: &Case<'_>) -> bool {
+    case.evidence.private_address && !case.rules.trust_private_addresses
+}
+
+/// A PIN tells apart those who share an address.
+fn shared_address(case: &Case<'_>) -> bool {
+    !case.evidence.has_pin && case.evidence.accounts_at_address > case.rules.max_accounts_per_address
+}
+
+fn address_changed(case: &Case<'_>) -> bool {
+    let proven = match case.evidence.address_match {
+        AddressMatch::Exact => true,
+        AddressMatch::Range => case.rules.allow_ip_range_match,
+        AddressMatch::None => false,
+    };
+    case.rules.strict_ip_check && !proven
+}
+
+fn already_online(case: &Case<'_>) -> bool {
+    case.evidence.displaces.is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,909 @@
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+
+use super::*;
+use crate::{
+    policy::{
+        evidence::FoundBy,
+        facts::{Online, Proof},
+    },
+    session::record::{Session, VerifiedAddress},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+const SECOND: Duration = Duration::from_secs(1);
+const NOTCH: Uuid = Uuid::from_u128(0x069a_79f4_44e9_4726_a5be_fca9_0e38_aaf5);
+const OTHER: Uuid = Uuid::from_u128(0x6124_6bbc_0000_4000_8000_0000_0000_0001);
+const HOME: &str = "203.0.113.5";
+const NEXT_DOOR: &str = "203.0.113.77";
+const ABROAD: &str = "198.51.100.9";
+
+fn now() -> Timestamp {
+    "2026-11-21T20:00:00Z".parse().unwrap()
+}
+
+fn ago(age: Duration) -> Timestamp {
+    now() - age
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn username(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+fn seen(address: &str, age: Duration) -> VerifiedAddress {
+    VerifiedAddress { address: ip(address), verified: ago(age), country: None, asn: None }
+}
+
+fn online(proof: Proof, address_match: AddressMatch) -> Online {
+    Online { proof, same_exact_address: false, silent_for: Duration::ZERO, address_match }
+}
+
+/// An attempt in parts that a row can alter; unaltered it is admitted.
+#[derive(Clone)]
+struct Scene {
+    rules: Rules,
+    /// `None` in a row about a player without one.
+    session: Option<Session>,
+    name: Username,
+    claimed_id: Option<Uuid>,
+    address: IpAddr,
+    outage_started: Timestamp,
+    accounts_at_address: u32,
+    online: Option<Online>,
+}
+
+impl Scene {
+    /// Notch, from home, an hour into an outage, last verified an hour before it.
+    fn new() -> Self {
+        let session = Session {
+            id: NOTCH,
+            name: Some(username("Notch")),
+            first_verified: ago(500 * HOUR),
+            last_verified: ago(2 * HOUR),
+            last_present: None,
+            verified_logins: 3,
+            fallback_logins: 0,
+            addresses: vec![seen(HOME, 2 * HOUR)],
+            last_without_dialogs: None,
+            last_with_dialogs: None,
+            pin_hash: None,
+            locked: false,
+            denied_networks: Vec::new(),
+        };
+        let rules = Rules {
+            max_session_age: 72 * HOUR,
+            recent_activity: Some(30 * 24 * HOUR),
+            min_login_history: 3,
+            trust_private_addresses: false,
+            max_accounts_per_address: 5,
+            strict_ip_check: true,
+            allow_ip_range_match: true,
+            ipv4_range_prefix: 24,
+            ipv6_range_prefix: 64,
+            max_address_age: 168 * HOUR,
+            require_mojang_auth: HashSet::new(),
+        };
+        Self {
+            rules,
+            session: Some(session),
+            name: username("Notch"),
+            claimed_id: Some(NOTCH),
+            address: ip(HOME),
+            outage_started: ago(HOUR),
+            accounts_at_address: 1,
+            online: None,
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.session.as_mut().unwrap()
+    }
+
+    /// The last verified presence, with an address that stays live, and an outage that begins now.
+    fn present(&mut self, age: Duration) {
+        self.session().last_verified = ago(age);
+        self.outage_started = now();
+    }
+
+    fn from(&mut self, address: &str) {
+        self.address = ip(address);
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            name: self.name.clone(),
+            claimed_id: self.claimed_id,
+            address: self.address,
+            session: self.session.clone().map(Arc::new),
+            outage_started: self.outage_started,
+            accounts_at_address: self.accounts_at_address,
+            online: self.online,
+        }
+    }
+
+    fn judge(&self) -> Decision {
+        judge(&self.rules, &self.facts(), now())
+    }
+}
+
+type Row = (&'static str, fn(&mut Scene), Option<Reason>);
+
+/// `None` stands for an admission.
+fn check(rows: &[Row]) {
+    for (name, alter, expected) in rows {
+        let mut scene = Scene::new();
+        alter(&mut scene);
+        let got = match scene.judge() {
+            Decision::Admit { .. } => None,
+            Decision::Refuse { reason, .. } => Some(reason),
+        };
+        assert_eq!(got, *expected, "{name}");
+    }
+}
+
+fn admitted(alter: impl FnOnce(&mut Scene)) -> (Permit, Evidence) {
+    let mut scene = Scene::new();
+    alter(&mut scene);
+    match scene.judge() {
+        Decision::Admit { permit, evidence } => (permit, evidence),
+        Decision::Refuse { reason, .. } => panic!("refused: {reason}"),
+    }
+}
+
+#[test]
+fn unaltered() {
+    let (permit, _) = admitted(|_| ());
+    assert_eq!(permit.id(), NOTCH);
+    assert_eq!(permit.name().as_str(), "Notch");
+    assert_eq!(permit.address_match(), AddressMatch::Exact);
+    assert_eq!(permit.displace(), Displace::Nobody);
+}
+
+#[test]
+fn mojang_required() {
+    check(&[
+        ("another id is listed", |s| s.rules.require_mojang_auth = [OTHER].into(), None),
+        (
+            "the session's id is listed",
+            |s| s.rules.require_mojang_auth = [NOTCH].into(),
+            Some(Reason::MojangRequired),
+        ),
+        (
+            "the session's id is listed, nothing is claimed",
+            |s| {
+                s.rules.require_mojang_auth = [NOTCH].into();
+                s.claimed_id = None;
+            },
+            Some(Reason::MojangRequired),
+        ),
+        (
+            "the claimed id is listed, the session's is another",
+            |s| {
+                s.rules.require_mojang_auth = [OTHER].into();
+                s.claimed_id = Some(OTHER);
+            },
+            Some(Reason::MojangRequired),
+        ),
+        (
+            "the claimed id is listed, there is no session",
+            |s| {
+                s.rules.require_mojang_auth = [NOTCH].into();
+                s.session = None;
+            },
+            Some(Reason::MojangRequired),
+        ),
+    ]);
+}
+
+#[test]
+fn no_session() {
+    check(&[
+        ("none", |s| s.session = None, Some(Reason::NoSession)),
+        ("found by name, spelt otherwise", |s| s.name = username("nOTCH"), None),
+        ("found by name, nothing claimed", |s| s.claimed_id = None, None),
+        ("found by claimed id after a change of name", |s| s.name = username("Markus"), None),
+        (
+            "neither name nor claimed id is the session's",
+            |s| {
+                s.name = username("Markus");
+                s.claimed_id = Some(OTHER);
+            },
+            Some(Reason::NoSession),
+        ),
+        (
+            "another name, nothing claimed",
+            |s| {
+                s.name = username("Markus");
+                s.claimed_id = None;
+            },
+            Some(Reason::NoSession),
+        ),
+        ("the session has lost its name", |s| s.session().name = None, Some(Reason::NoSession)),
+    ]);
+}
+
+#[test]
+fn id_mismatch() {
+    check(&[
+        ("the same", |s| s.claimed_id = Some(NOTCH), None),
+        ("none, as before protocol 764", |s| s.claimed_id = None, None),
+        ("another", |s| s.claimed_id = Some(OTHER), Some(Reason::IdMismatch)),
+        ("nil is a claim too", |s| s.claimed_id = Some(Uuid::nil()), Some(Reason::IdMismatch)),
+    ]);
+}
+
+#[test]
+fn locked() {
+    check(&[("locked", |s| s.session().locked = true, Some(Reason::Locked))]);
+}
+
+#[test]
+fn session_expired() {
+    check(&[
+        ("exactly at the limit", |s| s.present(72 * HOUR), None),
+        ("a second above", |s| s.present(72 * HOUR + SECOND), Some(Reason::SessionExpired)),
+        (
+            "the end of a verified connection counts",
+            |s| {
+                s.present(500 * HOUR);
+                s.session().last_present = Some(ago(72 * HOUR));
+            },
+            None,
+        ),
+        (
+            "the later of both counts",
+            |s| {
+                s.present(72 * HOUR);
+                s.session().last_present = Some(ago(500 * HOUR));
+            },
+            None,
+        ),
+        (
+            "counted to the start of the outage",
+            |s| {
+                s.present(172 * HOUR);
+                s.outage_started = ago(100 * HOUR);
+            },
+            None,
+        ),
+        (
+            "counted to the start of the outage, a second above",
+            |s| {
+                s.present(172 * HOUR + SECOND);
+                s.outage_started = ago(100 * HOUR);
+            },
+            Some(Reason::SessionExpired),
+        ),
+        (
+            "7 days of grace in full",
+            |s| {
+                s.present(240 * HOUR);
+                s.outage_started = ago(168 * HOUR);
+            },
+            None,
+        ),
+        (
+            "no more than 7 days of grace",
+            |s| {
+                s.present(240 * HOUR + SECOND);
+                s.outage_started = ago(1000 * HOUR);
+            },
+            Some(Reason::SessionExpired),
+        ),
+        ("verified during the outage", |s| s.session().last_verified = ago(SECOND), None),
+        (
+            "an outage that begins in the future gives no grace",
+            |s| {
+                s.present(72 * HOUR + SECOND);
+                s.outage_started = now() + 50 * HOUR;
+            },
+            Some(Reason::SessionExpired),
+        ),
+        ("five minutes in the future is now", |s| s.session().last_verified = now() + 300 * SECOND, None),
+        (
+            "further in the future is never",
+            |s| s.session().last_verified = now() + 301 * SECOND,
+            Some(Reason::SessionExpired),
+        ),
+        (
+            "a presence in the future does not spoil a good login",
+            |s| s.session().last_present = Some(now() + 1000 * HOUR),
+            None,
+        ),
+        (
+            "a presence in the future does not freshen an old login",
+            |s| {
+                s.present(73 * HOUR);
+                s.session().last_present = Some(now() + 1000 * HOUR);
+            },
+            Some(Reason::SessionExpired),
+        ),
+        (
+            "36 days, the rules generous",
+            |s| {
+                s.rules.max_session_age = 10_000 * HOUR;
+                s.rules.recent_activity = None;
+                s.present(36 * 24 * HOUR);
+            },
+            None,
+        ),
+        (
+            "more than 36 days, the rules generous: the name may be another's by now",
+            |s| {
+                s.rules.max_session_age = 10_000 * HOUR;
+                s.rules.recent_activity = None;
+                s.present(36 * 24 * HOUR + SECOND);
+                s.outage_started = ago(100 * HOUR);
+            },
+            Some(Reason::SessionExpired),
+        ),
+    ]);
+}
+
+#[test]
+fn inactive() {
+    check(&[
+        (
+            "exactly at the limit",
+            |s| {
+                s.rules.recent_activity = Some(48 * HOUR);
+                s.present(48 * HOUR);
+            },
+            None,
+        ),
+        (
+            "a second above",
+            |s| {
+                s.rules.recent_activity = Some(48 * HOUR);
+                s.present(48 * HOUR + SECOND);
+            },
+            Some(Reason::Inactive),
+        ),
+        (
+            "counted to now, whenever the outage began",
+            |s| {
+                s.rules.recent_activity = Some(48 * HOUR);
+                s.present(49 * HOUR);
+                s.outage_started = ago(48 * HOUR);
+            },
+            Some(Reason::Inactive),
+        ),
+        (
+            "presence counts as activity",
+            |s| {
+                s.rules.recent_activity = Some(48 * HOUR);
+                s.present(49 * HOUR);
+                s.session().last_present = Some(ago(HOUR));
+            },
+            None,
+        ),
+        (
+            "not required",
+            |s| {
+                s.rules.recent_activity = None;
+                s.present(72 * HOUR);
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn short_history() {
+    check(&[
+        ("exactly enough", |s| s.session().verified_logins = 3, None),
+        ("one short", |s| s.session().verified_logins = 2, Some(Reason::ShortHistory)),
+        (
+            "logins admitted by policy prove nothing",
+            |s| {
+                s.session().verified_logins = 2;
+                s.session().fallback_logins = 50;
+            },
+            Some(Reason::ShortHistory),
+        ),
+        (
+            "none wanted",
+            |s| {
+                s.session().verified_logins = 0;
+                s.rules.min_login_history = 0;
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn private_address() {
+    fn at(scene: &mut Scene, address: &str) {
+        scene.from(address);
+        scene.session().addresses = vec![seen(address, HOUR)];
+    }
+    check(&[
+        ("loopback", |s| at(s, "127.0.0.1"), Some(Reason::PrivateAddress)),
+        ("private", |s| at(s, "192.168.1.5"), Some(Reason::PrivateAddress)),
+        ("private, mapped", |s| at(s, "::ffff:192.168.1.5"), Some(Reason::PrivateAddress)),
+        ("link-local", |s| at(s, "169.254.7.7"), Some(Reason::PrivateAddress)),
+        ("carrier-grade NAT", |s| at(s, "100.64.0.9"), Some(Reason::PrivateAddress)),
+        ("unique local", |s| at(s, "fd12::9"), Some(Reason::PrivateAddress)),
+        (
+            "trusted",
+            |s| {
+                at(s, "192.168.1.5");
+                s.rules.trust_private_addresses = true;
+            },
+            None,
+        ),
+        (
+            "not excused by lax address rules",
+            |s| {
+                at(s, "192.168.1.5");
+                s.rules.strict_ip_check = false;
+            },
+            Some(Reason::PrivateAddress),
+        ),
+    ]);
+}
+
+#[test]
+fn shared_address() {
+    check(&[
+        ("exactly as many as allowed", |s| s.accounts_at_address = 5, None),
+        ("one more", |s| s.accounts_at_address = 6, Some(Reason::SharedAddress)),
+        (
+            "one more, but with a PIN",
+            |s| {
+                s.accounts_at_address = 6;
+                s.session().pin_hash = Some("$argon2id$".to_owned());
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn address_changed() {
+    check(&[
+        ("in the range of a verified one", |s| s.from(NEXT_DOOR), None),
+        ("elsewhere", |s| s.from(ABROAD), Some(Reason::AddressChanged)),
+        ("the other family", |s| s.from("2001:db8::1"), Some(Reason::AddressChanged)),
+        (
+            "in the range, which does not count",
+            |s| {
+                s.from(NEXT_DOOR);
+                s.rules.allow_ip_range_match = false;
+            },
+            Some(Reason::AddressChanged),
+        ),
+        ("exact, where ranges do not count", |s| s.rules.allow_ip_range_match = false, None),
+        (
+            "just outside a wider range",
+            |s| {
+                s.from("203.0.128.1");
+                s.rules.ipv4_range_prefix = 17;
+            },
+            Some(Reason::AddressChanged),
+        ),
+        (
+            "just inside a wider range",
+            |s| {
+                s.from("203.0.127.255");
+                s.rules.ipv4_range_prefix = 17;
+            },
+            None,
+        ),
+        ("exact, mapped into IPv6", |s| s.from("::ffff:203.0.113.5"), None),
+        ("exact, stored mapped", |s| s.session().addresses = vec![seen("::ffff:203.0.113.5", HOUR)], None),
+        (
+            "an IPv6 range",
+            |s| {
+                s.from("2001:db8:0:7:aaaa::1");
+                s.session().addresses = vec![seen("2001:db8:0:7::1", HOUR)];
+            },
+            None,
+        ),
+        (
+            "the next IPv6 range",
+            |s| {
+                s.from("2001:db8:0:8::1");
+                s.session().addresses = vec![seen("2001:db8:0:7::1", HOUR)];
+            },
+            Some(Reason::AddressChanged),
+        ),
+        ("an older one of several", |s| s.session().addresses.insert(0, seen(ABROAD, HOUR)), None),
+        (
+            "verified exactly max-address-age ago",
+            |s| s.session().addresses = vec![seen(HOME, 168 * HOUR)],
+            None,
+        ),
+        (
+            "verified longer ago",
+            |s| s.session().addresses = vec![seen(HOME, 168 * HOUR + SECOND)],
+            Some(Reason::AddressChanged),
+        ),
+        (
+            "counted to now, whenever the outage began",
+            |s| {
+                s.session().addresses = vec![seen(HOME, 169 * HOUR)];
+                s.outage_started = ago(100 * HOUR);
+            },
+            Some(Reason::AddressChanged),
+        ),
+        (
+            "verified in the future",
+            |s| s.session().addresses = vec![VerifiedAddress { verified: now() + HOUR, ..seen(HOME, HOUR) }],
+            Some(Reason::AddressChanged),
+        ),
+        (
+            "the exact one is too old, another in its range is not",
+            |s| s.session().addresses = vec![seen(HOME, 169 * HOUR), seen(NEXT_DOOR, HOUR)],
+            None,
+        ),
+        ("none on record", |s| s.session().addresses.clear(), Some(Reason::AddressChanged)),
+        (
+            "only recorded",
+            |s| {
+                s.from(ABROAD);
+                s.rules.strict_ip_check = false;
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn the_permit_tells_the_address_match() {
+    let best = |alter: fn(&mut Scene)| admitted(alter).0.address_match();
+    assert_eq!(best(|_| ()), AddressMatch::Exact);
+    assert_eq!(best(|s| s.from(NEXT_DOOR)), AddressMatch::Range);
+    assert_eq!(best(|s| s.session().addresses.insert(0, seen(NEXT_DOOR, HOUR))), AddressMatch::Exact);
+    let abroad = |s: &mut Scene| {
+        s.from(ABROAD);
+        s.rules.strict_ip_check = false;
+    };
+    assert_eq!(best(abroad), AddressMatch::None);
+}
+
+#[test]
+fn already_online() {
+    const TAKEN: Option<Reason> = Some(Reason::AlreadyOnline);
+    check(&[
+        ("verified", |s| s.online = Some(online(Proof::Verified, AddressMatch::None)), TAKEN),
+        ("by PIN", |s| s.online = Some(online(Proof::Pinned, AddressMatch::None)), TAKEN),
+        (
+            "unproven, exact like this one",
+            |s| s.online = Some(online(Proof::Fallback, AddressMatch::Exact)),
+            TAKEN,
+        ),
+        (
+            "unproven, a range match like this one",
+            |s| {
+                s.from(NEXT_DOOR);
+                s.online = Some(online(Proof::Fallback, AddressMatch::Range));
+            },
+            TAKEN,
+        ),
+        (
+            "unproven, a better match than this one",
+            |s| {
+                s.from(NEXT_DOOR);
+                s.online = Some(online(Proof::Fallback, AddressMatch::Exact));
+            },
+            TAKEN,
+        ),
+        (
+            "unproven, no match, this one a range match",
+            |s| {
+                s.from(NEXT_DOOR);
+                s.online = Some(online(Proof::Fallback, AddressMatch::None));
+            },
+            TAKEN,
+        ),
+        (
+            "silent, but from elsewhere",
+            |s| {
+                let up = online(Proof::Verified, AddressMatch::None);
+                s.online = Some(Online { silent_for: 60 * SECOND, ..up });
+            },
+            TAKEN,
+        ),
+        (
+            "from the same address, but heard of a moment ago",
+            |s| {
+                s.online = Some(Online {
+                    same_exact_address: true,
+                    silent_for: Duration::from_millis(4999),
+                    ..online(Proof::Verified, AddressMatch::Exact)
+                });
+            },
+            TAKEN,
+        ),
+    ]);
+}
+
+#[test]
+fn what_gives_way() {
+    let dead = |proof, address_match| Online {
+        same_exact_address: true,
+        silent_for: 5 * SECOND,
+        ..online(proof, address_match)
+    };
+    for (name, up, expected) in [
+        ("a verified dead link", dead(Proof::Verified, AddressMatch::Exact), Displace::DeadLink),
+        ("a dead link proven by PIN", dead(Proof::Pinned, AddressMatch::Exact), Displace::DeadLink),
+        ("an unproven dead link", dead(Proof::Fallback, AddressMatch::Exact), Displace::DeadLink),
+        ("a range match", online(Proof::Fallback, AddressMatch::Range), Displace::WeakerMatch),
+        ("no match at all", online(Proof::Fallback, AddressMatch::None), Displace::WeakerMatch),
+    ] {
+        let (permit, _) = admitted(|s| s.online = Some(up));
+        assert_eq!(permit.displace(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_changed_name_is_admitted_under_the_stored_one() {
+    let (permit, evidence) = admitted(|s| s.name = username("Markus"));
+    assert_eq!((permit.name().as_str(), permit.id()), ("Notch", NOTCH));
+    assert_eq!(evidence.found_by, Some(FoundBy::ClaimedId));
+    let (permit, evidence) = admitted(|s| s.name = username("NOTCH"));
+    assert_eq!(permit.name().as_str(), "Notch");
+    assert_eq!(evidence.found_by, Some(FoundBy::Name));
+}
+
+/// A reason that shows, and what makes it go away.
+type Step<'a> = (Reason, &'a dyn Fn(&mut Scene));
+
+/// Everything is wrong; then one thing after another is put right, and the next reason shows.
+#[test]
+fn the_first_failing_check_gives_the_reason() {
+    let mut scene = Scene::new();
+    scene.rules.require_mojang_auth = [OTHER].into();
+    scene.rules.max_session_age = HOUR;
+    scene.rules.recent_activity = Some(HOUR);
+    scene.claimed_id = Some(OTHER);
+    scene.from("10.0.0.1");
+    scene.accounts_at_address = 6;
+    scene.online = Some(online(Proof::Verified, AddressMatch::Exact));
+    scene.present(2 * HOUR);
+    scene.session().locked = true;
+    scene.session().verified_logins = 0;
+    let session = scene.session.take();
+
+    let steps: &[Step<'_>] = &[
+        (Reason::MojangRequired, &|s| s.rules.require_mojang_auth.clear()),
+        (Reason::NoSession, &|s| s.session.clone_from(&session)),
+        (Reason::IdMismatch, &|s| s.claimed_id = Some(NOTCH)),
+        (Reason::Locked, &|s| s.session().locked = false),
+        (Reason::SessionExpired, &|s| s.rules.max_session_age = 72 * HOUR),
+        (Reason::Inactive, &|s| s.rules.recent_activity = None),
+        (Reason::ShortHistory, &|s| s.session().verified_logins = 3),
+        (Reason::PrivateAddress, &|s| s.from(ABROAD)),
+        (Reason::SharedAddress, &|s| s.accounts_at_address = 5),
+        (Reason::AddressChanged, &|s| s.from(HOME)),
+        (Reason::AlreadyOnline, &|s| s.online = None),
+    ];
+    for (reason, mend) in steps {
+        let Decision::Refuse { reason: got, .. } = scene.judge() else { panic!("admitted before {reason}") };
+        assert_eq!(got, *reason);
+        mend(&mut scene);
+    }
+    assert!(matches!(scene.judge(), Decision::Admit { .. }));
+    let tested: Vec<_> = steps.iter().map(|(reason, _)| *reason).collect();
+    let listed: Vec<_> = CHECKS.iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(listed, tested, "every check has its place in this test");
+}
+
+#[test]
+fn evidence_as_json() {
+    let mut scene = Scene::new();
+    scene.from(NEXT_DOOR);
+    scene.session().addresses = vec![seen(ABROAD, HOUR), seen(NEXT_DOOR, 200 * HOUR)];
+    scene.session().pin_hash = Some("$argon2id$secret".to_owned());
+    scene.outage_started = ago(Duration::from_mins(90));
+    scene.online = Some(Online { silent_for: 2 * SECOND, ..online(Proof::Fallback, AddressMatch::Range) });
+    let Decision::Refuse { reason, evidence } = scene.judge() else { panic!("admitted") };
+    assert_eq!(reason, Reason::AddressChanged);
+    assert_eq!(
+        serde_json::to_value(&evidence).unwrap(),
+        serde_json::json!({
+            "found_by": "name",
+            "session_id": NOTCH.to_string(),
+            "session_name": "Notch",
+            "outage_started": "2026-11-21T18:30:00Z",
+            "grace_hours": 1.5,
+            "idle_hours": 2.0,
+            "session_age_hours": 0.5,
+            "verified_logins": 3,
+            "fallback_logins": 0,
+            "locked": false,
+            "has_pin": true,
+            "private_address": false,
+            "address_match": "none",
+            "expired_address_match": "exact",
+            "accounts_at_address": 1,
+            "online": {
+                "proof": "fallback",
+                "same_exact_address": false,
+                "silent_seconds": 2,
+                "address_match": "range",
+            },
+        })
+    );
+}
+
+#[test]
+fn evidence_without_a_session_is_short() {
+    let mut scene = Scene::new();
+    scene.session = None;
+    let Decision::Refuse { evidence, .. } = scene.judge() else { panic!("admitted") };
+    assert_eq!(
+        serde_json::to_value(&evidence).unwrap(),
+        serde_json::json!({
+            "outage_started": "2026-11-21T19:00:00Z",
+            "grace_hours": 1.0,
+            "locked": false,
+            "has_pin": false,
+            "private_address": false,
+            "address_match": "none",
+            "accounts_at_address": 1,
+            "displaces": "nobody",
+        })
+    );
+}
+
+prop_compose! {
+    /// Attempts around every limit.
+    fn scenes()(
+        (name, claim) in (0..3_u8, 0..3_u8),
+        (login_hours, present_hours, outage_hours) in (-10..100_i64, proptest::option::of(-10..100_i64), -10..400_i64),
+        (logins, locked, pin, accounts) in (1..8_u32, proptest::bool::weighted(0.1), any::<bool>(), 1..8_u32),
+        address in proptest::sample::select(vec![HOME, NEXT_DOOR, ABROAD, "10.0.0.1", "2001:db8::1", "2001:db8::2"]),
+        verified in proptest::collection::vec(
+            (proptest::sample::select(vec![HOME, NEXT_DOOR, "10.0.0.1", "2001:db8::1"]), -5..200_i64), 0..4),
+        up in proptest::option::weighted(0.4, (0..3_u8, any::<bool>(), 0..10_u64, 0..3_u8)),
+        (strict, range, trust, required, activity) in
+            (any::<bool>(), any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1), any::<bool>()),
+    ) -> Scene {
+        let hours_ago = |hours: i64| now() - jiff::SignedDuration::from_hours(hours);
+        let mut scene = Scene::new();
+        scene.rules.strict_ip_check = strict;
+        scene.rules.allow_ip_range_match = range;
+        scene.rules.trust_private_addresses = trust;
+        scene.rules.recent_activity = activity.then_some(60 * HOUR);
+        if required {
+            scene.rules.require_mojang_auth.insert(OTHER);
+        }
+        {
+            let record = scene.session();
+            record.last_verified = hours_ago(login_hours);
+            record.last_present = present_hours.map(hours_ago);
+            record.verified_logins = logins;
+            record.locked = locked;
+            record.pin_hash = pin.then(String::new);
+            record.addresses = verified
+                .into_iter()
+                .map(|(address, hours)| VerifiedAddress { verified: hours_ago(hours), ..seen(address, HOUR) })
+                .collect();
+        }
+        scene.name = username(["Notch", "notch", "Markus"][usize::from(name)]);
+        scene.claimed_id = [None, Some(NOTCH), Some(OTHER)][usize::from(claim)];
+        scene.address = ip(address);
+        scene.outage_started = hours_ago(outage_hours);
+        scene.accounts_at_address = accounts;
+        scene.online = up.map(|(proof, same_exact_address, silent, matched)| Online {
+            proof: [Proof::Verified, Proof::Pinned, Proof::Fallback][usize::from(proof)],
+            same_exact_address,
+            silent_for: Duration::from_secs(silent),
+            address_match: [AddressMatch::None, AddressMatch::Range, AddressMatch::Exact][usize::from(matched)],
+        });
+        scene
+    }
+}
+
+impl std::fmt::Debug for Scene {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scene")
+            .field("rules", &self.rules)
+            .field("name", &self.name)
+            .field("claimed_id", &self.claimed_id)
+            .field("address", &self.address)
+            .field("decision", &self.judge())
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_admitted(scene: &Scene) -> bool {
+    matches!(scene.judge(), Decision::Admit { .. })
+}
+
+type Relaxation = (&'static str, fn(&mut Rules));
+
+/// Ways to ask less of a player.
+const RELAXATIONS: &[Relaxation] = &[
+    ("session age", |r| r.max_session_age += 24 * HOUR),
+    ("activity", |r| r.recent_activity = None),
+    ("history", |r| r.min_login_history -= 1),
+    ("private addresses", |r| r.trust_private_addresses = true),
+    ("accounts", |r| r.max_accounts_per_address += 1),
+    ("strictness", |r| r.strict_ip_check = false),
+    ("ranges", |r| r.allow_ip_range_match = true),
+    ("IPv4 range", |r| r.ipv4_range_prefix -= 8),
+    ("IPv6 range", |r| r.ipv6_range_prefix -= 16),
+    ("address age", |r| r.max_address_age += 24 * HOUR),
+    ("always online", |r| r.require_mojang_auth.clear()),
+];
+
+/// Else the properties below would hold for want of cases.
+#[test]
+fn the_attempts_are_of_both_kinds() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = scenes();
+    let sample = |_| is_admitted(&strategy.new_tree(&mut runner).unwrap().current());
+    let admissions = (0..2000).map(sample).filter(|admitted| *admitted).count();
+    assert!((100..1900).contains(&admissions), "{admissions} of 2000 admitted");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn nobody_is_admitted_without_a_session(mut scene in scenes()) {
+        scene.session = None;
+        prop_assert!(!is_admitted(&scene));
+    }
+
+    #[test]
+    fn a_permit_names_the_session_and_nothing_else(scene in scenes()) {
+        if let Decision::Admit { permit, .. } = scene.judge() {
+            prop_assert_eq!(permit.id(), NOTCH);
+            prop_assert_eq!(permit.name().as_str(), "Notch");
+            prop_assert!(scene.claimed_id.is_none_or(|id| id == NOTCH));
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_judged_like_the_ipv4_address(scene in scenes()) {
+        let mut mapped = scene.clone();
+        if let IpAddr::V4(v4) = scene.address {
+            mapped.address = v4.to_ipv6_mapped().into();
+        }
+        prop_assert_eq!(mapped.judge(), scene.judge());
+    }
+
+    #[test]
+    fn asking_less_never_refuses(scene in scenes()) {
+        for (name, relax) in RELAXATIONS {
+            let mut lax = scene.clone();
+            relax(&mut lax.rules);
+            prop_assert!(!is_admitted(&scene) || is_admitted(&lax), "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_proven_player_gives_way_to_a_dead_links_owner_only(scene in scenes()) {
+        if let (Decision::Admit { permit, .. }, Some(up)) = (scene.judge(), scene.online) {
+            prop_assert_ne!(permit.displace(), Displace::Nobody);
+            if up.proof != Proof::Fallback {
+                prop_assert_eq!(permit.displace(), Displace::DeadLink);
+                prop_assert!(up.same_exact_address && up.silent_for >= 5 * SECOND);
+            }
+        }
+    }
+
+    #[test]
+    fn waiting_never_helps(scene in scenes(), hours in 0..500_u32) {
+        // Times in the future are left out: they come of age by waiting.
+        let session = scene.session.as_ref();
+        let times = session.into_iter().flat_map(|s| {
+            [Some(s.last_verified), s.last_present].into_iter().flatten().chain(s.addresses.iter().map(|a| a.verified))
+        });
+        prop_assume!(times.into_iter().all(|time| time <= now()) && scene.outage_started <= now());
+        let later = judge(&scene.rules, &scene.facts(), now() + hours * HOUR);
+        let refused = matches!(later, Decision::Refuse { .. });
+        prop_assert!(is_admitted(&scene) || refused);
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong with the store, and what its owner can do about it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+/// Why the store could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the lock file.
+    #[error(
+        "the session folder {} is in use by another running proxy{}; stop that one, or give this one a \
+         `session-cache.directory` of its own",
+        directory.display(),
+        holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+    )]
+    Locked {
+        /// The folder.
+        directory: PathBuf,
+        /// The process that holds the lock, if it could be learnt.
+        holder: Option<u32>,
+    },
+    /// The operating system refused something.
+    #[error("cannot {doing} {}: {source}; {}", path.display(), advice(source))]
+    Io {
+        /// What was tried: the verb after "cannot".
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A document does not hold what it should.
+    #[error(
+        "the session document {} is damaged: {why}; the player gets a new one at the next verified login",
+        path.display()
+    )]
+    Damaged {
+        /// The document.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store has no session (any more) for this id, or no document of it.
+    #[error("no session is stored for {id}")]
+    NoSession {
+        /// The id asked for.
+        id: Uuid,
+    },
+    /// A change that [`flush`](super::Store::flush) waited for could not be written. It is kept and tried again.
+    #[error("not saved yet: {why}")]
+    NotSaved {
+        /// The failure, as the write reported it.
+        why: String,
+    },
+    /// The store was closed, or the runtime is stopping.
+    #[error("the session store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Makes a closure for `map_err` that says what was tried on which path.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+/// What the owner can do about an operating system error.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "the user that runs Postern must own `session-cache.directory` and all in it"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on that disk",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "make that file system writable, or choose another `session-cache.directory`"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
+            "move away what stands in its place"
+        }
+        _ => "check that disk, and that `session-cache.directory` is right",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_path_and_what_to_do() {
+        let locked = StoreError::Locked { directory: "/srv/sessions".into(), holder: Some(42) };
+        assert_eq!(
+            locked.to_string(),
+            "the session folder /srv/sessions is in use by another running proxy (process 42); stop that one, or \
+             give this one a `session-cache.directory` of its own"
+        );
+        let full = StoreError::io("write", Path::new("/srv/x"))(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.to_string(), "cannot write /srv/x: no storage space; free some space on that disk");
+    }
+}

@@ -1,0 +1,435 @@
+//! The documents on disk: paths, and the steps of a write that make it all or nothing. Everything here blocks.
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    StoreError,
+    record::{Document, FORMAT_VERSION, Session},
+};
+use crate::identity::Property;
+
+/// Largest document that is read, in bytes. Real ones are around 3 KiB.
+const MAX_DOCUMENT: u64 = 1 << 20;
+
+/// Name of the folder, inside the store's, for documents that were set aside.
+const DAMAGED: &str = "damaged";
+
+/// The lock file; while this lives, the store is ours.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone is not enough while a child process is being started: for a moment it holds a copy of
+        // every descriptor, and with it the lock. If this fails, closing is all that is left.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The store's folder.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+}
+
+/// What is written: like [`Document`], but borrowed.
+#[derive(Serialize)]
+struct DocumentRef<'a> {
+    version: u32,
+    #[serde(flatten)]
+    session: &'a Session,
+    properties: &'a [Property],
+}
+
+/// The part of a document that the index leaves out, checked without keeping it.
+#[derive(Deserialize)]
+struct Rest<'a> {
+    version: u32,
+    #[serde(borrow, rename = "properties")]
+    _properties: Vec<PropertyRef<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PropertyRef<'a> {
+    #[serde(borrow, rename = "name")]
+    _name: Cow<'a, str>,
+    #[serde(borrow, rename = "value")]
+    _value: Cow<'a, str>,
+    #[serde(borrow, default, rename = "signature")]
+    _signature: Option<Cow<'a, str>>,
+}
+
+impl Files {
+    /// Creates the folder if need be and locks it.
+    pub(super) fn open(root: &Path) -> Result<(Self, Lock), StoreError> {
+        create_folder(root)?;
+        warn_if_open_to_others(root);
+        let path = root.join(".lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        owner_only(&mut options);
+        let mut file = options.open(&path).map_err(StoreError::io("open the lock file", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Only to name the culprit; where a locked file cannot be read, it stays unnamed.
+                let _ = file.take(32).read_to_string(&mut holder);
+                let holder = holder.trim().parse().ok();
+                return Err(StoreError::Locked { directory: root.to_owned(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
+            .map_err(StoreError::io("write the lock file", &path))?;
+        Ok((Self { root: root.to_owned() }, Lock(file)))
+    }
+
+    /// The folders of documents that exist.
+    pub(super) fn shards(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut shards = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(StoreError::io("list", &self.root))? {
+            let entry = entry.map_err(StoreError::io("list", &self.root))?;
+            let is_shard = entry.file_name().to_str().is_some_and(|name| {
+                name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            });
+            // A stray file of such a name is left alone; it is reported when a write needs its place.
+            if is_shard && entry.path().is_dir() {
+                keep_to_owner(&entry.path());
+                shards.push(entry.path());
+            }
+        }
+        Ok(shards)
+    }
+
+    fn shard(&self, id: Uuid) -> PathBuf {
+        let [first, ..] = id.into_bytes();
+        self.root.join(format!("{first:02x}"))
+    }
+
+    /// Where the document of a player is.
+    pub(super) fn document(&self, id: Uuid) -> PathBuf {
+        self.shard(id).join(format!("{id}.json"))
+    }
+
+    /// Whether this is the name of a temporary file that a write makes.
+    pub(super) fn is_temporary(name: &str) -> bool {
+        let id = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+        id.is_some_and(|id| Uuid::parse_str(id).is_ok())
+    }
+
+    /// Replaces a document. Once this returns, the new one survives a power cut; until then, the old one does.
+    pub(super) fn write(&self, session: &Session, properties: &[Property]) -> Result<(), StoreError> {
+        let shard = self.shard(session.id);
+        let document = self.document(session.id);
+        let temporary = shard.join(format!(".{}.tmp", session.id));
+        let content = DocumentRef { version: FORMAT_VERSION, session, properties };
+        let mut bytes =
+            serde_json::to_vec(&content).map_err(|error| StoreError::io("write", &document)(error.into()))?;
+        bytes.push(b'\n');
+
+        if !shard.is_dir() {
+            create_folder(&shard)?;
+            sync_folder(&self.root)?;
+        }
+        let written = write_synced(&temporary, &bytes)
+            .and_then(|()| fs::rename(&temporary, &document).map_err(StoreError::io("replace", &document)));
+        if written.is_err() {
+            // It may hold space that a full disk needs. If it cannot be removed, the next start does it.
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
+        sync_folder(&shard)
+    }
+
+    /// Reads a whole document. `None` if there is none.
+    pub(super) fn read(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
+        let path = self.document(id);
+        let mut bytes = Vec::new();
+        match read_bounded(&path, &mut bytes) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        }
+        // The index's rules first, so that both agree on what is damaged.
+        parse_session(&path, &bytes)?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(&path, error))
+    }
+
+    /// Deletes a document for good, if it is there.
+    pub(super) fn remove(&self, id: Uuid) -> Result<(), StoreError> {
+        let path = self.document(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(StoreError::io("remove", &path)(error)),
+            Ok(()) => sync_folder(&self.shard(id)),
+        }
+    }
+
+    /// Moves a damaged document out of the way, never over another, and says where it went.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let folder = self.root.join(DAMAGED);
+        create_folder(&folder)?;
+        let name = path.file_name().unwrap_or_default();
+        let mut target = folder.join(name);
+        // Nobody else makes files here: the store is locked and one thread at a time sets aside.
+        for number in 1_u32.. {
+            if fs::symlink_metadata(&target).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                break;
+            }
+            let mut numbered = name.to_owned();
+            numbered.push(format!(".{number}"));
+            target = folder.join(numbered);
+        }
+        fs::rename(path, &target).map_err(StoreError::io("set aside", path))?;
+        Ok(target)
+    }
+}
+
+/// Reads what the index keeps of the document at `path`, after checking that all of the document is well-formed and
+/// that it belongs there. `buffer` is scratch space.
+pub(super) fn load_session(path: &Path, buffer: &mut Vec<u8>) -> Result<Session, StoreError> {
+    read_bounded(path, buffer)?;
+    parse_session(path, buffer)
+}
+
+fn parse_session(path: &Path, bytes: &[u8]) -> Result<Session, StoreError> {
+    let rest: Rest = serde_json::from_slice(bytes).map_err(|error| damaged(path, error))?;
+    if rest.version != FORMAT_VERSION {
+        let why = format!("its format version is {}, this Postern reads {FORMAT_VERSION}", rest.version);
+        return Err(damaged(path, why));
+    }
+    let mut session: Session = serde_json::from_slice(bytes).map_err(|error| damaged(path, error))?;
+    if path.file_name().is_none_or(|name| *name != *format!("{}.json", session.id)) {
+        return Err(damaged(path, format!("it is about {}, not about whom its file name says", session.id)));
+    }
+    let [first, ..] = session.id.into_bytes();
+    if path.parent().and_then(Path::file_name).is_none_or(|name| *name != *format!("{first:02x}")) {
+        return Err(damaged(path, format!("its folder should be {first:02x}")));
+    }
+    session.tidy_addresses();
+    Ok(session)
+}
+
+fn damaged(path: &Path, why: impl Display) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), why: format!("{why}") }
+}
+
+fn read_bounded(path: &Path, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+    buffer.clear();
+    let metadata = fs::symlink_metadata(path).map_err(StoreError::io("read", path))?;
+    // Opening a pipe would wait for ever.
+    if !metadata.is_file() {
+        return Err(damaged(path, "it is not a regular file"));
+    }
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    file.take(MAX_DOCUMENT + 1).read_to_end(buffer).map_err(StoreError::io("read", path))?;
+    if buffer.len() as u64 > MAX_DOCUMENT {
+        return Err(damaged(path, format!("it is larger than {MAX_DOCUMENT} bytes")));
+    }
+    Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    owner_only(&mut options);
+    let mut file = options.open(path).map_err(StoreError::io("create", path))?;
+    file.write_all(bytes).map_err(StoreError::io("write", path))?;
+    file.sync_all().map_err(StoreError::io("sync", path))
+}
+
+fn create_folder(path: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(StoreError::io("create the folder", path))
+}
+
+#[cfg(unix)]
+fn owner_only(options: &mut OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+/// Other systems give a new file the rights of its folder.
+#[cfg(not(unix))]
+fn owner_only(_: &mut OpenOptions) {}
+
+/// Makes a rename, a new file or a removal in this folder survive a power cut.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync the folder", path))
+}
+
+/// Other systems cannot sync folders; their journals order the rename after the synced content.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Folders that we made stay ours alone, also after a careless `chmod -R` or a restored backup.
+#[cfg(unix)]
+fn keep_to_owner(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let open = fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if open && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o700)) {
+        tracing::warn!(path = %path.display(), %error, "others can look into this folder of sessions; chmod it to 0700");
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_to_owner(_: &Path) {}
+
+/// The folder itself is the owner's choice and may serve other ends too, so its mode is not changed; what is in it
+/// is closed to others anyway.
+#[cfg(unix)]
+fn warn_if_open_to_others(root: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(root).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %root.display(), "others can list the session folder; chmod it to 0700");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_open_to_others(_: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::record::tests::{at, config, login};
+
+    fn session(id: u128) -> Session {
+        let config = config(Path::new(""));
+        Session::after_login(None, &login(id, "Alice", "192.0.2.1"), &config, at("2026-01-01T00:00:00Z"))
+    }
+
+    #[test]
+    fn a_document_reads_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, _lock) = Files::open(&folder.path().join("a/b")).unwrap();
+        let session = session(0xab << 120 | 1);
+        let properties = login(1, "Alice", "192.0.2.1").profile.properties;
+        assert_eq!(files.read(session.id).unwrap(), None);
+        files.write(&session, &properties).unwrap();
+        let path = folder.path().join("a/b/ab/ab000000-0000-0000-0000-000000000001.json");
+        assert_eq!(files.document(session.id), path);
+        assert_eq!(load_session(&path, &mut Vec::new()).unwrap(), session);
+        let document = files.read(session.id).unwrap().unwrap();
+        assert_eq!(document, Document { version: 1, session: session.clone(), properties });
+        let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(names.len(), 1, "no temporary file is left: {names:?}");
+
+        files.remove(session.id).unwrap();
+        files.remove(session.id).unwrap();
+        assert_eq!(files.read(session.id).unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_may_look() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("sessions");
+        let (files, _lock) = Files::open(&root).unwrap();
+        let session = session(1);
+        files.write(&session, &[]).unwrap();
+        let document = files.document(session.id);
+        fs::write(document.with_extension("bad"), "x").unwrap();
+        files.set_aside(&document.with_extension("bad")).unwrap();
+        fs::set_permissions(root.join("00"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(files.shards().unwrap(), [root.join("00")]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for path in [&root, &root.join("00"), &root.join("damaged")] {
+            assert_eq!(mode(path), 0o700, "{}", path.display());
+        }
+        for path in [&document, &root.join(".lock")] {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn damage_is_told_from_the_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, _lock) = Files::open(folder.path()).unwrap();
+        let session = session(1);
+        files.write(&session, &[]).unwrap();
+        let path = files.document(session.id);
+        let good = fs::read_to_string(&path).unwrap();
+        let other = "00000000-0000-0000-0000-000000000002";
+        for (content, why) in [
+            (String::new(), "EOF"),
+            ("{}".into(), "missing field `version`"),
+            (good.replace("\"version\":1", "\"version\":2"), "format version is 2"),
+            (good.replace("\"properties\":[]", "\"properties\":[{\"name\":1}]"), "invalid type"),
+            (good.replace("\"Alice\"", "\"Al ice\""), "a username is"),
+            (good.replace(&session.id.to_string(), other), "not about whom"),
+            (format!("{good}{good}"), "trailing"),
+            (" ".repeat(usize::try_from(MAX_DOCUMENT).unwrap()) + &good, "larger than"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let loaded = load_session(&path, &mut Vec::new()).unwrap_err();
+            assert!(
+                matches!(&loaded, StoreError::Damaged { why: told, .. } if told.contains(why)),
+                "{loaded}"
+            );
+            assert_eq!(files.read(session.id).unwrap_err().to_string(), loaded.to_string());
+        }
+        let elsewhere = folder.path().join("ff").join(path.file_name().unwrap());
+        fs::create_dir(elsewhere.parent().unwrap()).unwrap();
+        fs::write(&elsewhere, good).unwrap();
+        let error = load_session(&elsewhere, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("its folder should be 00"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = load_session(&path, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
+
+    #[test]
+    fn setting_aside_never_overwrites() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, _lock) = Files::open(folder.path()).unwrap();
+        let path = folder.path().join("x.json");
+        let mut targets = Vec::new();
+        for content in ["one", "two", "three"] {
+            fs::write(&path, content).unwrap();
+            targets.push((files.set_aside(&path).unwrap(), content));
+        }
+        for (target, content) in targets {
+            assert_eq!(fs::read_to_string(target).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn the_lock_names_its_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Files::open(folder.path()).unwrap();
+        let error = Files::open(folder.path()).unwrap_err();
+        let StoreError::Locked { directory, holder } = error else { panic!("{error}") };
+        assert_eq!(directory, folder.path());
+        #[cfg(unix)]
+        assert_eq!(holder, Some(std::process::id()));
+        drop(first);
+        Files::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn temporary_names() {
+        assert!(Files::is_temporary(".ab000000-0000-0000-0000-000000000001.tmp"));
+        for other in ["ab000000-0000-0000-0000-000000000001.tmp", ".notes.tmp", ".tmp", ".x.json", ""] {
+            assert!(!Files::is_temporary(other), "{other}");
+        }
+    }
+}
