@@ -19,6 +19,7 @@ pub mod address;
 pub mod app;
 pub mod audit;
 pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod foreign;

@@ -1,1 +1,177 @@
-//! The configuration file.
+//! The configuration file: read whole, every problem reported at once, and resolved into each room's own `Config`.
+//!
+//! [`load`] goes through four steps: text to a tree that knows lines and quotes, tree to checked values (one row per
+//! key), secrets, and values to the rooms' configurations. Nothing is guessed: an unknown key, a wrong type, a value
+//! that YAML may have changed or a rule that this version cannot keep stops the start.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    audit, backend, login, messages::Messages, mojang, net, policy::rules::Rules, relay, session, status,
+};
+
+mod kinds;
+mod problem;
+mod read;
+mod resolve;
+mod schema;
+mod secret;
+mod tree;
+
+pub use problem::{Place, Problem, Report, Severity};
+pub use secret::Environment;
+
+use problem::{Findings, Spot};
+use read::{Reading, Section};
+
+/// The file that is used, and written at the first start, if no other is named.
+pub const DEFAULT_PATH: &str = "config.yml";
+
+/// The commented file that a first start writes. Its values are the built-in defaults.
+pub const EXAMPLE: &str = include_str!("../../config.example.yml");
+
+/// Longest configuration file, in bytes: a wrong path may lead to anything.
+const MAX_FILE: usize = 1024 * 1024;
+
+/// What the configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run by it: a missing global secret file is written.
+    Run,
+    /// To check it: nothing is touched. Backends whose secret is still to be written have none.
+    Check,
+}
+
+/// Everything the proxy runs by. Its `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where connections are taken.
+    pub net: net::Config,
+    /// How logins are treated.
+    pub login: login::Config,
+    /// How the session server is asked.
+    pub session_server: mojang::session_server::Config,
+    /// When the session server counts as down.
+    pub health: mojang::health::Config,
+    /// Where sessions are kept.
+    pub session: session::Config,
+    /// Whom an outage login lets in.
+    pub rules: Rules,
+    /// Backends and the way to them.
+    pub backend: backend::Config,
+    /// How the pipe treats silence.
+    pub relay: relay::Config,
+    /// How server list pings are answered.
+    pub status: status::Config,
+    /// Where events go.
+    pub audit: audit::Config,
+    /// Every text a player sees.
+    pub messages: Messages,
+    /// How long logins and writes may take to finish when the proxy stops.
+    pub shutdown_grace: Duration,
+    /// The file all this stands in, as its path was given.
+    pub source: PathBuf,
+}
+
+/// A good configuration, and what its owner should know about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What to run by.
+    pub config: Config,
+    /// What may hurt.
+    pub warnings: Vec<Problem>,
+    /// What is good to know.
+    pub notes: Vec<Problem>,
+}
+
+/// Reads, checks and resolves the file at `path`. For [`Purpose::Run`], once everything else is good, a missing global
+/// secret file is written.
+///
+/// # Errors
+/// A report of every problem found, in the order of the file.
+pub fn load(path: &Path, environment: &Environment, purpose: Purpose) -> Result<Loaded, Report> {
+    let findings = Findings::new(path);
+    let config =
+        read_text(path, &findings).and_then(|text| examine(&text, path, environment, purpose, &findings));
+    let (config, warnings, notes) = findings.finish(config)?;
+    Ok(Loaded { config, warnings, notes })
+}
+
+/// Writes the commented default file at `path`, and `forwarding.secret` with a random secret beside it, readable by the
+/// owner only. Files that exist are left alone: if the configuration exists nothing is written.
+///
+/// Returns the files written, none if the configuration exists.
+///
+/// # Errors
+/// Whatever kept a file from being written; files written before it stay.
+pub fn write_default(path: &Path) -> io::Result<Vec<PathBuf>> {
+    match secret::write_new(path, EXAMPLE.as_bytes(), false) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    }
+    let mut written = vec![path.to_owned()];
+    let beside = folder(path).join(secret::DEFAULT_FILE);
+    match secret::write_random(&beside) {
+        Ok(()) => written.push(beside),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(written)
+}
+
+fn read_text(path: &Path, findings: &Findings) -> Option<String> {
+    let (what, hint) = match secret::read_small(path, MAX_FILE) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => return Some(text),
+            Err(error) => {
+                let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+                let line = good.split(|byte| *byte == b'\n').count();
+                (format!("is not UTF-8 text; the first bad byte is in line {line}"), "save the file as UTF-8")
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let hint = "check --config and POSTERN_CONFIG; without either, postern run writes a config.yml";
+            ("does not exist".to_owned(), hint)
+        }
+        Err(error) => (format!("cannot be read: {error}"), "it must be a file that this user may read"),
+    };
+    findings.error(&Spot::file(), what, Some(hint.to_owned()));
+    None
+}
+
+/// All steps after reading the file. `None` only if an error was found.
+fn examine(
+    text: &str,
+    path: &Path,
+    environment: &Environment,
+    purpose: Purpose,
+    findings: &Findings,
+) -> Option<Config> {
+    // Some editors put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let Some(root) = tree::parse(text, findings) else {
+        if !findings.any_error() {
+            let hint = "name at least one backend, as in backends: {lobby: {address: \"127.0.0.1:25566\"}}";
+            findings.error(&Spot::file(), "the file is empty", Some(hint.to_owned()));
+        }
+        return None;
+    };
+    let reading = Reading::new(findings);
+    let values =
+        Section::root(&reading, &root).map(|section| schema::values(section, folder(path), findings));
+    reading.finish();
+    resolve::resolve(values?, path, environment, purpose, findings)
+}
+
+/// The folder that relative paths are relative to; empty for the working folder.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The command line: what can be asked of the program, and the codes it ends with.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config;
+
+/// All is well.
+pub const EXIT_OK: u8 = 0;
+/// The command line makes no sense.
+pub const EXIT_USAGE: u8 = 64;
+/// The running proxy, or what a command needs of it, cannot be reached.
+pub const EXIT_UNAVAILABLE: u8 = 69;
+/// The configuration has problems.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// A login proxy for Minecraft: Java Edition that stays open, to known players only, while the session servers are down.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(name = "postern", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file [default: config.yml in the working folder, written if it does not exist]
+    #[arg(long, global = true, env = "POSTERN_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// What to do; nothing said is `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the proxy (the default)
+    #[default]
+    Run,
+    /// Check the configuration, print every problem or "ok", and touch nothing
+    Check,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl Cli {
+    /// Reads the command line, the program's name first. If there is nothing to do, because help was asked for or the
+    /// arguments make no sense, that is said on the terminal.
+    ///
+    /// # Errors
+    /// The code to end with: [`EXIT_OK`] after help and version, [`EXIT_USAGE`] after bad usage.
+    pub fn read<I>(arguments: I) -> Result<Self, u8>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(arguments).map_err(|error| {
+            // With standard output closed there is nobody to tell.
+            let _ = error.print();
+            if error.use_stderr() { EXIT_USAGE } else { EXIT_OK }
+        })
+    }
+
+    /// What to do.
+    pub fn command(&self) -> Command {
+        self.command.unwrap_or_default()
+    }
+
+    /// The configuration file to use.
+    pub fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH))
+    }
+
+    /// Whether no file was named, so that `run` may write the default one.
+    pub fn uses_default_config(&self) -> bool {
+        self.config.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_sound() {
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        for (arguments, command) in [
+            (&["postern"][..], Command::Run),
+            (&["postern", "run"], Command::Run),
+            (&["postern", "check"], Command::Check),
+        ] {
+            assert_eq!(Cli::read(arguments).unwrap().command(), command, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        for arguments in [
+            ["postern", "--config", "a.yml", "--log-format", "json", "check"],
+            ["postern", "check", "--config", "a.yml", "--log-format", "json"],
+        ] {
+            let cli = Cli::read(arguments).unwrap();
+            assert_eq!(cli.config_path(), Path::new("a.yml"));
+            assert!(!cli.uses_default_config());
+            assert_eq!((cli.log_format, cli.command()), (LogFormat::Json, Command::Check));
+        }
+    }
+
+    #[test]
+    fn bad_usage_ends_with_64_and_help_with_0() {
+        for arguments in
+            [&["postern", "dance"][..], &["postern", "--log-format", "xml"], &["postern", "run", "now"]]
+        {
+            assert_eq!(Cli::read(arguments), Err(EXIT_USAGE), "{arguments:?}");
+        }
+        for arguments in [["postern", "--help"], ["postern", "--version"]] {
+            assert_eq!(Cli::read(arguments), Err(EXIT_OK), "{arguments:?}");
+        }
+    }
+}

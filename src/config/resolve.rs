@@ -1,0 +1,126 @@
+//! From what the file says to what each room runs by.
+
+use std::path::Path;
+
+use super::{
+    Config, Purpose,
+    problem::Findings,
+    schema::{BackendValues, Values},
+    secret::{self, Environment},
+};
+use crate::{
+    audit,
+    backend::{self, Backend, ForwardingMode},
+    mojang, net,
+    policy::rules::Rules,
+    relay, session,
+};
+
+/// Composes the rooms' configurations and finds the secrets they need. `None` only if an error was found.
+pub(super) fn resolve(
+    values: Values,
+    path: &Path,
+    environment: &Environment,
+    purpose: Purpose,
+    findings: &Findings,
+) -> Option<Config> {
+    let backends = backends(&values, environment, purpose, findings);
+    let Values { bind, try_order, forced_hosts, auth, session_cache, security, monitoring, .. } = values;
+    Some(Config {
+        net: net::Config {
+            bind,
+            accept_proxy_protocol: values.network.accept_proxy_protocol,
+            trusted_proxies: values.network.trusted_proxies,
+        },
+        login: auth.login,
+        session_server: mojang::session_server::Config {
+            base_url: auth.session_server?,
+            timeout: auth.timeout,
+            prevent_client_proxy_connections: auth.prevent_client_proxy_connections,
+            unknown_logins_per_minute: auth.unknown_logins_per_minute,
+        },
+        health: mojang::health::Config {
+            check_interval: monitoring.health_check_interval,
+            retry_interval: monitoring.probe_retry_interval,
+            failure_threshold: monitoring.failure_threshold,
+            recovery_threshold: monitoring.recovery_threshold,
+            treat_throttling_as_outage: auth.treat_throttling_as_outage,
+            outage_file: session_cache.directory.join("outage.json"),
+        },
+        rules: Rules {
+            max_session_age: session_cache.max_session_age,
+            recent_activity: security.recent_activity,
+            min_login_history: security.min_login_history,
+            trust_private_addresses: security.trust_private_addresses,
+            max_accounts_per_address: security.max_accounts_per_address,
+            strict_ip_check: session_cache.strict_ip_check,
+            allow_ip_range_match: session_cache.allow_ip_range_match,
+            ipv4_range_prefix: session_cache.ipv4_range_prefix,
+            ipv6_range_prefix: session_cache.ipv6_range_prefix,
+            max_address_age: session_cache.max_address_age,
+            require_mojang_auth: security.require_mojang_auth,
+        },
+        session: session::Config {
+            directory: session_cache.directory,
+            cleanup_on_startup: session_cache.cleanup_on_startup,
+            max_address_age: session_cache.max_address_age,
+            ipv4_range_prefix: session_cache.ipv4_range_prefix,
+            ipv6_range_prefix: session_cache.ipv6_range_prefix,
+        },
+        backend: backend::Config {
+            backends,
+            try_order,
+            forced_hosts,
+            connect_timeout: values.network.connection_timeout,
+        },
+        relay: relay::Config { read_timeout: values.network.read_timeout },
+        status: values.status,
+        audit: audit::Config {
+            path: monitoring.audit_log,
+            max_size: monitoring.audit_log_max_size,
+            keep: monitoring.audit_log_keep,
+        },
+        messages: values.messages,
+        shutdown_grace: values.network.shutdown_grace,
+        source: path.to_owned(),
+    })
+}
+
+/// The backends, each with the secret it needs: its own, else the shared one. A secret that nobody needs is not looked
+/// for. A missing shared one is written last, when nothing else stands in the way of the start.
+fn backends(
+    values: &Values,
+    environment: &Environment,
+    purpose: Purpose,
+    findings: &Findings,
+) -> Vec<Backend> {
+    let signs = |backend: &BackendValues| {
+        matches!(backend.forwarding, ForwardingMode::Modern | ForwardingMode::BungeeGuard)
+    };
+    let lacks_own = |backend: &BackendValues| signs(backend) && backend.secret_file.is_none();
+    let (shared, unwritten) = if values.backends.iter().any(lacks_own) {
+        secret::global(environment, &values.secret_file, &values.secret_spot, purpose, findings)
+    } else {
+        (None, None)
+    };
+    let backends = values
+        .backends
+        .iter()
+        .map(|backend| Backend {
+            name: backend.name.clone(),
+            host: backend.host.clone(),
+            port: backend.port,
+            forwarding: backend.forwarding,
+            secret: match &backend.secret_file {
+                _ if !signs(backend) => None,
+                Some(file) => secret::from_file(file, &backend.secret_spot, findings),
+                None => shared.clone(),
+            },
+            send_proxy_protocol: backend.send_proxy_protocol,
+        })
+        .collect();
+    if let Some(unwritten) = unwritten.filter(|_| !findings.any_error()) {
+        unwritten.write(findings);
+    }
+    backends
+}

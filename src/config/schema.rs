@@ -1,0 +1,463 @@
+//! Every key there is: its name, its default, what may stand under it, and whether it is in force.
+//!
+//! One call per key, in the order of the example file. `get` and `optional` are in force; `later` and `refuse` belong to
+//! parts of the proxy that are not built yet. To put such a key in force, read it with `get` and hand its value on.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use reqwest::Url;
+use uuid::Uuid;
+
+use super::{
+    kinds::{
+        Unit::{Days, Hours, Milliseconds, Minutes, Seconds},
+        asn, backend_names, base_url, boolean, favicon, geo_url, host_header, host_pattern, host_port, list,
+        listen_addresses, listen_or_off, number, one_of, path, player, player_id, player_text, storage_type,
+        time, time_or_zero, trusted_network, webhook_url,
+    },
+    problem::{Findings, Spot, show},
+    read::{At, Section},
+};
+use crate::{
+    backend::ForwardingMode,
+    login::{self, FallbackMode},
+    messages::{MessageKey, Messages},
+    status,
+};
+
+/// A network prefix of at least this length tells strangers apart; shorter ones cover whole countries.
+const NARROW_V4: u8 = 16;
+const NARROW_V6: u8 = 32;
+
+/// Everything the file says that is in force, defaults filled in.
+#[derive(Debug)]
+pub(super) struct Values {
+    pub(super) bind: Vec<SocketAddr>,
+    pub(super) backends: Vec<BackendValues>,
+    pub(super) try_order: Vec<usize>,
+    pub(super) forced_hosts: Vec<(String, Vec<usize>)>,
+    pub(super) secret_file: PathBuf,
+    pub(super) secret_spot: Spot,
+    pub(super) auth: Auth,
+    pub(super) session_cache: SessionCache,
+    pub(super) security: Security,
+    pub(super) monitoring: Monitoring,
+    pub(super) messages: Messages,
+    pub(super) status: status::Config,
+    pub(super) network: Network,
+}
+
+#[derive(Debug)]
+pub(super) struct BackendValues {
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) forwarding: ForwardingMode,
+    pub(super) secret_file: Option<PathBuf>,
+    pub(super) secret_spot: Spot,
+    pub(super) send_proxy_protocol: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Auth {
+    pub(super) session_server: Option<Url>,
+    pub(super) timeout: Duration,
+    pub(super) unknown_logins_per_minute: u32,
+    pub(super) prevent_client_proxy_connections: bool,
+    pub(super) treat_throttling_as_outage: bool,
+    pub(super) login: login::Config,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionCache {
+    pub(super) max_session_age: Duration,
+    pub(super) directory: PathBuf,
+    pub(super) strict_ip_check: bool,
+    pub(super) allow_ip_range_match: bool,
+    pub(super) ipv4_range_prefix: u8,
+    pub(super) ipv6_range_prefix: u8,
+    pub(super) max_address_age: Duration,
+    pub(super) cleanup_on_startup: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Security {
+    pub(super) min_login_history: u32,
+    pub(super) recent_activity: Option<Duration>,
+    pub(super) max_accounts_per_address: u32,
+    pub(super) trust_private_addresses: bool,
+    pub(super) require_mojang_auth: HashSet<Uuid>,
+}
+
+#[derive(Debug)]
+pub(super) struct Monitoring {
+    pub(super) health_check_interval: Duration,
+    pub(super) failure_threshold: u32,
+    pub(super) recovery_threshold: u32,
+    pub(super) probe_retry_interval: Duration,
+    pub(super) audit_log: Option<PathBuf>,
+    pub(super) audit_log_max_size: u64,
+    pub(super) audit_log_keep: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) connection_timeout: Duration,
+    pub(super) read_timeout: Duration,
+    pub(super) shutdown_grace: Duration,
+    pub(super) accept_proxy_protocol: bool,
+    pub(super) trusted_proxies: Vec<IpNet>,
+}
+
+/// Walks the whole file. `base` is the folder that its paths are relative to.
+pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings) -> Values {
+    let bind = root.get("bind", vec![SocketAddr::from(([0, 0, 0, 0], 25565))], listen_addresses);
+    // Before `backends`, because it holds their default; `secret-file` is used only if one of them needs it.
+    let mut forwarding = root.section("forwarding");
+    let mode = forwarding.get("mode", ForwardingMode::Modern, forwarding_mode);
+    let secret_spot = forwarding.spot("secret-file");
+    let secret_file = forwarding.get("secret-file", base.join(super::secret::DEFAULT_FILE), path(base));
+    forwarding.finish();
+
+    let backends = root.optional("backends", |at| backends(at, mode, &bind, base));
+    if !root.has("backends") {
+        let hint = "name at least one, as in backends: {lobby: {address: \"127.0.0.1:25566\"}}";
+        root.error("backends", "is missing", hint);
+    }
+    let backends = backends.unwrap_or_default();
+    let names: Vec<&str> = backends.iter().map(|backend| backend.name.as_str()).collect();
+    let try_order = root.get("try", (0..names.len()).collect(), backend_names(&names));
+    let forced_hosts = root.get("forced-hosts", Vec::new(), |at| forced_hosts(at, &names));
+
+    alerts(root.section("alerts"));
+    admin(root.section("admin"), base, findings);
+    let values = Values {
+        auth: auth(root.section("auth")),
+        session_cache: session_cache(root.section("session-cache"), base, findings),
+        security: security(root.section("security"), base),
+        monitoring: monitoring(root.section("monitoring"), base),
+        messages: messages(root.section("messages")),
+        status: status(root.section("status"), base),
+        network: network(root.section("network"), findings),
+        bind,
+        try_order,
+        forced_hosts,
+        backends,
+        secret_file,
+        secret_spot,
+    };
+    root.finish();
+    values
+}
+
+fn backends(
+    at: &At<'_, '_>,
+    mode: ForwardingMode,
+    bind: &[SocketAddr],
+    base: &Path,
+) -> Option<Vec<BackendValues>> {
+    let entries = at.entries()?;
+    if entries.is_empty() {
+        at.error("names no backend", "at least one, as in lobby: {address: \"127.0.0.1:25566\"}");
+    }
+    let mut backends = Vec::new();
+    for (name, entry) in entries {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
+            entry.error(
+                format!("{} is no name for a backend", show(name)),
+                "1 to 64 of A-Z, a-z, 0-9, -, _ and .",
+            );
+        }
+        let Some(mut section) = entry.section() else { continue };
+        let address = section.optional("address", |at| {
+            let address = host_port(at)?;
+            if bind.iter().any(|bound| is_own(*bound, &address)) {
+                at.error(
+                    "is this proxy's own address",
+                    "give the backend a port of its own, as in \"127.0.0.1:25566\"",
+                );
+            }
+            Some(address)
+        });
+        if !section.has("address") {
+            section.error("address", "is missing", "host and port, as in \"127.0.0.1:25566\"");
+        }
+        let forwarding = section.get("forwarding", mode, forwarding_mode);
+        let secret_spot = section.spot("secret-file");
+        let secret_file = section.optional("secret-file", path(base));
+        let send_proxy_protocol = section.get("send-proxy-protocol", false, boolean);
+        section.finish();
+        let (host, port) = address.unwrap_or_default();
+        backends.push(BackendValues {
+            name: name.to_owned(),
+            host,
+            port,
+            forwarding,
+            secret_file,
+            secret_spot,
+            send_proxy_protocol,
+        });
+    }
+    Some(backends)
+}
+
+/// Whether connecting to `address` would reach this proxy, which listens on `bound`.
+fn is_own(bound: SocketAddr, (host, port): &(String, u16)) -> bool {
+    let Ok(ip) = host.parse::<std::net::IpAddr>() else { return false };
+    bound.port() == *port
+        && (bound.ip() == ip || bound.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified()))
+}
+
+fn forced_hosts(at: &At<'_, '_>, names: &[&str]) -> Option<Vec<(String, Vec<usize>)>> {
+    let mut hosts: Vec<(String, Vec<usize>)> = Vec::new();
+    for (host, entry) in at.entries()? {
+        let indices = backend_names(names)(&entry);
+        match host_pattern(host) {
+            Err(hint) => entry.error(format!("{} is no host name", show(host)), hint),
+            Ok(pattern) if hosts.iter().any(|(known, _)| *known == pattern) => {
+                entry.error(format!("{} stands here twice, only spelt otherwise", show(host)), "remove one");
+            }
+            Ok(pattern) => hosts.push((pattern, indices.unwrap_or_default())),
+        }
+    }
+    Some(hosts)
+}
+
+/// How backends learn who a player is.
+fn forwarding_mode(at: &At<'_, '_>) -> Option<ForwardingMode> {
+    one_of(&[
+        ("modern", ForwardingMode::Modern),
+        ("legacy", ForwardingMode::Legacy),
+        ("bungeeguard", ForwardingMode::BungeeGuard),
+        ("none", ForwardingMode::None),
+    ])(at)
+}
+
+fn auth(mut auth: Section<'_, '_>) -> Auth {
+    let fallback_modes = one_of(&[
+        ("enabled", FallbackMode::Enabled),
+        ("dry-run", FallbackMode::DryRun),
+        ("disabled", FallbackMode::Disabled),
+    ]);
+    let mojang = |url: &str| Url::parse(url).ok();
+    let session_server = mojang("https://sessionserver.mojang.com");
+    let services = mojang("https://api.minecraftservices.com");
+    auth.later("services", services, |at| base_url(at).map(Some));
+    let timeout = auth.get("timeout", Milliseconds.times(5000), |at| {
+        let timeout = time(Milliseconds)(at)?;
+        // A login lasts 25 s at most, of which two calls and the client's own must have their share.
+        if timeout > Milliseconds.times(10_000) {
+            let what = "is so long that a login runs out of time before an outage can be told";
+            at.warning(what, "10000 or less");
+        }
+        Some(timeout)
+    });
+    let values = Auth {
+        session_server: auth.get("session-server", session_server, |at| base_url(at).map(Some)),
+        timeout,
+        login: login::Config {
+            fallback: auth.get("fallback", FallbackMode::Enabled, fallback_modes),
+            online_attempt_when_ineligible: auth.get("online-attempt-when-ineligible", true, boolean),
+            allow_plaintext_fallback: auth.get("allow-plaintext-fallback", true, boolean),
+            accepts_transfers: auth.get("accepts-transfers", false, boolean),
+        },
+        unknown_logins_per_minute: auth.get("unknown-logins-per-minute", 120, number(0..=1_000_000)),
+        prevent_client_proxy_connections: auth.get("prevent-client-proxy-connections", false, boolean),
+        treat_throttling_as_outage: auth.get("treat-throttling-as-outage", false, boolean),
+    };
+    auth.finish();
+    values
+}
+
+fn session_cache(mut cache: Section<'_, '_>, base: &Path, findings: &Findings) -> SessionCache {
+    cache.get("storage-type", (), storage_type);
+    let values = SessionCache {
+        max_session_age: cache.get("max-session-age", Hours.times(72), time(Hours)),
+        directory: cache.get("directory", base.join("sessions"), path(base)),
+        strict_ip_check: cache.get("strict-ip-check", true, boolean),
+        allow_ip_range_match: cache.get("allow-ip-range-match", true, boolean),
+        ipv4_range_prefix: cache.get("ipv4-range-prefix", 24, number(1..=32)),
+        ipv6_range_prefix: cache.get("ipv6-range-prefix", 64, number(1..=128)),
+        max_address_age: cache.get("max-address-age", Hours.times(168), time(Hours)),
+        cleanup_on_startup: cache.get("cleanup-on-startup", true, boolean),
+    };
+    if !values.strict_ip_check {
+        let what =
+            "during an outage whoever knows a player's name and id can join as that player, from anywhere";
+        findings.warning(
+            &cache.spot("strict-ip-check"),
+            what,
+            Some("true, unless all players are friends".into()),
+        );
+    }
+    if values.max_session_age > Days.times(36) {
+        let what = "sessions unused for 36 days are dropped whatever stands here";
+        findings.warning(&cache.spot("max-session-age"), what, Some("864 hours are 36 days".into()));
+    }
+    for (key, prefix, narrow) in [
+        ("ipv4-range-prefix", values.ipv4_range_prefix, NARROW_V4),
+        ("ipv6-range-prefix", values.ipv6_range_prefix, NARROW_V6),
+    ] {
+        if values.allow_ip_range_match && prefix < narrow {
+            let what = format!("/{prefix} is so wide that strangers share it");
+            findings.warning(&cache.spot(key), what, Some(format!("{narrow} or more")));
+        }
+    }
+    cache.finish();
+    values
+}
+
+fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
+    const ADDRESSES_ALONE: &str = "without it players are judged by name, id and address alone; write false only if that is enough for you";
+    security.later("max-failed-attempts", 10, number::<u32>(1..=1_000_000));
+    security.later("failure-ban-duration", Minutes.times(30), time(Minutes));
+    security.later("alert-on-fallback", true, boolean);
+    security.later("enable-geo-checks", true, boolean);
+    security.later("alert-on-geo-change", true, boolean);
+    security.refuse("deny-on-geo-change", &false, ADDRESSES_ALONE, boolean);
+    security.refuse("deny-on-geo-unknown", &false, ADDRESSES_ALONE, boolean);
+    security.refuse("require-pin-on-fallback", &false, ADDRESSES_ALONE, boolean);
+    security.later("pin-timeout-seconds", Seconds.times(60), time(Seconds));
+    security.later("pin-min-length", 6, number::<u32>(4..=32));
+    security.later("max-failed-attempts-per-subnet", 30, number::<u32>(1..=1_000_000));
+    security.later("max-failed-attempts-per-asn", 100, number::<u32>(1..=1_000_000));
+    security.later("allow-pin-for-changed-address", false, boolean);
+    let blocked =
+        "without it players from these networks would be let in; remove the list only if that is fine";
+    security.refuse("blocked-asns", &Vec::new(), blocked, list(asn));
+    security.later("pin-commands", true, boolean);
+    security.later("ban-file", base.join("bans.json"), path(base));
+    let required = security.get("require-recent-activity", true, boolean);
+    let days = security.get("recent-activity-days", Days.times(30), time(Days));
+    let required_online = security.get("require-mojang-auth", Vec::new(), list(player_id));
+    let values = Security {
+        min_login_history: security.get("min-login-history", 3, number(0..=1_000_000)),
+        recent_activity: required.then_some(days),
+        max_accounts_per_address: security.get("max-accounts-per-address", 5, number(1..=1_000_000)),
+        trust_private_addresses: security.get("trust-private-addresses", false, boolean),
+        require_mojang_auth: required_online.into_iter().collect(),
+    };
+    security.finish();
+    values
+}
+
+fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
+    const MIB: u64 = 1024 * 1024;
+    let provider = "https://ipwho.is/{ip}?fields=ip,country_code,connection";
+    monitoring.later("enable-statistics", true, boolean);
+    monitoring.later("enable-metrics", true, boolean);
+    monitoring.later("statistics-file", base.join("statistics.json"), path(base));
+    monitoring.later("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
+    monitoring.later("geo-provider-url", provider.to_owned(), geo_url);
+    monitoring.later("geo-cache-ttl", Seconds.times(300), time_or_zero(Seconds));
+    monitoring.later("geo-country-database", None, |at| path(base)(at).map(Some));
+    monitoring.later("geo-asn-database", None, |at| path(base)(at).map(Some));
+    let enabled = monitoring.get("enable-audit-log", true, boolean);
+    let audit_log = monitoring.get("audit-log", base.join("audit.log"), path(base));
+    let retry_interval = monitoring.get("probe-retry-interval", Milliseconds.times(2000), time(Milliseconds));
+    let values = Monitoring {
+        health_check_interval: monitoring.get("health-check-interval", Seconds.times(30), time(Seconds)),
+        failure_threshold: monitoring.get("failure-threshold", 3, number(1..=1000)),
+        recovery_threshold: monitoring.get("recovery-threshold", 2, number(1..=1000)),
+        probe_retry_interval: retry_interval,
+        audit_log: enabled.then_some(audit_log),
+        audit_log_max_size: monitoring.later("audit-log-max-size", 64, number::<u64>(0..=1_000_000)) * MIB,
+        audit_log_keep: monitoring.later("audit-log-keep", 8, number(0..=1000)),
+    };
+    monitoring.finish();
+    values
+}
+
+fn messages(mut section: Section<'_, '_>) -> Messages {
+    let mut messages = Messages::default();
+    for key in MessageKey::ALL {
+        if let Some(text) = section.optional(key.key(), player_text) {
+            messages.set(*key, text);
+        }
+    }
+    section.finish();
+    messages
+}
+
+fn status(mut status: Section<'_, '_>, base: &Path) -> status::Config {
+    let modes = one_of(&[("passthrough", status::Mode::Passthrough), ("static", status::Mode::Static)]);
+    let values = status::Config {
+        mode: status.get("mode", status::Mode::Passthrough, modes),
+        description: status.get("description", "&7A Postern proxy".to_owned(), player_text),
+        max_players: status.get("max-players", 500, number(0..=i64::from(i32::MAX))),
+        favicon: status.optional("favicon", favicon(base)),
+        show_outage: status.get("show-outage", true, boolean),
+        cache: status.get("cache", Milliseconds.times(5000), time_or_zero(Milliseconds)),
+    };
+    status.finish();
+    values
+}
+
+fn alerts(mut alerts: Section<'_, '_>) {
+    alerts.later("staff", Vec::new(), list(player));
+    // The URLs are secrets: what is compared here is dropped at once.
+    alerts.later("webhooks", Vec::new(), list(webhook));
+    alerts.finish();
+}
+
+fn webhook(at: &At<'_, '_>) -> Option<String> {
+    const EVENTS: &[(&str, ())] = &[("auth.state", ()), ("login.fallback", ()), ("geo.changed", ())];
+    let mut hook = at.section()?;
+    let url = hook.optional("url", webhook_url);
+    if !hook.has("url") {
+        hook.error("url", "is missing", "as in \"https://example.com/hook\"");
+    }
+    hook.get("format", (), one_of(&[("json", ()), ("discord", ())]));
+    hook.optional("events", list(one_of(EVENTS)));
+    hook.finish();
+    url
+}
+
+fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
+    /// Longest packet that a three-byte length can announce.
+    const MAX_PACKET: i64 = (1 << 21) - 1;
+    let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect();
+    // -1 is how other proxies, and the protocol, say that nothing is compressed.
+    network.later("compression-threshold", 256, number::<i64>(-1..=MAX_PACKET));
+    network.later("login-ratelimit", Milliseconds.times(3000), time_or_zero(Milliseconds));
+    network.later("max-connections", 20_000, number::<u32>(1..=10_000_000));
+    network.later("max-connections-per-address", 64, number::<u32>(1..=10_000_000));
+    network.later("max-pending-logins", 2000, number::<u32>(1..=10_000_000));
+    let values = Network {
+        connection_timeout: network.get("connection-timeout", Milliseconds.times(5000), time(Milliseconds)),
+        read_timeout: network.get("read-timeout", Milliseconds.times(30_000), time(Milliseconds)),
+        shutdown_grace: network.get("shutdown-grace", Seconds.times(20), time_or_zero(Seconds)),
+        accept_proxy_protocol: network.get("accept-proxy-protocol", false, boolean),
+        trusted_proxies: network.get("trusted-proxies", loopback, list(trusted_network)),
+    };
+    if values.accept_proxy_protocol && values.trusted_proxies.is_empty() {
+        let what = "does nothing: network.trusted-proxies is empty";
+        let hint = "list the addresses of the proxies in front of this one";
+        findings.warning(&network.spot("accept-proxy-protocol"), what, Some(hint.to_owned()));
+    }
+    network.finish();
+    values
+}
+
+fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) {
+    let default = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
+    let listen = admin.later("listen", default, listen_or_off);
+    let token_file = admin.later("token-file", base.join("admin.token"), path(base));
+    admin.later("allowed-hosts", Vec::new(), list(host_header));
+    if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !token_file.is_file() {
+        let what = format!(
+            "listening beyond this machine needs a token, and {} does not exist",
+            token_file.display()
+        );
+        let hint = "create it with a long random text as its content, or listen on 127.0.0.1";
+        findings.error(&admin.spot("listen"), what, Some(hint.to_owned()));
+    }
+    admin.finish();
+}

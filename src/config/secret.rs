@@ -1,0 +1,250 @@
+//! Forwarding secrets: where they come from, and the random one of a first start.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize::Zeroizing};
+
+use super::{
+    Purpose,
+    problem::{Findings, Spot},
+};
+
+/// What the process's environment says, read once by the caller.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// Value of `POSTERN_FORWARDING_SECRET`, if set.
+    pub postern_forwarding_secret: Option<SecretString>,
+    /// Value of `VELOCITY_FORWARDING_SECRET`, if set. The other one comes first.
+    pub velocity_forwarding_secret: Option<SecretString>,
+}
+
+/// The secret file that the first start writes.
+pub(super) const DEFAULT_FILE: &str = "forwarding.secret";
+
+/// Longest secret file, in bytes. Nobody types such a secret; a wrong path may lead to anything.
+const MAX_FILE: usize = 16 * 1024;
+
+/// Length of a random secret: 32 of 62 characters are 190 bits.
+const RANDOM_LEN: usize = 32;
+
+/// Below this a secret can be guessed by trying. Velocity's own random ones are as long.
+const SHORT: usize = 12;
+
+/// A secret that is to be written once the rest of the configuration is known to be good.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    path: PathBuf,
+    spot: Spot,
+    secret: SecretSlice<u8>,
+}
+
+impl Unwritten {
+    /// Writes the file, owner-only, and says so.
+    pub(super) fn write(self, findings: &Findings) {
+        let shown = self.path.display();
+        match write_new(&self.path, self.secret.expose_secret(), true) {
+            Ok(()) => {
+                let hint = "copy its content into your backends' configuration";
+                let what = format!("did not exist; a random secret was written to {shown}");
+                findings.note(&self.spot, what, Some(hint.to_owned()));
+            }
+            Err(error) => {
+                let hint = "create the file yourself, with a long random text as its content";
+                findings.error(
+                    &self.spot,
+                    format!("{shown} cannot be written: {error}"),
+                    Some(hint.to_owned()),
+                );
+            }
+        }
+    }
+}
+
+/// The secret shared by all backends that have none of their own: from the environment, else from `path`. If that file
+/// is missing, `Run` gets a random secret that is still to be written.
+pub(super) fn global(
+    environment: &Environment,
+    path: &Path,
+    spot: &Spot,
+    purpose: Purpose,
+    findings: &Findings,
+) -> (Option<SecretSlice<u8>>, Option<Unwritten>) {
+    for (name, value) in [
+        ("POSTERN_FORWARDING_SECRET", &environment.postern_forwarding_secret),
+        ("VELOCITY_FORWARDING_SECRET", &environment.velocity_forwarding_secret),
+    ] {
+        if let Some(value) = value {
+            let from = format!("the secret in the environment's {name}");
+            let hint = "set it to the secret, or unset it to use the file";
+            return (accept(value.expose_secret().as_bytes(), &from, hint, spot, findings), None);
+        }
+    }
+    if !matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        return (from_file(path, spot, findings), None);
+    }
+    match purpose {
+        Purpose::Check => {
+            let what = format!("{} does not exist yet", path.display());
+            let hint = "postern run will write it with a random secret";
+            findings.note(spot, what, Some(hint.to_owned()));
+            (None, None)
+        }
+        Purpose::Run => match random() {
+            Ok(secret) => {
+                let unwritten =
+                    Unwritten { path: path.to_owned(), spot: spot.clone(), secret: secret.clone() };
+                (Some(secret), Some(unwritten))
+            }
+            Err(error) => {
+                let what =
+                    format!("{} does not exist, and no random secret could be made: {error}", path.display());
+                findings.error(spot, what, Some("create the file yourself".to_owned()));
+                (None, None)
+            }
+        },
+    }
+}
+
+/// The secret in a file that must exist.
+pub(super) fn from_file(path: &Path, spot: &Spot, findings: &Findings) -> Option<SecretSlice<u8>> {
+    let shown = path.display();
+    let bytes = match read_small(path, MAX_FILE) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) => {
+            let hint = "it must hold the same secret as the backend's configuration";
+            findings.error(spot, format!("{shown} cannot be read: {error}"), Some(hint.to_owned()));
+            return None;
+        }
+    };
+    if open_to_others(path) {
+        let hint = format!("chmod 600 {shown}");
+        findings.warning(spot, format!("{shown} can be read by other users of this machine"), Some(hint));
+    }
+    let from = format!("the secret in {shown}");
+    accept(&bytes, &from, "write a long random text into it, and the same into the backend", spot, findings)
+}
+
+/// The secret proper: as Velocity reads it, without line ends, and without white space around it.
+fn accept(bytes: &[u8], from: &str, hint: &str, spot: &Spot, findings: &Findings) -> Option<SecretSlice<u8>> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        findings.error(spot, format!("{from} is not UTF-8 text"), Some(hint.to_owned()));
+        return None;
+    };
+    // Editors of one system put a byte order mark in front, which nobody sees or copies.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+    let secret: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect());
+    if secret.is_empty() {
+        findings.error(spot, format!("{from} is empty"), Some(hint.to_owned()));
+        return None;
+    }
+    if secret.len() < SHORT {
+        let hint = format!("use {SHORT} characters or more, at random");
+        findings.warning(spot, format!("{from} is short enough to be guessed"), Some(hint));
+    }
+    Some(SecretSlice::from(secret.to_vec()))
+}
+
+/// A new secret of letters and digits, which survive every configuration format and shell.
+fn random() -> io::Result<SecretSlice<u8>> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut secret = Zeroizing::new(Vec::with_capacity(RANDOM_LEN));
+    let mut bytes = Zeroizing::new([0_u8; RANDOM_LEN]);
+    while secret.len() < RANDOM_LEN {
+        getrandom::fill(bytes.as_mut_slice()).map_err(|error| io::Error::other(error.to_string()))?;
+        // Bytes beyond the last whole multiple of 62 would favour the first letters.
+        let fair = bytes.iter().filter(|byte| **byte < 248);
+        let letters = fair.filter_map(|byte| ALPHABET.get(usize::from(*byte % 62)));
+        let missing = RANDOM_LEN - secret.len();
+        secret.extend(letters.take(missing));
+    }
+    Ok(SecretSlice::from(secret.to_vec()))
+}
+
+/// Writes a new random secret to a file that does not exist yet.
+pub(super) fn write_random(path: &Path) -> io::Result<()> {
+    write_new(path, random()?.expose_secret(), true)
+}
+
+/// Writes a file that does not exist yet, and never replaces one; `private` is for the owner's eyes only. What could
+/// not be written whole is removed again.
+pub(super) fn write_new(path: &Path, content: &[u8], private: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if private {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = private;
+    let mut file = options.open(path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        drop(file);
+        // The error that matters is the first one.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Reads a regular file of at most `most` bytes; anything longer, and anything that could block or never end, fails.
+pub(super) fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        // The same words on every system.
+        kind @ io::ErrorKind::NotFound => io::Error::new(kind, "it does not exist"),
+        _ => error,
+    })?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(io::Error::other(format!("longer than {most} bytes"))) } else { Ok(bytes) }
+}
+
+#[cfg(unix)]
+fn open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn open_to_others(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_secrets_are_long_plain_and_new() {
+        let (first, second) = (random().unwrap(), random().unwrap());
+        assert_eq!(first.expose_secret().len(), RANDOM_LEN);
+        assert!(first.expose_secret().iter().all(u8::is_ascii_alphanumeric));
+        assert_ne!(first.expose_secret(), second.expose_secret());
+    }
+
+    #[test]
+    fn a_secret_is_read_as_velocity_reads_it() {
+        for (written, read) in [
+            ("abcdefghijkl", Some("abcdefghijkl")),
+            ("abcdefghijkl\n", Some("abcdefghijkl")),
+            ("\u{feff}abcdefghijkl \r\n\n", Some("abcdefghijkl")),
+            ("abcdef\r\nghijkl\n", Some("abcdefghijkl")),
+            (" \n", None),
+            ("", None),
+        ] {
+            let findings = Findings::new(Path::new("f"));
+            let secret = accept(written.as_bytes(), "it", "mend it", &Spot::file(), &findings);
+            let secret = secret.map(|secret| String::from_utf8(secret.expose_secret().to_vec()).unwrap());
+            assert_eq!(secret.as_deref(), read, "{written:?}");
+            assert_eq!(findings.any_error(), read.is_none());
+        }
+    }
+}
