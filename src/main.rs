@@ -1,3 +1,192 @@
-//! The `postern` program.
+//! The `postern` program: arguments, configuration, runtime, exit code.
 
-fn main() {}
+use std::{
+    io::{IsTerminal, Write, stderr, stdout},
+    process::ExitCode,
+    time::Instant,
+};
+
+use postern::{
+    app::Proxy,
+    cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
+    clock::Clock,
+    config::{self, Config, Environment, Loaded, Problem, Purpose},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Anything that is neither usage nor configuration: a port in use, a store in use, no memory.
+const EXIT_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
+    ExitCode::from(match cli.command() {
+        Command::Run => run(&cli, started),
+        Command::Check => check(&cli),
+    })
+}
+
+fn environment() -> Environment {
+    let secret = |name| std::env::var(name).ok().map(Into::into);
+    Environment {
+        postern_forwarding_secret: secret("POSTERN_FORWARDING_SECRET"),
+        velocity_forwarding_secret: secret("VELOCITY_FORWARDING_SECRET"),
+    }
+}
+
+/// Prints on standard output. If nobody reads, the exit code still tells.
+fn print(text: &str) {
+    let mut out = stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn lines(findings: &[Problem]) -> String {
+    findings.iter().fold(String::new(), |text, finding| text + &finding.to_string() + "\n")
+}
+
+/// `postern check`: every problem, or `ok`.
+fn check(cli: &Cli) -> u8 {
+    match config::load(cli.config_path(), &environment(), Purpose::Check) {
+        Ok(Loaded { warnings, notes, .. }) => {
+            print(&format!("{}{}ok\n", lines(&warnings), lines(&notes)));
+            EXIT_OK
+        }
+        Err(report) => {
+            print(&format!("{report}\n"));
+            EXIT_CONFIG
+        }
+    }
+}
+
+/// `postern run`: until a signal ends it.
+fn run(cli: &Cli, started: Instant) -> u8 {
+    start_log(cli.log_format);
+    if cli.uses_default_config() {
+        match config::write_default(cli.config_path()) {
+            Ok(written) => {
+                for file in written {
+                    info!(file = %file.display(), "first start: wrote this file; look through config.yml and set your backend");
+                }
+            }
+            Err(error) => {
+                error!(%error, "cannot write the default configuration into the working folder; use --config, or start where files can be written");
+                return EXIT_FAILED;
+            }
+        }
+    }
+    let config = match config::load(cli.config_path(), &environment(), Purpose::Run) {
+        Ok(Loaded { config, warnings, notes }) => {
+            for finding in &warnings {
+                warn!("{finding}");
+            }
+            for finding in &notes {
+                info!("{finding}");
+            }
+            config
+        }
+        Err(report) => {
+            let _ = writeln!(stderr(), "{report}");
+            return EXIT_CONFIG;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the runtime");
+            return EXIT_FAILED;
+        }
+    };
+    let code = runtime.block_on(serve(config, started));
+    // What a stuck disk or look-up still holds must not keep the program from ending.
+    runtime.shutdown_background();
+    code
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+async fn serve(config: Config, started: Instant) -> u8 {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!(%error, "cannot listen for signals");
+            return EXIT_FAILED;
+        }
+    };
+    let proxy = match Proxy::start(config, Clock::system()).await {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            error!("{error}");
+            return EXIT_FAILED;
+        }
+    };
+    let addresses: Vec<String> = proxy.addresses().iter().map(ToString::to_string).collect();
+    print(&format!(
+        "Done ({:.3}s)! Listening on {}\n",
+        started.elapsed().as_secs_f64(),
+        addresses.join(", ")
+    ));
+    while signals.next().await == Asked::Reload {
+        proxy.reopen_audit();
+        info!("opened audit.log anew; a changed configuration takes effect at the next start");
+    }
+    tokio::select! {
+        () = proxy.stop() => EXIT_OK,
+        () = signals.stop() => {
+            warn!("stopping at once: what was not saved yet is lost");
+            EXIT_FAILED
+        }
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next thing asked of the program.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Asked::Stop,
+            Some(()) = self.terminate.recv() => Asked::Stop,
+            Some(()) = self.reload.recv() => Asked::Reload,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Returns when the program is asked to stop.
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
+}

@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use secrecy::SecretSlice;
 
+pub mod connect;
+pub mod diagnose;
+pub mod enter;
+pub mod forwarding;
+pub mod route;
+
+pub use diagnose::Fault;
+pub use enter::{EnterError, Entered, Player, enter};
+pub use route::Router;
+
 /// How a backend learns who the player is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardingMode {

@@ -2,26 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::identity::Profile;
-
-/// How a player was proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// The session server vouched for this connection.
-    Verified,
-    /// Policy admitted a known player during an outage.
-    Fallback,
-}
-
-impl Proof {
-    /// The word for logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Fallback => "fallback",
-        }
-    }
-}
+use crate::{
+    identity::{Profile, Property},
+    mojang::classify::Verified,
+    policy::{Permit, Proof},
+};
 
 /// A player who may go on to a backend. Backends and relay accept nothing less; it can be made in two places only:
 /// from the session server's word, and from a permit of policy.
@@ -33,6 +18,18 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    /// From the session server's word.
+    pub(super) fn verified(verified: Verified, address: IpAddr) -> Self {
+        Self { profile: verified.into_profile(), proof: Proof::Verified, address }
+    }
+
+    /// From a permit of policy: id and name are the session's, never the client's.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up by the admission it allows")]
+    pub(super) fn by_policy(permit: Permit, properties: Vec<Property>, address: IpAddr) -> Self {
+        let profile = Profile { id: permit.id(), name: permit.name().clone(), properties };
+        Self { profile, proof: Proof::Fallback, address }
+    }
+
     /// Who the player is.
     pub fn profile(&self) -> &Profile {
         &self.profile

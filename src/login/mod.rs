@@ -1,6 +1,49 @@
 //! The login, from handshake to admission.
+//!
+//! [`drive`] reads top to bottom: each stage is a value that the next one consumes. An [`admitted::Admitted`] is made
+//! in two places only: from the session server's word (`online`) and from a permit of policy (`fallback`).
+
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    clock::Clock,
+    mojang::{
+        health::{Health, Verdict},
+        session_server::SessionServer,
+    },
+    net::{
+        conn::{Conn, Io},
+        deadline::Deadline,
+    },
+    policy::Rules,
+    protocol::handshake::Intent,
+    reason::Reason,
+    session::Store,
+};
 
 pub mod admitted;
+mod fallback;
+mod hang_ups;
+pub mod keys;
+mod online;
+pub mod refusal;
+pub mod roster;
+mod stage;
+
+pub use hang_ups::HangUps;
+pub use stage::{Hello, Named};
+
+use admitted::Admitted;
+use keys::Keys;
+use refusal::{Refusal, Who};
+use roster::{Leaving, Line, Place, Roster};
+
+/// From accept to login success, unless a mod handshake makes progress: the client gives up at 30 s.
+pub const LOGIN_TIME: Duration = Duration::from_secs(25);
+/// However much progress a mod handshake makes.
+pub const LOGIN_TIME_LIMIT: Duration = Duration::from_mins(5);
 
 /// What to do with logins during an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +67,99 @@ pub struct Config {
     pub allow_plaintext_fallback: bool,
     /// Whether clients that another server sent here may join.
     pub accepts_transfers: bool,
+}
+
+/// What every login shares.
+#[derive(Debug)]
+pub struct LoginCx {
+    /// How logins are treated.
+    pub config: Config,
+    /// The owner's rules for outages.
+    pub rules: Rules,
+    /// The RSA key in use.
+    pub keys: Keys,
+    /// Whether the session server answers.
+    pub health: Health,
+    /// The session server.
+    pub server: Arc<SessionServer>,
+    /// Remembered logins.
+    pub store: Store,
+    /// Who is in.
+    pub roster: Arc<Roster>,
+    /// Refusals kept back for clients that hung up.
+    pub hang_ups: HangUps,
+    /// Ids by prefix: how wide an IPv4 client's subnet is.
+    pub ipv4_subnet_prefix: u8,
+    /// UTC time.
+    pub clock: Clock,
+}
+
+/// One try to log in: where it comes from, and what bounds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The client address, never an IPv4-mapped one.
+    pub address: IpAddr,
+    /// The connection's handle.
+    pub line: &'a Arc<Line>,
+    /// When it must be over.
+    pub deadline: &'a Deadline,
+}
+
+/// A player who may go on to a backend, with the place it holds.
+#[derive(Debug)]
+pub struct Admission {
+    /// Who, and how that was proven.
+    pub admitted: Admitted,
+    /// The player's place; dropping it frees it.
+    pub place: Place,
+    /// The connection of the same player that has to go first.
+    pub leaving: Option<Leaving>,
+    /// What the client said of itself.
+    pub named: Named,
+    /// What the admission rests on, for audit.log.
+    pub facts: Map<String, Value>,
+}
+
+/// The whole login in reading order. `too_old` says that every backend this client could be routed to needs a newer
+/// one.
+pub async fn drive<S: Io>(
+    conn: &mut Conn<S>,
+    hello: Hello,
+    too_old: bool,
+    cx: &LoginCx,
+    attempt: Attempt<'_>,
+) -> Result<Admission, Refusal> {
+    let named = Named::read(conn, hello).await?;
+    let (name, claimed_id) = (named.name.clone(), named.claimed_id);
+    let who = Who { name: Some(name.as_str().to_owned()), claimed_id, id: None };
+    // Set once: a connection has one login start.
+    let _ = attempt.line.who.set(who);
+    let admission = if named.hello.handshake.intent == Intent::Transfer && !cx.config.accepts_transfers {
+        Err(Refusal::new(Reason::TransferRefused))
+    } else if too_old {
+        Err(Refusal::new(Reason::NewerVersionNeeded))
+    } else {
+        match (cx.config.fallback, cx.health.status().verdict) {
+            (FallbackMode::Disabled, _) | (_, Verdict::Up | Verdict::Degraded) => {
+                online::admit(conn, named, cx, attempt).await
+            }
+            (_, Verdict::Down { outage_started }) => {
+                fallback::admit(conn, named, outage_started, cx, attempt).await
+            }
+        }
+    };
+    admission.map_err(|refusal| refusal.named(&name, claimed_id))
+}
+
+/// How many different players share the client address, this one included.
+fn accounts_at(
+    cx: &LoginCx,
+    address: IpAddr,
+    admitted_here: Vec<uuid::Uuid>,
+    own: Option<uuid::Uuid>,
+) -> u32 {
+    let mut ids: HashSet<_> = cx.store.ids_at(address, cx.clock.now()).into_iter().collect();
+    ids.extend(admitted_here);
+    ids.extend(own);
+    u32::try_from(ids.len()).unwrap_or(u32::MAX)
 }

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+pub mod activity;
 pub mod conn;
 pub mod deadline;
+pub mod listener;
+pub mod proxy_header;
 
 /// Where and how connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@ pub enum FirstBytes {
     Maybe(LegacyPing),
     /// A ping.
     Ping(LegacyPing),
+    /// A login of a client before 1.7: no packet of two bytes begins a framed connection.
+    Login,
 }
 
 /// The eras of pings before 1.7.
@@ -29,6 +31,7 @@ pub fn classify(bytes: &[u8]) -> FirstBytes {
         [0xfe] => FirstBytes::Maybe(LegacyPing::Bare),
         [0xfe, 0x01] => FirstBytes::Maybe(LegacyPing::Extended),
         [0xfe, 0x01, 0xfa, ..] => FirstBytes::Ping(LegacyPing::Extended),
+        [0x02, ..] => FirstBytes::Login,
         _ => FirstBytes::Framed,
     }
 }
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_exact_pings_are_pings() {
-        use FirstBytes::{Framed, Maybe, Ping};
+        use FirstBytes::{Framed, Login, Maybe, Ping};
         use LegacyPing::{Bare, Extended};
         for (bytes, expected) in [
             (&[0xfe][..], Maybe(Bare)),
@@ -94,6 +97,7 @@ mod tests {
             (&[0xfe, 0x01, 0xfa, 0x00, 0x0b], Ping(Extended)),
             (&[0xfe, 0x01, 0x00], Framed),
             (&[0xfe, 0x02], Framed),
+            (&[0x02, 0x3d, 0x00], Login),
             (&[0x10, 0x00], Framed),
         ] {
             assert_eq!(classify(bytes), expected, "{bytes:x?}");

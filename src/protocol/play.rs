@@ -101,8 +101,10 @@ pub fn write_system_chat(dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
 /// through: it could move other players or run commands.
 pub fn is_proxy_channel(channel: &str) -> bool {
     // Backends map `BungeeCord` and `bungeecord:main` to each other, whatever the version.
-    let lower = channel.to_ascii_lowercase();
-    lower == "bungeecord" || lower == "bungeecord:main" || lower.starts_with("velocity:")
+    const VELOCITY: &str = "velocity:";
+    channel.eq_ignore_ascii_case("bungeecord")
+        || channel.eq_ignore_ascii_case("bungeecord:main")
+        || channel.get(..VELOCITY.len()).is_some_and(|start| start.eq_ignore_ascii_case(VELOCITY))
 }
 
 #[cfg(test)]

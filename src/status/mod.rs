@@ -1,6 +1,14 @@
 //! The server list answer.
+//!
+//! In passthrough mode it is the routed backend's own, so this room uses the routes and connections of
+//! [`crate::backend`], its neighbour: the one such use between rooms of their tier.
 
 use std::{path::PathBuf, time::Duration};
+
+pub mod passthrough;
+pub mod serve;
+
+pub use serve::{Answers, AnswersError, Moment, serve};
 
 /// Where the answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

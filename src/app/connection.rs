@@ -1,0 +1,427 @@
+//! The life of one connection, from accept to its end.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::journal;
+use crate::{
+    address,
+    audit::{Audit, Event, Kind},
+    backend::{self, EnterError, Entered, Player, Router},
+    clock::Clock,
+    foreign,
+    identity::Username,
+    login::{self, Admission, Attempt, Hello, LoginCx, refusal::Refusal, roster::Line},
+    messages::{MessageKey, Messages},
+    mojang::health::Verdict,
+    net::{
+        self,
+        conn::{Conn, Io},
+        deadline::Deadline,
+        proxy_header::{self, Source},
+    },
+    policy::Proof,
+    protocol::{
+        handshake::Intent,
+        legacy_ping::{self, FirstBytes},
+        login as packets,
+        text::Text,
+        version::{Dialect, ProtocolVersion},
+    },
+    reason::Reason,
+    relay,
+    status::{self, Answers, Moment},
+    task::Shutdown,
+};
+
+/// How long a trusted proxy may take to say whom it speaks for.
+const PROXY_HEADER_TIME: Duration = Duration::from_secs(5);
+/// How long the first bytes may stand alone before they are a legacy ping, and not a frame's beginning.
+const LEGACY_PING_WAIT: Duration = Duration::from_millis(500);
+/// How long a client may take to take its refusal.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// How long a displaced connection may take to go before its successor meets the backend.
+const DISPLACED_TIME: Duration = Duration::from_secs(2);
+/// How often the presence of a verified player is noted, so that a crash does not expire a long-online friend.
+const PRESENCE_EVERY: Duration = Duration::from_mins(15);
+/// How many unknown protocol numbers are remembered as warned of; anybody can make them up.
+const MAX_WARNED: usize = 256;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub(super) struct ConnCx {
+    pub(super) login: LoginCx,
+    pub(super) net: net::Config,
+    pub(super) relay: relay::Config,
+    pub(super) router: Arc<Router>,
+    pub(super) answers: Answers,
+    pub(super) messages: Messages,
+    pub(super) audit: Audit,
+    /// Players are told and closed, and nobody new begins.
+    pub(super) shutdown: Shutdown,
+    /// Number of the next connection.
+    pub(super) serial: AtomicU64,
+    /// Unknown protocol numbers that were warned of.
+    pub(super) unknown_versions: Mutex<HashSet<ProtocolVersion>>,
+}
+
+/// The number of a connection, as logs and audit.log show it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnId(u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c-{:x}", self.0)
+    }
+}
+
+/// Who calls, as far as every event about the connection states it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) conn: ConnId,
+    pub(super) address: IpAddr,
+    protocol: Option<ProtocolVersion>,
+    host: Option<String>,
+}
+
+impl Caller {
+    /// An event about this connection.
+    pub(super) fn event(&self, kind: Kind, clock: &Clock) -> Event {
+        let mut event = Event::new(kind, clock.now()).conn(self.conn).address(self.address);
+        if let Some(protocol) = self.protocol {
+            event = event.protocol(protocol.0);
+        }
+        if let Some(host) = &self.host {
+            event = event.host(host);
+        }
+        event
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, cx: Arc<ConnCx>) {
+    let conn = ConnId(cx.serial.fetch_add(1, Ordering::Relaxed));
+    let address = address::unmap(peer.ip());
+    let caller = Caller { conn, address, protocol: None, host: None };
+    let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
+    greet(Conn::new(stream), caller, &deadline, &cx).await;
+}
+
+/// Finds out who calls and what for.
+async fn greet<S: Io + 'static>(mut conn: Conn<S>, mut caller: Caller, deadline: &Deadline, cx: &ConnCx) {
+    let begun = async {
+        let source = read_source(&mut conn, &mut caller, cx).await?;
+        if let Some(legacy) = read_legacy(&mut conn).await? {
+            return Ok(Begun::Legacy(legacy));
+        }
+        Ok(Begun::Hello(source, Hello::read(&mut conn).await?))
+    };
+    let begun: Result<Begun, Refusal> = tokio::select! {
+        begun = begun => begun,
+        () = deadline.passed() => Err(Refusal::new(Reason::ClientTimeout)),
+        () = cx.shutdown.requested() => return,
+    };
+    match begun {
+        Ok(Begun::Legacy(FirstBytes::Login)) => {
+            let text = Text::parse(cx.messages.text(MessageKey::NewerVersionNeeded), &[]);
+            let kick = legacy_ping::kick(&text.to_section_codes());
+            let _ = timeout(FAREWELL_TIME, conn.write_raw(&kick)).await;
+            conn.close().await;
+        }
+        Ok(Begun::Legacy(FirstBytes::Ping(ping) | FirstBytes::Maybe(ping))) => {
+            let answer = cx.answers.legacy_answer(ping, cx.moment()).await;
+            let _ = timeout(FAREWELL_TIME, conn.write_raw(&answer)).await;
+            conn.close().await;
+        }
+        Ok(Begun::Legacy(FirstBytes::Framed)) => {}
+        Ok(Begun::Hello(source, hello)) => {
+            caller.protocol = Some(hello.handshake.version);
+            caller.host = Some(foreign::clean(hello.handshake.host.name()));
+            warn_if_unknown(&hello.dialect, cx);
+            match (hello.handshake.intent, source) {
+                (Intent::Status, _) => {
+                    let (handshake, dialect) = (&hello.handshake, &hello.dialect);
+                    tokio::select! {
+                        () = status::serve(&mut conn, handshake, dialect, &cx.answers, cx.moment()) => {}
+                        () = cx.shutdown.requested() => {}
+                    }
+                }
+                (Intent::Login | Intent::Transfer, Some(Source::Unstated)) => {
+                    let refusal = Refusal::new(Reason::BadHandshake)
+                        .fact("cause", "the proxy in front did not say whom it speaks for");
+                    let dialect = hello.dialect;
+                    refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
+                }
+                (Intent::Login | Intent::Transfer, _) => log_in(conn, hello, caller, deadline, cx).await,
+            }
+        }
+        Err(refusal) => {
+            // No handshake, no dialect: there is nothing the peer could read. A peer that connects and leaves (a
+            // port check) is no attempt.
+            if !refusal.is_gone() {
+                journal::refused(&cx.audit, &cx.login.clock, &caller, &refusal, None);
+            }
+            conn.close().await;
+        }
+    }
+}
+
+/// What a connection begins with.
+enum Begun {
+    Legacy(FirstBytes),
+    Hello(Option<Source>, Hello),
+}
+
+/// Reads the PROXY header that a trusted peer must send. `None` if the peer is not one.
+async fn read_source<S: Io>(
+    conn: &mut Conn<S>,
+    caller: &mut Caller,
+    cx: &ConnCx,
+) -> Result<Option<Source>, Refusal> {
+    let trusted = |net: &ipnet::IpNet| net.contains(&caller.address);
+    if !cx.net.accept_proxy_protocol || !cx.net.trusted_proxies.iter().any(trusted) {
+        return Ok(None);
+    }
+    let source = match timeout(PROXY_HEADER_TIME, proxy_header::read(conn)).await {
+        Ok(Ok(source)) => source,
+        Ok(Err(error)) => {
+            return Err(Refusal::from(error).fact("stage", "PROXY header"));
+        }
+        Err(_) => return Err(Refusal::new(Reason::ClientTimeout).fact("stage", "PROXY header")),
+    };
+    if let Source::Client(client) = source {
+        caller.address = address::unmap(client.ip());
+    }
+    Ok(Some(source))
+}
+
+/// Looks for a ping or login of before 1.7. `None` if frames follow.
+async fn read_legacy<S: Io>(conn: &mut Conn<S>) -> Result<Option<FirstBytes>, Refusal> {
+    while conn.peek().is_empty() {
+        if conn.fill().await? == 0 {
+            return Err(net::conn::ConnError::Closed.into());
+        }
+    }
+    loop {
+        match legacy_ping::classify(conn.peek()) {
+            FirstBytes::Framed => return Ok(None),
+            found @ (FirstBytes::Ping(_) | FirstBytes::Login) => return Ok(Some(found)),
+            found @ FirstBytes::Maybe(_) => match timeout(LEGACY_PING_WAIT, conn.fill()).await {
+                Ok(Ok(0)) | Err(_) => return Ok(Some(found)),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+            },
+        }
+    }
+}
+
+/// A login, and the stay that follows it.
+async fn log_in<S: Io + 'static>(
+    mut conn: Conn<S>,
+    hello: Hello,
+    caller: Caller,
+    deadline: &Deadline,
+    cx: &ConnCx,
+) {
+    let dialect = hello.dialect;
+    let route_key = hello.handshake.host.route_key();
+    let too_old = cx.router.needs_newer_client(&route_key, &dialect);
+    let line = Arc::new(Line::default());
+    let attempt = Attempt { address: caller.address, line: &line, deadline };
+    let entering = async {
+        let mut admission = login::drive(&mut conn, hello, too_old, &cx.login, attempt).await?;
+        if let Some(leaving) = admission.leaving.take() {
+            leaving.gone(DISPLACED_TIME).await;
+        }
+        let handshake = &admission.named.hello.handshake;
+        let player = Player { admitted: &admission.admitted, handshake, dialect: &dialect };
+        match backend::enter(&mut conn, &player, &cx.router, deadline).await {
+            Ok(entered) => Ok((admission, entered)),
+            Err(error) => Err(Failed::Backend(Box::new(admission), error)),
+        }
+    };
+    let entered = tokio::select! {
+        entered = entering => entered,
+        () = deadline.passed() => Err(cut_short(Reason::ClientTimeout, &line)),
+        reason = line.closing() => Err(cut_short(reason, &line)),
+    };
+    match entered {
+        Ok((admission, entered)) => stay(conn, admission, entered, &line, &caller, cx).await,
+        Err(Failed::Login(refusal)) => {
+            refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
+        }
+        Err(Failed::Backend(admission, error)) => {
+            turn_away(&mut conn, &dialect, &caller, *admission, error, cx).await;
+        }
+    }
+}
+
+/// A login that did not lead to a backend.
+enum Failed {
+    Login(Refusal),
+    Backend(Box<Admission>, EnterError),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Login(refusal)
+    }
+}
+
+/// A login that was ended from outside.
+fn cut_short(reason: Reason, line: &Line) -> Failed {
+    let who = line.who.get().cloned().unwrap_or_default();
+    Failed::Login(Refusal { who, ..Refusal::new(reason) })
+}
+
+/// The backend did not take an admitted player: says why to the operator and to the player.
+async fn turn_away<S: Io>(
+    conn: &mut Conn<S>,
+    dialect: &Dialect,
+    caller: &Caller,
+    admission: Admission,
+    error: EnterError,
+    cx: &ConnCx,
+) {
+    let profile = admission.admitted.profile();
+    let mut refusal = Refusal::new(error.reason())
+        .named(&profile.name, admission.named.claimed_id)
+        .fact("proof", admission.admitted.proof().label());
+    refusal.who.id = Some(profile.id);
+    let mut at_backend = None;
+    match &error {
+        EnterError::Backend { backend, fault } => {
+            // What a backend says to a player of its own is nothing to mend.
+            if fault.words().is_none() {
+                journal::backend_failed(&cx.audit, &cx.login.clock, caller, backend, fault);
+            }
+            refusal = refusal.fact("fault", fault.label());
+            at_backend = Some(backend.name.as_str());
+        }
+        EnterError::NoBackend | EnterError::Client(_) | EnterError::DeadlinePassed => {
+            refusal = refusal.fact("cause", error.to_string());
+        }
+    }
+    journal::refused(&cx.audit, &cx.login.clock, caller, &refusal, at_backend);
+    say_farewell(conn, error.disconnect(dialect, &cx.messages)).await;
+}
+
+/// Tells the client why it may not come in, and closes.
+async fn refuse<S: Io>(
+    conn: &mut Conn<S>,
+    dialect: &Dialect,
+    caller: &Caller,
+    refusal: &Refusal,
+    cx: &ConnCx,
+) {
+    journal::refused(&cx.audit, &cx.login.clock, caller, refusal, None);
+    let player = foreign::clean_to(refusal.who.name.as_deref().unwrap_or_default(), Username::MAX_LEN);
+    let text = cx.text(refusal.message, &player, refusal.reason);
+    let packet = (!refusal.is_gone()).then(|| packets::write_disconnect(dialect, &text));
+    say_farewell(conn, packet).await;
+}
+
+async fn say_farewell<S: Io>(conn: &mut Conn<S>, packet: Option<Vec<u8>>) {
+    let farewell = async {
+        if let Some(packet) = packet {
+            // An error means that the client is gone.
+            let _ = conn.write_packet(&packet).await;
+        }
+        conn.close().await;
+    };
+    // A client that does not take it within that time does not want it.
+    let _ = timeout(FAREWELL_TIME, farewell).await;
+}
+
+/// The player is in: pipes the connection until it ends.
+async fn stay<S: Io + 'static>(
+    conn: Conn<S>,
+    admission: Admission,
+    entered: Entered,
+    line: &Arc<Line>,
+    caller: &Caller,
+    cx: &ConnCx,
+) {
+    journal::joined(&cx.audit, &cx.login.clock, caller, &admission, &entered);
+    let Admission { admitted, place, named, .. } = admission;
+    let (id, name) = (admitted.profile().id, admitted.profile().name.clone());
+    let (handle, end) = relay::link(named.hello.dialect, Arc::clone(&line.activity));
+    let piped = relay::run(conn.into_parts(), entered.conn.into_parts(), end, &cx.relay);
+    let closing = async {
+        let reason = tokio::select! {
+            reason = line.closing() => reason,
+            () = cx.shutdown.requested() => Reason::ShuttingDown,
+        };
+        handle.close(cx.text(reason.message(), name.as_str(), reason));
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        ended = piped => Some(ended),
+        // Neither of these ends before the pipe does.
+        () = closing => None,
+        () = note_presence(id, admitted.proof(), cx) => None,
+    };
+    if admitted.proof() == Proof::Verified {
+        cx.login.store.note_presence(id);
+    }
+    drop(place);
+    if let Some(ended) = ended {
+        journal::left(caller, name.as_str(), &ended);
+    }
+}
+
+/// Only a verified connection refreshes trust.
+async fn note_presence(id: Uuid, proof: Proof, cx: &ConnCx) {
+    loop {
+        sleep(PRESENCE_EVERY).await;
+        if proof == Proof::Verified {
+            cx.login.store.note_presence(id);
+        }
+    }
+}
+
+/// Newer releases are served like the newest one known; that may fail, so the owner hears of it, once a number.
+fn warn_if_unknown(dialect: &Dialect, cx: &ConnCx) {
+    let version = dialect.version();
+    if dialect.is_known() {
+        return;
+    }
+    let mut warned = cx.unknown_versions.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.len() < MAX_WARNED && warned.insert(version) {
+        drop(warned);
+        warn!(
+            protocol = version.0,
+            treated_as = dialect.release().0,
+            "a client speaks a protocol this version of Postern does not know; if such clients cannot join, update Postern"
+        );
+    } else {
+        debug!(protocol = version.0, "unknown protocol");
+    }
+}
+
+impl ConnCx {
+    /// What server list answers depend on.
+    fn moment(&self) -> Moment {
+        let outage = matches!(self.login.health.status().verdict, Verdict::Down { .. });
+        Moment { outage, online: u32::try_from(self.login.roster.len()).unwrap_or(u32::MAX) }
+    }
+
+    fn text(&self, key: MessageKey, player: &str, reason: Reason) -> Text {
+        Text::parse(self.messages.text(key), &[("player", player), ("reason", reason.code())])
+    }
+}

@@ -1,0 +1,145 @@
+//! What happened, told twice: a line for whoever reads the log, and an event in audit.log.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::connection::Caller;
+use crate::{
+    audit::{Audit, Event, Kind},
+    backend::{Backend, Entered, Fault},
+    clock::Clock,
+    foreign,
+    login::{Admission, refusal::Refusal},
+    mojang::health::{self, Listener, OverrideChange},
+    policy::Proof,
+    reason::Reason,
+    relay::Ended,
+};
+
+/// The proxy takes connections.
+pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    Event::new(Kind::ProxyStarted, clock.now())
+        .field("version", env!("CARGO_PKG_VERSION"))
+        .field("listening", json!(addresses))
+}
+
+/// Hears of every change of the verdict and of every override. The log lines are the monitor's own.
+pub(super) fn of_health(audit: Audit) -> Listener {
+    Box::new(move |event| match event {
+        health::Event::State(change) => audit.emit(
+            Event::new(Kind::AuthState, change.at)
+                .field("from", change.from.label())
+                .field("to", change.to.label())
+                .field("cause", change.cause.to_string()),
+        ),
+        health::Event::Override { change, at } => {
+            let event = Event::new(Kind::AuthOverride, *at);
+            audit.emit(match change {
+                OverrideChange::Set(forced) => event
+                    .field("change", "set")
+                    .field("verdict", forced.verdict.label())
+                    .field("until", forced.until.to_string()),
+                OverrideChange::Cleared => event.field("change", "cleared"),
+                OverrideChange::Expired => event.field("change", "expired"),
+            });
+        }
+    })
+}
+
+/// A player is in.
+pub(super) fn joined(
+    audit: &Audit,
+    clock: &Clock,
+    caller: &Caller,
+    admission: &Admission,
+    entered: &Entered,
+) {
+    let backend = &entered.backend;
+    for attempt in &entered.unreachable {
+        warn!(backend = attempt.backend, error = attempt.error, "could not be reached; the next one was");
+        audit.emit(
+            caller
+                .event(Kind::BackendError, clock)
+                .backend(&attempt.backend)
+                .reason("unreachable")
+                .field("cause", attempt.error.clone()),
+        );
+    }
+    let profile = admission.admitted.profile();
+    let proof = admission.admitted.proof();
+    let kind = if proof == Proof::Verified { Kind::LoginVerified } else { Kind::LoginFallback };
+    audit.emit(
+        caller
+            .event(kind, clock)
+            .player(profile.name.as_str())
+            .id(profile.id)
+            .claimed_id(admission.named.claimed_id.filter(|claimed| *claimed != profile.id))
+            .backend(&backend.name)
+            .reason("ok")
+            .facts(&admission.facts),
+    );
+    let how = if proof == Proof::Verified { "verified by the session server" } else { "known, by policy" };
+    info!(
+        conn = %caller.conn, player = %profile.name, id = %profile.id, address = %caller.address,
+        backend = backend.name, "joined: {how}"
+    );
+}
+
+/// A player is not in.
+pub(super) fn refused(
+    audit: &Audit,
+    clock: &Clock,
+    caller: &Caller,
+    refusal: &Refusal,
+    backend: Option<&str>,
+) {
+    let who = &refusal.who;
+    let mut event = caller.event(Kind::LoginRefused, clock).reason(refusal.reason.code());
+    if let Some(name) = &who.name {
+        event = event.player(name);
+    }
+    if let Some(backend) = backend {
+        event = event.backend(backend);
+    }
+    audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
+    let name = foreign::clean_to(who.name.as_deref().unwrap_or("?"), 32);
+    let cause = refusal.facts.get("cause").and_then(|cause| cause.as_str()).unwrap_or_default();
+    let reason = refusal.reason.code();
+    // A scanner's garbage and a player who gave up are no news.
+    if matches!(refusal.reason, Reason::ClientLeft | Reason::BadHandshake) {
+        tracing::debug!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, "login ended");
+    } else {
+        info!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, "login refused");
+    }
+}
+
+/// A backend failed a login; the line says how to mend it.
+pub(super) fn backend_failed(
+    audit: &Audit,
+    clock: &Clock,
+    caller: &Caller,
+    backend: &Backend,
+    fault: &Fault,
+) {
+    let (cause, mend) = (fault.cause(), fault.mend(backend.forwarding));
+    audit.emit(
+        caller
+            .event(Kind::BackendError, clock)
+            .backend(&backend.name)
+            .reason(fault.label())
+            .field("cause", cause.clone())
+            .field("mend", mend),
+    );
+    warn!(conn = %caller.conn, backend = backend.name, fault = fault.label(), "{cause}. {mend}");
+}
+
+/// A player who was in has gone.
+pub(super) fn left(caller: &Caller, name: &str, ended: &Ended) {
+    info!(
+        conn = %caller.conn, player = name, cause = ended.cause.label(), to_server = ended.to_server,
+        to_client = ended.to_client, seconds = ended.duration.as_secs(), "left"
+    );
+}

@@ -1,0 +1,217 @@
+//! Wires all rooms together, and takes them apart in order.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::{
+    audit::{self, Audit, Kind},
+    backend::Router,
+    clock::Clock,
+    config::Config,
+    login::{
+        FallbackMode, HangUps, LoginCx,
+        keys::{KeyError, Keys},
+        roster::Roster,
+    },
+    mojang::{
+        health::{self, Health, Verdict},
+        session_server::{BuildError, SessionServer},
+    },
+    net::listener::{self, BindError},
+    session::{Store, StoreError},
+    status::{Answers, AnswersError},
+    task::{self, Shutdown, ShutdownTrigger},
+};
+
+mod connection;
+mod journal;
+
+use connection::ConnCx;
+
+/// The proxy cannot start. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or not allowed.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The session store is in use or broken.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// audit.log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
+    /// The HTTP client cannot be set up.
+    #[error(transparent)]
+    SessionServer(#[from] BuildError),
+    /// No RSA key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The server list answer cannot be given as configured.
+    #[error("status: {0}")]
+    Answers(#[from] AnswersError),
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    addresses: Vec<SocketAddr>,
+    health: Health,
+    store: Store,
+    audit: Audit,
+    clock: Clock,
+    roster: Arc<Roster>,
+    grace: Duration,
+    stop: Stop,
+}
+
+/// The signals that end the parts, in the order they are given.
+#[derive(Debug)]
+struct Stop {
+    /// To listeners and players.
+    connections: ShutdownTrigger,
+    accepting: Vec<JoinHandle<JoinSet<()>>>,
+    /// To everything that serves logins.
+    services: ShutdownTrigger,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Opens the store, listens, and serves. Returns once connections are taken.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        // The store first: its lock keeps a second proxy from going any further.
+        let ipv4_subnet_prefix = config.rules.ipv4_range_prefix;
+        let (store, report) = Store::open(config.session, clock.clone()).await?;
+        for damaged in &report.damaged {
+            warn!(
+                file = %damaged.path.display(), moved_to = %damaged.moved_to.display(), why = damaged.why,
+                "a damaged session was set aside; its player must join once while Mojang answers"
+            );
+        }
+        info!(sessions = report.sessions, removed = report.unused, "opened the session store");
+        let audit = Audit::open(&config.audit)?;
+        let keys = Keys::generate()?;
+        let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
+        let routes = Arc::new(Router::new(config.backend));
+        let answers = Answers::new(&config.status, &config.messages, Arc::clone(&routes))?;
+        let listeners = listener::bind(&config.net.bind).await?;
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+
+        let (services, until_drained) = Shutdown::new();
+        let (connections, until_asked) = Shutdown::new();
+        let roster = Roster::new(clock.clone());
+        let listener = journal::of_health(audit.clone());
+        let (health, monitor) =
+            health::start(config.health, clock.clone(), server.prober(), until_drained.clone(), listener);
+        let renewing = task::spawn("key-renewal", keys.clone().renew(until_drained.clone()));
+        if config.login.fallback != FallbackMode::Enabled {
+            info!(mode = ?config.login.fallback, "no player is admitted by policy during an outage");
+        }
+        let cx = Arc::new(ConnCx {
+            login: LoginCx {
+                config: config.login,
+                rules: config.rules,
+                keys,
+                health: health.clone(),
+                server,
+                store: store.clone(),
+                roster: Arc::clone(&roster),
+                hang_ups: HangUps::default(),
+                ipv4_subnet_prefix,
+                clock: clock.clone(),
+            },
+            net: config.net,
+            relay: config.relay,
+            router: routes,
+            answers,
+            messages: config.messages,
+            audit: audit.clone(),
+            shutdown: until_asked.clone(),
+            serial: AtomicU64::new(0),
+            unknown_versions: Mutex::new(HashSet::new()),
+        });
+        let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained));
+        audit.emit(journal::started(&clock, &addresses));
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| {
+                let cx = Arc::clone(&cx);
+                let serve = move |stream, peer| connection::serve(stream, peer, Arc::clone(&cx));
+                tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve))
+            })
+            .collect();
+        let stop = Stop { connections, accepting, services, tasks: vec![monitor, renewing, watching] };
+        Ok(Self { addresses, health, store, audit, clock, roster, grace: config.shutdown_grace, stop })
+    }
+
+    /// Where connections are taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The verdict on the session server, and the way to override it.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Players who are in.
+    pub fn players(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Opens audit.log anew, after somebody else rotated it.
+    pub fn reopen_audit(&self) {
+        self.audit.reopen();
+    }
+
+    /// Stops accepting, tells players and closes them, lets logins and writes finish within the grace, and ends.
+    pub async fn stop(self) {
+        info!(players = self.players(), "stopping");
+        let Stop { connections, accepting, services, tasks } = self.stop;
+        connections.trigger();
+        let ended = tokio::time::timeout(self.grace, async {
+            for task in accepting {
+                if let Ok(mut connections) = task.await {
+                    while let Some(ended) = connections.join_next().await {
+                        listener::note_panic(&ended);
+                    }
+                }
+            }
+        });
+        if ended.await.is_err() {
+            warn!("some connections did not end within shutdown-grace; they are cut");
+        }
+        services.trigger();
+        for task in tasks {
+            // A panic has been logged by the task itself.
+            let _ = task.await;
+        }
+        if let Err(error) = self.store.close().await {
+            error!(%error, "not every session could be saved");
+        }
+        self.audit.emit(audit::Event::new(Kind::ProxyStopped, self.clock.now()));
+        self.audit.close().await;
+        info!("stopped");
+    }
+}
+
+/// Refusals kept back for players who hung up are void once the outage is over.
+async fn forget_hang_ups(cx: Arc<ConnCx>, stop: Shutdown) {
+    let mut status = cx.login.health.subscribe();
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            changed = status.changed() => if changed.is_err() { return },
+        }
+        if !matches!(status.borrow_and_update().verdict, Verdict::Down { .. }) {
+            cx.login.hang_ups.clear();
+        }
+    }
+}

@@ -1,0 +1,759 @@
+//! A scripted backend behind real sockets, a scripted client before a duplex.
+
+use std::{future::Future, net::IpAddr};
+
+use tokio::{
+    io::DuplexStream,
+    net::{TcpListener, TcpSocket},
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    backend::Config,
+    identity::{Profile, Property, Username},
+    messages::MessageKey,
+    policy::Proof,
+    protocol::{
+        handshake::{Intent, VirtualHost},
+        login::write_cookie_request,
+        reader::Reader,
+        version::ProtocolVersion,
+        writer::Writer,
+    },
+};
+
+const PROTOCOLS: [i32; 12] = [4, 47, 340, 393, 758, 759, 761, 764, 766, 774, 776, 777];
+const SECRET: &[u8] = b"forwarding";
+const ID: Uuid = Uuid::from_u128(0x069a_79f4_44e9_4726_a5be_fca9_0e38_aaf5);
+/// What an offline-mode server makes of the name.
+const OFFLINE_ID: Uuid = Uuid::from_u128(0xb50a_d385_829d_3141_a216_7e7d_7539_ba7f);
+const ADDRESS: &str = "203.0.113.7";
+
+fn profile(id: Uuid) -> Profile {
+    let signature = Some("c2ln".to_owned());
+    let textures = Property { name: "textures".into(), value: "dmFs".into(), signature };
+    Profile { id, name: Username::parse("Notch").unwrap(), properties: vec![textures] }
+}
+
+fn backend(name: &str, port: u16, forwarding: ForwardingMode) -> Backend {
+    Backend {
+        name: name.to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port,
+        forwarding,
+        secret: Some(SECRET.to_vec().into()),
+        send_proxy_protocol: false,
+    }
+}
+
+/// A port that refuses connections for as long as the socket lives: bound, so that nobody else gets it, but not
+/// listening.
+fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+/// One login before it begins.
+struct Stage {
+    listener: TcpListener,
+    router: Router,
+    admitted: Admitted,
+    handshake: Handshake,
+    dialect: Dialect,
+    deadline: Deadline,
+}
+
+impl Stage {
+    async fn new(protocol: i32, mode: ForwardingMode) -> Self {
+        Self::with_backends(protocol, |port| vec![backend("lobby", port, mode)]).await
+    }
+
+    async fn with_backends(protocol: i32, backends: impl FnOnce(u16) -> Vec<Backend>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let backends = backends(listener.local_addr().unwrap().port());
+        let version = ProtocolVersion(protocol);
+        let address: IpAddr = ADDRESS.parse().unwrap();
+        Self {
+            router: Router::new(Config {
+                try_order: (0..backends.len()).collect(),
+                backends,
+                forced_hosts: Vec::new(),
+                connect_timeout: Duration::from_secs(5),
+            }),
+            listener,
+            admitted: Admitted::for_test(profile(ID), Proof::Verified, address),
+            handshake: Handshake {
+                version,
+                host: VirtualHost::parse("Play.Example.com.\0FML2\0").unwrap(),
+                port: 25565,
+                intent: Intent::Transfer,
+            },
+            dialect: Dialect::of(version),
+            deadline: Deadline::new(Duration::from_secs(25), Duration::from_mins(2)),
+        }
+    }
+
+    fn success(&self, id: Uuid) -> LoginSuccess {
+        use crate::protocol::version::SuccessTail;
+        let mut profile = profile(id);
+        let mut success =
+            LoginSuccess { profile: profile.clone(), strict_errors: true, session_id: Uuid::nil() };
+        match self.dialect.success_tail {
+            SuccessTail::None => profile.properties.clear(),
+            SuccessTail::Properties => {}
+            SuccessTail::PropertiesStrict => success.strict_errors = false,
+            SuccessTail::PropertiesSession => success.session_id = Uuid::from_u128(7),
+        }
+        LoginSuccess { profile, ..success }
+    }
+
+    /// Runs a login to its end. A login that failed ends for the client as the caller of [`enter`] would end it.
+    async fn run<B: Future, C: Future>(
+        &self,
+        backend: impl FnOnce(Conn<TcpStream>) -> B,
+        client: impl FnOnce(Conn<DuplexStream>) -> C,
+    ) -> (Result<Entered, EnterError>, B::Output, C::Output) {
+        let (near, far) = tokio::io::duplex(8 << 20);
+        let proxy = async {
+            let mut conn = Conn::new(near);
+            let player =
+                Player { admitted: &self.admitted, handshake: &self.handshake, dialect: &self.dialect };
+            let result = enter(&mut conn, &player, &self.router, &self.deadline).await;
+            if let Err(error) = &result {
+                if let Some(packet) = error.disconnect(&self.dialect, &Messages::default()) {
+                    conn.write_packet(&packet).await.unwrap();
+                }
+                conn.close().await;
+            }
+            result
+        };
+        let behind = async {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            backend(Conn::new(stream)).await
+        };
+        tokio::join!(proxy, behind, client(Conn::new(far)))
+    }
+
+    /// Runs a login that its backend ends with a fault; returns that and the JSON that the client got.
+    async fn fault<B: Future>(&self, backend: impl FnOnce(Conn<TcpStream>) -> B) -> (Fault, String) {
+        let client = async |mut conn: Conn<DuplexStream>| {
+            let packet = conn.read_packet(1 << 20).await.unwrap();
+            match FromBackend::read(&packet, &self.dialect).unwrap() {
+                FromBackend::Disconnect(json) => json.to_owned(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (result, _, json) = self.run(backend, client).await;
+        match result.unwrap_err() {
+            EnterError::Backend { backend, fault } => {
+                assert_eq!(backend.name, "lobby");
+                (fault, json)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The backend's side of handshake and login start. Returns the host.
+    async fn greet(&self, conn: &mut Conn<TcpStream>) -> String {
+        let packet = conn.read_packet(1 << 16).await.unwrap();
+        let mut reader = Reader::new(&packet);
+        assert_eq!(reader.varint(), Ok(0));
+        assert_eq!(reader.varint(), Ok(self.handshake.version.0));
+        let host = reader.string(32767).unwrap().to_owned();
+        assert_eq!((reader.u16(), reader.varint()), (Ok(25565), Ok(2)));
+        reader.finish().unwrap();
+        let start = LoginStart::read(&conn.read_packet(1 << 16).await.unwrap(), &self.dialect).unwrap();
+        let has_id = self.handshake.version.0 >= 760;
+        assert_eq!((start.name.as_str(), start.key), ("Notch", None));
+        assert_eq!(start.claimed_id, has_id.then_some(ID));
+        host
+    }
+
+    /// Asks on a channel and returns the answer.
+    async fn ask(&self, conn: &mut Conn<TcpStream>, id: i32, channel: &str, data: &[u8]) -> Option<Vec<u8>> {
+        self.question(conn, id, channel, data).await;
+        let (answered, data) = self.answer(conn).await;
+        assert_eq!(answered, id);
+        data
+    }
+
+    async fn question(&self, conn: &mut Conn<TcpStream>, message_id: i32, channel: &str, data: &[u8]) {
+        let request = PluginRequest { message_id, channel, data };
+        conn.write_packet(&request.write(&self.dialect)).await.unwrap();
+    }
+
+    async fn answer(&self, conn: &mut Conn<TcpStream>) -> (i32, Option<Vec<u8>>) {
+        let packet = conn.read_packet(limit::BACKEND).await.unwrap();
+        match FromClient::read(&packet, &self.dialect).unwrap() {
+            FromClient::PluginResponse(response) => (response.message_id, response.data.map(<[u8]>::to_vec)),
+            FromClient::CookieResponse { key } => panic!("cookie {key}"),
+        }
+    }
+
+    /// The client's side of a question: reads it, or fails.
+    async fn asked(&self, conn: &mut Conn<DuplexStream>) -> (i32, String, Vec<u8>) {
+        let packet = conn.read_packet(limit::BACKEND).await.unwrap();
+        match FromBackend::read(&packet, &self.dialect).unwrap() {
+            FromBackend::PluginRequest(PluginRequest { message_id, channel, data }) => {
+                (message_id, channel.to_owned(), data.to_vec())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn respond(&self, conn: &mut Conn<DuplexStream>, message_id: i32, data: Option<&[u8]>) {
+        let response = PluginResponse { message_id, data };
+        conn.write_packet(&response.write(&self.dialect)).await.unwrap();
+    }
+
+    async fn answer_of_modern(&self, conn: &mut Conn<TcpStream>) {
+        let answer = self.ask(conn, 3, forwarding::PLAYER_INFO, &[4]).await.unwrap();
+        let expected =
+            forwarding::answer(&[4], SECRET, &self.dialect, &profile(ID), ADDRESS.parse().unwrap());
+        assert_eq!(answer, expected);
+    }
+}
+
+fn disconnect(stage: &Stage, json: &str) -> Vec<u8> {
+    write_disconnect_json(&stage.dialect, json)
+}
+
+fn text_of(key: MessageKey) -> String {
+    Text::parse(key.default_text(), &[]).to_json().to_string()
+}
+
+#[tokio::test]
+async fn success_is_passed_on_in_every_dialect() {
+    for protocol in PROTOCOLS {
+        for mode in [ForwardingMode::None, ForwardingMode::Legacy, ForwardingMode::Modern] {
+            if mode == ForwardingMode::Modern && protocol < 393 {
+                continue;
+            }
+            let stage = Stage::new(protocol, mode).await;
+            let id = if mode == ForwardingMode::None { OFFLINE_ID } else { ID };
+            let sent = stage.success(id);
+            let packet = sent.write(&stage.dialect);
+            let (result, (), got) = stage
+                .run(
+                    async |mut conn| {
+                        let host = stage.greet(&mut conn).await;
+                        let plain = "Play.Example.com\0FML2\0";
+                        match mode {
+                            ForwardingMode::Legacy => {
+                                let start = format!("Play.Example.com\0{ADDRESS}\0{}\0[", ID.as_simple());
+                                assert!(host.starts_with(&start), "{host:?}");
+                            }
+                            _ => assert_eq!(host, plain),
+                        }
+                        if mode == ForwardingMode::Modern {
+                            stage.answer_of_modern(&mut conn).await;
+                        }
+                        conn.write_packet(&packet).await.unwrap();
+                    },
+                    async |mut conn| conn.read_packet(1 << 20).await.unwrap(),
+                )
+                .await;
+            let entered = result.unwrap_or_else(|e| panic!("{protocol} {mode:?}: {e}"));
+            assert_eq!(got, packet, "{protocol} {mode:?}");
+            assert_eq!(entered.passed, Passed { threshold: None, success: sent }, "{protocol} {mode:?}");
+            assert_eq!((entered.backend.name.as_str(), entered.unreachable), ("lobby", vec![]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn compression_reaches_the_client_right_before_success() {
+    for protocol in PROTOCOLS.into_iter().filter(|protocol| *protocol >= 47) {
+        for (threshold, in_force) in [(64, Some(64)), (0, Some(0)), (-1, None)] {
+            let stage = Stage::new(protocol, ForwardingMode::None).await;
+            let questions = stage.dialect.login_plugin;
+            let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+            let (result, (), ()) = stage
+                .run(
+                    async |mut conn| {
+                        stage.greet(&mut conn).await;
+                        let packet = write_set_compression(&stage.dialect, threshold).unwrap();
+                        conn.write_packet(&packet).await.unwrap();
+                        conn.set_threshold(in_force);
+                        if questions {
+                            let answer = stage.ask(&mut conn, 5, "mod:x", &[1; 300]).await;
+                            assert_eq!(answer, Some(vec![2; 300]));
+                            // One more that is still open when success comes.
+                            stage.question(&mut conn, 6, "mod:y", &[]).await;
+                        }
+                        conn.write_packet(&success).await.unwrap();
+                        if questions {
+                            assert_eq!(stage.answer(&mut conn).await, (6, None));
+                        }
+                    },
+                    async |mut conn| {
+                        if questions {
+                            assert_eq!(stage.asked(&mut conn).await, (5, "mod:x".into(), vec![1; 300]));
+                            stage.respond(&mut conn, 5, Some(&[2; 300])).await;
+                            assert_eq!(stage.asked(&mut conn).await.0, 6);
+                            stage.respond(&mut conn, 6, None).await;
+                        }
+                        let packet = conn.read_packet(100).await.unwrap();
+                        let read = FromBackend::read(&packet, &stage.dialect).unwrap();
+                        assert_eq!(read, FromBackend::SetCompression(threshold));
+                        conn.set_threshold(in_force);
+                        assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
+                    },
+                )
+                .await;
+            let entered = result.unwrap();
+            assert_eq!(entered.passed.threshold, in_force, "{protocol}");
+            assert_eq!(entered.conn.threshold(), in_force, "{protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_out_of_order_and_large() {
+    let large = vec![0xa5; 1 << 20];
+    for protocol in [393, 758, 764, 777] {
+        let stage = Stage::new(protocol, ForwardingMode::Modern).await;
+        let success = stage.success(ID).write(&stage.dialect);
+        let (result, (), ()) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    for (id, data) in [(7, &large[..]), (-9, b"small"), (i32::MAX, b"")] {
+                        stage.question(&mut conn, id, "fml:loginwrapper", data).await;
+                    }
+                    stage.answer_of_modern(&mut conn).await;
+                    assert_eq!(stage.answer(&mut conn).await, (i32::MAX, None));
+                    assert_eq!(stage.answer(&mut conn).await, (-9, Some(vec![])));
+                    assert_eq!(stage.answer(&mut conn).await, (7, Some(large.clone())));
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| {
+                    for (id, data) in [(7, &large[..]), (-9, b"small"), (i32::MAX, b"")] {
+                        let expected = (id, "fml:loginwrapper".to_owned(), data.to_vec());
+                        assert!(stage.asked(&mut conn).await == expected, "question {id}");
+                    }
+                    // The backend reads its answers in this order; ours to its own question comes first.
+                    tokio::task::yield_now().await;
+                    stage.respond(&mut conn, i32::MAX, None).await;
+                    stage.respond(&mut conn, -9, Some(&[])).await;
+                    stage.respond(&mut conn, 7, Some(&large)).await;
+                    assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
+                },
+            )
+            .await;
+        result.unwrap_or_else(|e| panic!("{protocol}: {e}"));
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_relayed_when_asked_for() {
+    for protocol in [766, 777] {
+        let stage = Stage::new(protocol, ForwardingMode::None).await;
+        let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+        let request = write_cookie_request(&stage.dialect, "session").unwrap();
+        let response = Writer::packet(4).string("minecraft:session").bool(true).bytes(b"abc").finish();
+        let (result, (), ()) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    conn.write_packet(&request).await.unwrap();
+                    assert_eq!(conn.read_packet(1 << 16).await.unwrap(), response);
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| {
+                    assert_eq!(conn.read_packet(1 << 16).await.unwrap(), request);
+                    conn.write_packet(&response).await.unwrap();
+                    assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
+                },
+            )
+            .await;
+        result.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn proxy_channels_never_reach_the_client() {
+    for mode in [ForwardingMode::Modern, ForwardingMode::None, ForwardingMode::Legacy] {
+        let stage = Stage::new(774, mode).await;
+        let success = stage.success(ID).write(&stage.dialect);
+        let (result, (), got) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    let first = stage.ask(&mut conn, 1, forwarding::PLAYER_INFO, &[1]).await;
+                    assert_eq!(first.is_some(), mode == ForwardingMode::Modern);
+                    for channel in [forwarding::PLAYER_INFO, "velocity:other"] {
+                        assert_eq!(stage.ask(&mut conn, 2, channel, &[1]).await, None, "{channel}");
+                    }
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| conn.read_packet(1 << 16).await.unwrap(),
+            )
+            .await;
+        result.unwrap();
+        assert_eq!(got, success, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_asked_for_end_the_login() {
+    for twice in [false, true] {
+        let stage = Stage::new(774, ForwardingMode::None).await;
+        let (result, seen, ()) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    stage.question(&mut conn, 1, "mod:x", &[]).await;
+                    let mut seen = 0;
+                    while conn.read_packet(1 << 16).await.is_ok() {
+                        seen += 1;
+                    }
+                    seen
+                },
+                async |mut conn| {
+                    stage.asked(&mut conn).await;
+                    for id in if twice { [1, 1] } else { [2, 1] } {
+                        stage.respond(&mut conn, id, Some(b"forged")).await;
+                    }
+                    let packet = conn.read_packet(1 << 16).await.unwrap();
+                    assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::BadHandshake)));
+                },
+            )
+            .await;
+        assert_eq!(seen, i32::from(twice));
+        let error = result.unwrap_err();
+        assert!(matches!(error, EnterError::Client(ConnError::Malformed(Malformed::BadValue))), "{error:?}");
+        assert_eq!(error.reason(), Reason::BadHandshake);
+    }
+}
+
+#[tokio::test]
+async fn early_packets_of_the_client_end_the_login() {
+    let stage = Stage::new(774, ForwardingMode::None).await;
+    let (greeted, is_greeted) = tokio::sync::oneshot::channel();
+    let (result, rest, _) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                greeted.send(()).unwrap();
+                conn.read_packet(100).await.unwrap_err().to_string()
+            },
+            async |mut conn| {
+                is_greeted.await.unwrap();
+                conn.write_packet(&[3]).await.unwrap();
+                conn.read_packet(1 << 16).await.unwrap()
+            },
+        )
+        .await;
+    assert_eq!(rest, "the connection was closed");
+    let error = result.unwrap_err();
+    assert!(
+        matches!(error, EnterError::Client(ConnError::Malformed(Malformed::UnexpectedPacket(3)))),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_noticed() {
+    let stage = Stage::new(774, ForwardingMode::Modern).await;
+    let (leave, left) = tokio::sync::oneshot::channel();
+    let (result, ended, ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                leave.send(()).unwrap();
+                matches!(conn.read_packet(100).await, Err(ConnError::Closed))
+            },
+            async |conn| {
+                left.await.unwrap();
+                drop(conn);
+            },
+        )
+        .await;
+    assert!(ended, "the backend's connection outlived the client's");
+    let error = result.unwrap_err();
+    assert_eq!(error.reason(), Reason::ClientLeft);
+    assert_eq!(error.disconnect(&stage.dialect, &Messages::default()), None);
+}
+
+#[tokio::test]
+async fn broken_setups_are_told_apart() {
+    let misconfigured = text_of(MessageKey::BackendMisconfigured);
+    let unavailable = text_of(MessageKey::BackendUnavailable);
+    for protocol in PROTOCOLS {
+        let stage = Stage::new(protocol, ForwardingMode::Legacy).await;
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                let request =
+                    Writer::packet(1).string("").bytes(&[1; 162]).bytes(&[2; 4]).bool(true).finish();
+                conn.write_packet(&request).await.unwrap();
+            })
+            .await;
+        assert_eq!((fault, &json), (Fault::OnlineMode, &misconfigured), "{protocol}");
+
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+                conn.write_packet(&success).await.unwrap();
+            })
+            .await;
+        assert_eq!(
+            (fault, &json),
+            (Fault::WrongIdentity { given: OFFLINE_ID }, &misconfigured),
+            "{protocol}"
+        );
+
+        let words = r#"{"translate":"multiplayer.disconnect.not_whitelisted"}"#;
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                conn.write_packet(&disconnect(&stage, words)).await.unwrap();
+            })
+            .await;
+        assert_eq!((fault, json.as_str()), (Fault::Refused { words: words.to_owned() }, words), "{protocol}");
+
+        let words = r#"{"text":"Outdated client! Please use 1.21.11"}"#;
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                conn.write_packet(&disconnect(&stage, words)).await.unwrap();
+            })
+            .await;
+        assert_eq!((fault.label(), json.as_str()), ("wrong-version", words), "{protocol}");
+
+        let (fault, json) = stage.fault(async |mut conn| stage.greet(&mut conn).await).await;
+        assert_eq!((fault, &json), (Fault::Cut, &unavailable), "{protocol}");
+
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                conn.write_packet(b"\x50HTTP").await.unwrap();
+            })
+            .await;
+        assert_eq!((fault, &json), (Fault::Protocol(Malformed::UnexpectedPacket(0x50)), &misconfigured));
+    }
+}
+
+#[tokio::test]
+async fn broken_modern_forwarding_is_told_apart() {
+    let misconfigured = text_of(MessageKey::BackendMisconfigured);
+    for protocol in PROTOCOLS.into_iter().filter(|protocol| *protocol >= 393) {
+        let stage = Stage::new(protocol, ForwardingMode::Modern).await;
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                let success = stage.success(ID).write(&stage.dialect);
+                conn.write_packet(&success).await.unwrap();
+            })
+            .await;
+        assert_eq!((fault, &json), (Fault::ForwardingNotAsked, &misconfigured), "{protocol}");
+
+        for (text, expected) in [
+            ("Unable to verify player details", Fault::WrongSecret),
+            ("This server requires you to connect with Velocity.", Fault::ForwardingExpected),
+        ] {
+            let (fault, json) = stage
+                .fault(async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    stage.answer_of_modern(&mut conn).await;
+                    let json = format!("{{\"text\":\"{text}\"}}");
+                    conn.write_packet(&disconnect(&stage, &json)).await.unwrap();
+                })
+                .await;
+            assert_eq!((fault, &json), (expected, &misconfigured), "{protocol}");
+        }
+
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                stage.answer_of_modern(&mut conn).await;
+                let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+                conn.write_packet(&success).await.unwrap();
+            })
+            .await;
+        assert_eq!(
+            (fault, &json),
+            (Fault::WrongIdentity { given: OFFLINE_ID }, &misconfigured),
+            "{protocol}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_backend_that_hung_up_are_heard() {
+    let stage = Stage::new(774, ForwardingMode::None).await;
+    let words = r#"{"text":"Banned."}"#;
+    let (fault, json) = stage
+        .fault(async |mut conn| {
+            // Speaks before it reads anything, as a server that bans addresses does.
+            conn.write_packet(&disconnect(&stage, words)).await.unwrap();
+            conn.close().await;
+            stage.greet(&mut conn).await;
+        })
+        .await;
+    assert_eq!((fault.label(), json.as_str()), ("refused", words));
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_without_end_is_cut_off() {
+    let stage = Stage::new(774, ForwardingMode::None).await;
+    let (result, (), ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                for id in 0.. {
+                    let request = PluginRequest { message_id: id, channel: "mod:x", data: &[] };
+                    if conn.write_packet(&request.write(&stage.dialect)).await.is_err() {
+                        break;
+                    }
+                }
+            },
+            async |mut conn| while conn.read_packet(1 << 16).await.is_ok() {},
+        )
+        .await;
+    assert!(matches!(
+        result.unwrap_err(),
+        EnterError::Backend { fault: Fault::Protocol(Malformed::LengthOutOfRange), .. }
+    ));
+}
+
+#[tokio::test]
+async fn unreachable_backends_are_passed_over() {
+    let (_socket, closed) = closed_port();
+    let both = |port| {
+        vec![backend("dead", closed, ForwardingMode::None), backend("lobby", port, ForwardingMode::None)]
+    };
+    let stage = Stage::with_backends(774, both).await;
+    for rest in [vec!["dead"], vec![]] {
+        let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+        let (result, (), _) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| conn.read_packet(1 << 16).await.unwrap(),
+            )
+            .await;
+        let entered = result.unwrap();
+        assert_eq!(entered.backend.name, "lobby");
+        // The second login does not try the dead one first.
+        let names: Vec<_> = entered.unreachable.iter().map(|attempt| attempt.backend.as_str()).collect();
+        assert_eq!(names, rest);
+    }
+}
+
+/// A login that no scripted backend takes part in.
+async fn enter_alone(stage: &Stage) -> EnterError {
+    let (near, _far) = tokio::io::duplex(1 << 16);
+    let player = Player { admitted: &stage.admitted, handshake: &stage.handshake, dialect: &stage.dialect };
+    enter(&mut Conn::new(near), &player, &stage.router, &stage.deadline).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn no_backend_at_all() {
+    let ((_a, a), (_b, b)) = (closed_port(), closed_port());
+    let dead = |_| vec![backend("a", a, ForwardingMode::None), backend("b", b, ForwardingMode::None)];
+    let error = enter_alone(&Stage::with_backends(774, dead).await).await;
+    assert_eq!(error.reason(), Reason::BackendUnavailable);
+    let EnterError::Backend { fault: Fault::Unreachable { attempts }, .. } = error else { panic!("{error}") };
+    let names: Vec<_> = attempts.iter().map(|attempt| attempt.backend.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+
+    let error = enter_alone(&Stage::new(340, ForwardingMode::Modern).await).await;
+    assert_eq!(error.reason(), Reason::NewerVersionNeeded);
+}
+
+#[tokio::test]
+async fn a_silent_backend_is_given_up_before_the_login_is() {
+    for (given, expected) in [(25, 10_000), (6, 5_500)] {
+        let mut stage = Stage::new(774, ForwardingMode::Modern).await;
+        stage.deadline = Deadline::new(Duration::from_secs(given), Duration::from_mins(2));
+        let start = Instant::now();
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                tokio::time::pause();
+                let _ = conn.read_packet(100).await;
+            })
+            .await;
+        let (took, left) = (start.elapsed().as_millis(), stage.deadline.left());
+        tokio::time::resume();
+        assert_eq!((fault, json), (Fault::Silent, text_of(MessageKey::BackendUnavailable)));
+        assert!((expected - 1..expected + 2000).contains(&took), "{took} ms");
+        assert!(left >= LAST_WORD * 4 / 5, "{left:?} left to tell the player");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_falls_silent_ends_with_the_deadline() {
+    let stage = Stage::new(774, ForwardingMode::Modern).await;
+    let start = Instant::now();
+    let (fault, _) = stage
+        .fault(async |mut conn| {
+            stage.greet(&mut conn).await;
+            stage.answer_of_modern(&mut conn).await;
+            tokio::time::pause();
+            let _ = conn.read_packet(100).await;
+        })
+        .await;
+    assert_eq!(fault, Fault::Silent);
+    assert!((24_999..27_000).contains(&start.elapsed().as_millis()));
+}
+
+#[tokio::test]
+async fn a_client_that_owes_an_answer_is_to_blame_for_the_deadline() {
+    let stage = Stage::new(774, ForwardingMode::None).await;
+    let (result, (), packet) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                stage.question(&mut conn, 1, "mod:x", &[]).await;
+                let _ = conn.read_packet(100).await;
+            },
+            async |mut conn| {
+                stage.asked(&mut conn).await;
+                tokio::time::pause();
+                conn.read_packet(1 << 16).await.unwrap()
+            },
+        )
+        .await;
+    assert!(matches!(result.unwrap_err(), EnterError::DeadlinePassed));
+    assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::ClientTimeout)));
+}
+
+#[tokio::test]
+async fn progress_on_both_sides_extends_the_deadline() {
+    let mut stage = Stage::new(774, ForwardingMode::None).await;
+    stage.deadline = Deadline::new(Duration::from_secs(10), Duration::from_mins(2));
+    let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+    let start = Instant::now();
+    let (result, (), ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                for id in 0..5 {
+                    assert_eq!(stage.ask(&mut conn, id, "mod:x", &[]).await, None);
+                }
+                conn.write_packet(&success).await.unwrap();
+            },
+            async |mut conn| {
+                for id in 0..5 {
+                    assert_eq!(stage.asked(&mut conn).await.0, id);
+                    tokio::time::pause();
+                    tokio::time::sleep(Duration::from_secs(8)).await;
+                    tokio::time::resume();
+                    stage.respond(&mut conn, id, None).await;
+                }
+                assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
+            },
+        )
+        .await;
+    result.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(40));
+}

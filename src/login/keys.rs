@@ -1,0 +1,331 @@
+//! The server's RSA key, the verify token, the shared secret, and the server id hash.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rsa::{
+    Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey,
+    pkcs1v15::{Signature, VerifyingKey},
+    pkcs8::{DecodePublicKey, EncodePublicKey},
+    rand_core::OsRng,
+    sha2::Sha256,
+    signature::Verifier,
+};
+use sha1::{Digest, Sha1};
+use subtle::ConstantTimeEq;
+use tracing::{debug, error};
+
+use crate::{
+    protocol::{
+        cipher::SharedSecret,
+        login::{EncryptionRequest, EncryptionResponse, ProfileKey, TokenProof},
+        version::Dialect,
+    },
+    task::Shutdown,
+};
+
+/// The size that every client accepts; vanilla servers use it too.
+const KEY_BITS: usize = 1024;
+/// A fresh key now and then, so that what one protects stays little.
+const RENEW_EVERY: Duration = Duration::from_hours(4);
+/// As long as vanilla's.
+const TOKEN_LEN: usize = 4;
+
+/// A key pair and its public half as clients get it.
+pub struct ServerKey {
+    private: RsaPrivateKey,
+    public_der: Vec<u8>,
+}
+
+impl std::fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerKey([REDACTED])")
+    }
+}
+
+/// A key could not be made: the system's random generator or the RSA library failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make an RSA key: {0}")]
+pub struct KeyError(String);
+
+impl ServerKey {
+    fn generate() -> Result<Self, KeyError> {
+        let fail = |error: &dyn std::fmt::Display| KeyError(error.to_string());
+        let private = RsaPrivateKey::new(&mut OsRng, KEY_BITS).map_err(|e| fail(&e))?;
+        let public_der = private.to_public_key().to_public_key_der().map_err(|e| fail(&e))?.into_vec();
+        Ok(Self { private, public_der })
+    }
+
+    /// The public half, X.509 DER.
+    pub fn public_der(&self) -> &[u8] {
+        &self.public_der
+    }
+
+    /// Blinded, since the library's plain decryption takes a time that depends on the key (RUSTSEC-2023-0071).
+    fn decrypt(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.private.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, bytes).ok()
+    }
+}
+
+/// The key in use, renewed while the program runs. A login keeps the key it began with.
+#[derive(Clone, Debug)]
+pub struct Keys(Arc<Mutex<Arc<ServerKey>>>);
+
+impl Keys {
+    /// Makes the first key; some ten milliseconds of work.
+    pub fn generate() -> Result<Self, KeyError> {
+        Ok(Self(Arc::new(Mutex::new(Arc::new(ServerKey::generate()?)))))
+    }
+
+    /// The key for a login that begins now.
+    pub fn current(&self) -> Arc<ServerKey> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Renews the key every few hours until the program stops.
+    pub async fn renew(self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+            }
+            match tokio::task::spawn_blocking(ServerKey::generate).await {
+                Ok(Ok(key)) => {
+                    *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                    debug!("renewed the RSA key");
+                }
+                Ok(Err(error)) => error!(%error, "keeping the old RSA key"),
+                Err(_) => error!("keeping the old RSA key: making a new one panicked"),
+            }
+        }
+    }
+}
+
+/// An encryption request under way: the key it was made with and the token that must come back.
+#[derive(Debug)]
+pub struct Challenge {
+    key: Arc<ServerKey>,
+    token: [u8; TOKEN_LEN],
+}
+
+/// What a client proved by its encryption response: it holds the secret and saw our token.
+#[derive(Debug)]
+pub struct Keyed {
+    /// The secret that keys the cipher.
+    pub secret: SharedSecret,
+    /// The hash under which the client joined at the session server.
+    pub server_id_hash: String,
+}
+
+/// An encryption response that proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadResponse {
+    /// Not encrypted with our key, or not 16 bytes.
+    #[error("the shared secret does not decrypt to 16 bytes")]
+    Secret,
+    /// Another token than ours.
+    #[error("the verify token is not the one that was sent")]
+    Token,
+    /// The system's random generator failed.
+    #[error("no random numbers")]
+    NoRandom,
+}
+
+impl Challenge {
+    /// A challenge with the current key and a fresh token.
+    pub fn new(keys: &Keys) -> Result<Self, BadResponse> {
+        let mut token = [0; TOKEN_LEN];
+        getrandom::fill(&mut token).map_err(|_| BadResponse::NoRandom)?;
+        Ok(Self { key: keys.current(), token })
+    }
+
+    /// The request to send.
+    pub fn request(&self, dialect: &Dialect, should_authenticate: bool) -> Vec<u8> {
+        EncryptionRequest {
+            public_key: self.key.public_der(),
+            verify_token: &self.token,
+            should_authenticate,
+        }
+        .write(dialect)
+    }
+
+    /// Checks the response. Two RSA decryptions, off the network threads.
+    pub async fn accept(
+        self,
+        response: EncryptionResponse,
+        profile_key: Option<ProfileKey>,
+    ) -> Result<Keyed, BadResponse> {
+        let work = move || self.open(&response, profile_key.as_ref());
+        // A panic in there proves nothing either.
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(BadResponse::Secret))
+    }
+
+    fn open(
+        &self,
+        response: &EncryptionResponse,
+        profile_key: Option<&ProfileKey>,
+    ) -> Result<Keyed, BadResponse> {
+        // Both are decrypted in any case: how long a refusal takes must not tell which of them was wrong.
+        let secret = self.key.decrypt(&response.secret);
+        let proven = match &response.proof {
+            TokenProof::Encrypted(token) => {
+                self.key.decrypt(token).is_some_and(|token| token.ct_eq(&self.token).into())
+            }
+            TokenProof::Signed { salt, signature } => {
+                profile_key.is_some_and(|key| self.is_signed(key, *salt, signature))
+            }
+        };
+        let secret = secret.as_deref().and_then(SharedSecret::new).ok_or(BadResponse::Secret)?;
+        if !proven {
+            return Err(BadResponse::Token);
+        }
+        let server_id_hash = server_id_hash("", &secret, self.key.public_der());
+        Ok(Keyed { secret, server_id_hash })
+    }
+
+    /// Whether the profile key that login start brought signed our token and the salt.
+    fn is_signed(&self, key: &ProfileKey, salt: i64, signature: &[u8]) -> bool {
+        let Ok(key) = RsaPublicKey::from_public_key_der(&key.key) else { return false };
+        let Ok(signature) = Signature::try_from(signature) else { return false };
+        let mut message = self.token.to_vec();
+        message.extend(salt.to_be_bytes());
+        VerifyingKey::<Sha256>::new(key).verify(&message, &signature).is_ok()
+    }
+}
+
+/// The hash that ties a join at the session server to this connection: SHA-1 over server id, shared secret and public
+/// key, written as a signed hexadecimal number without leading zeros.
+pub fn server_id_hash(server_id: &str, secret: &SharedSecret, public_der: &[u8]) -> String {
+    let digest = Sha1::new()
+        .chain_update(server_id)
+        .chain_update(secret.as_bytes())
+        .chain_update(public_der)
+        .finalize();
+    signed_hex(&digest)
+}
+
+fn signed_hex(digest: &[u8]) -> String {
+    let negative = digest.first().is_some_and(|byte| byte & 0x80 != 0);
+    let mut magnitude = digest.to_vec();
+    if negative {
+        // Two's complement: invert, add one from the last byte on.
+        let mut carry = true;
+        for byte in magnitude.iter_mut().rev() {
+            let (inverted, overflow) = (!*byte).overflowing_add(u8::from(carry));
+            *byte = inverted;
+            carry = overflow;
+        }
+    }
+    let mut hex = String::with_capacity(2 * magnitude.len());
+    for byte in &magnitude {
+        for nibble in [byte >> 4, byte & 0xf] {
+            hex.extend(char::from_digit(u32::from(nibble), 16));
+        }
+    }
+    let digits = hex.trim_start_matches('0');
+    let sign = if negative { "-" } else { "" };
+    if digits.is_empty() { "0".to_owned() } else { format!("{sign}{digits}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use rsa::{
+        pkcs1v15::SigningKey,
+        signature::{SignatureEncoding, Signer},
+    };
+
+    use super::*;
+
+    #[test]
+    fn hashes_of_names() {
+        // Published examples of the signed form: SHA-1 of the name alone.
+        for (name, expected) in [
+            ("Notch", "4ed1f46bbe04bc756bcb17c0c7ce3e4632f06a48"),
+            ("jeb_", "-7c9d5b0044c130109a5d7b5fb5c317c02b4e28c1"),
+            ("simon", "88e16a1019277b15d58faf0541e11910eb756f6"),
+        ] {
+            assert_eq!(signed_hex(&Sha1::digest(name)), expected);
+        }
+        assert_eq!(signed_hex(&[0, 0]), "0");
+        assert_eq!(signed_hex(&[0xff, 0x00]), "-100");
+    }
+
+    #[tokio::test]
+    async fn only_our_token_under_our_key_is_accepted() {
+        let keys = Keys::generate().unwrap();
+        let secret = [5u8; 16];
+        let public = RsaPublicKey::from_public_key_der(keys.current().public_der()).unwrap();
+        let encrypt = |bytes: &[u8]| public.encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
+        let cases = |challenge: &Challenge| {
+            let mut wrong = challenge.token;
+            wrong[3] ^= 1;
+            vec![
+                (encrypt(&secret), encrypt(&challenge.token), None),
+                (encrypt(&secret), encrypt(&wrong), Some(BadResponse::Token)),
+                (encrypt(&secret), encrypt(&[]), Some(BadResponse::Token)),
+                (encrypt(&secret), challenge.token.to_vec(), Some(BadResponse::Token)),
+                (encrypt(&secret[..15]), encrypt(&challenge.token), Some(BadResponse::Secret)),
+                (vec![1; 128], encrypt(&challenge.token), Some(BadResponse::Secret)),
+                (Vec::new(), Vec::new(), Some(BadResponse::Secret)),
+            ]
+        };
+        for case in 0..7 {
+            let challenge = Challenge::new(&keys).unwrap();
+            let (secret, token, error) = cases(&challenge).swap_remove(case);
+            let response = EncryptionResponse { secret, proof: TokenProof::Encrypted(token) };
+            assert_eq!(challenge.accept(response, None).await.err(), error, "case {case}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signed_token_needs_the_key_of_login_start() {
+        let keys = Keys::generate().unwrap();
+        let player = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
+        let other = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
+        let profile_key = |key: &RsaPrivateKey| ProfileKey {
+            expires: 0,
+            key: key.to_public_key().to_public_key_der().unwrap().into_vec(),
+            signature: Vec::new(),
+        };
+        let public = RsaPublicKey::from_public_key_der(keys.current().public_der()).unwrap();
+        let salt = 77i64;
+        for (brought, expected) in [
+            (Some(profile_key(&player)), None),
+            (Some(profile_key(&other)), Some(BadResponse::Token)),
+            (None, Some(BadResponse::Token)),
+        ] {
+            let challenge = Challenge::new(&keys).unwrap();
+            let mut message = challenge.token.to_vec();
+            message.extend(salt.to_be_bytes());
+            let signature = SigningKey::<Sha256>::new(player.clone()).sign(&message).to_vec();
+            let response = EncryptionResponse {
+                secret: public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[1; 16]).unwrap(),
+                proof: TokenProof::Signed { salt, signature },
+            };
+            assert_eq!(challenge.accept(response, brought).await.err(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn renewal_leaves_logins_under_way_alone() {
+        let keys = Keys::generate().unwrap();
+        let challenge = Challenge::new(&keys).unwrap();
+        let before = keys.current();
+        let (trigger, shutdown) = Shutdown::new();
+        let renewing = tokio::spawn(keys.clone().renew(shutdown));
+        while Arc::ptr_eq(&before, &keys.current()) {
+            tokio::time::sleep(Duration::from_mins(10)).await;
+        }
+        let public = RsaPublicKey::from_public_key_der(challenge.key.public_der()).unwrap();
+        let encrypt = |bytes: &[u8]| public.encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
+        let response = EncryptionResponse {
+            secret: encrypt(&[1; 16]),
+            proof: TokenProof::Encrypted(encrypt(&challenge.token)),
+        };
+        assert!(challenge.accept(response, None).await.is_ok());
+        trigger.trigger();
+        renewing.await.unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! A login that ends without admission, and why.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{
+    identity::Username, messages::MessageKey, net::conn::ConnError, policy::Evidence, reason::Reason,
+};
+
+/// What is known of who tried, for audit.log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The name in login start, as sent; it may be no username at all.
+    pub name: Option<String>,
+    /// The id in login start: a claim.
+    pub claimed_id: Option<Uuid>,
+    /// The id that the session server vouched for, or of the session that was found.
+    pub id: Option<Uuid>,
+}
+
+/// The no to one attempt.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The stable code.
+    pub reason: Reason,
+    /// The text for the player.
+    pub message: MessageKey,
+    /// Who tried.
+    pub who: Who,
+    /// What the refusal rests on.
+    pub facts: Map<String, Value>,
+}
+
+impl Refusal {
+    /// A refusal with the reason's own text.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, message: reason.message(), who: Who::default(), facts: Map::new() }
+    }
+
+    /// Adds a fact for audit.log.
+    #[must_use]
+    pub fn fact(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Adds what policy weighed.
+    #[must_use]
+    pub fn evidence(mut self, evidence: &Evidence) -> Self {
+        self.who.id = self.who.id.or(evidence.session_id);
+        if let Ok(Value::Object(facts)) = serde_json::to_value(evidence) {
+            self.facts.extend(facts);
+        }
+        self
+    }
+
+    /// Says who was refused; what is known already stays.
+    #[must_use]
+    pub fn named(mut self, name: &Username, claimed_id: Option<Uuid>) -> Self {
+        self.who.name.get_or_insert_with(|| name.as_str().to_owned());
+        self.who.claimed_id = self.who.claimed_id.or(claimed_id);
+        self
+    }
+
+    /// Whether there is nobody left to tell.
+    pub fn is_gone(&self) -> bool {
+        self.reason == Reason::ClientLeft
+    }
+}
+
+impl From<ConnError> for Refusal {
+    fn from(error: ConnError) -> Self {
+        let reason = match error {
+            ConnError::Malformed(_) => Reason::BadHandshake,
+            ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => Reason::ClientLeft,
+        };
+        Self::new(reason).fact("cause", error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        ConnError::Broken(error).into()
+    }
+}

@@ -1,0 +1,52 @@
+//! When a client was last heard.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// The time of the last byte from a client. One relaxed store a read; readable from other tasks.
+#[derive(Debug)]
+pub struct Activity {
+    origin: Instant,
+    /// Milliseconds after `origin`.
+    heard: AtomicU64,
+}
+
+impl Default for Activity {
+    /// Heard just now.
+    fn default() -> Self {
+        Self { origin: Instant::now(), heard: AtomicU64::new(0) }
+    }
+}
+
+impl Activity {
+    /// Notes that the client was heard at `now`.
+    pub fn touch(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.origin).as_millis();
+        // Nothing else is published by this store.
+        self.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long the client has been silent, to the millisecond.
+    pub fn silent_for(&self) -> Duration {
+        self.origin.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_last_touch() {
+        let activity = Activity::default();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(activity.silent_for(), Duration::from_secs(7));
+        activity.touch(Instant::now());
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(activity.silent_for(), Duration::from_millis(250));
+    }
+}

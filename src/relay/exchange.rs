@@ -1,0 +1,292 @@
+//! Both directions together: their ends, their silence, and what the handle asks for.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncWriteExt, copy, sink},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+
+use super::{
+    course::{Clientbound, Course, Serverbound, Wanted},
+    ended::{EndCause, Side},
+    head::Opener,
+    link::Link,
+    pipe::{Pipe, Stop},
+};
+use crate::{
+    net::conn::{Io, Parts},
+    protocol::{play::write_disconnect, text::Text},
+};
+
+/// How long the rest may go on after one side ended: what was said last gets through, and a socket closed with unread
+/// bytes in it would reset the connection under those words.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Longest wait for the end of a frame before a disconnect is sent, and again for that to be sent and heard. A player
+/// who is to make room for another holds that one up at most for both.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Where the direction from client to backend stands. The other one is either relaying or done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Up {
+    Relaying,
+    /// The backend takes no more. The client is still read, so that its socket closes clean.
+    Discarding,
+    Done,
+}
+
+/// A connection being relayed.
+///
+/// ```text
+///   relaying ──close──> farewell awaits the end of a frame ──> disconnect sent ──┐
+///      └── first end of a side ──> lingering: the rest, at most LINGER ──────────┴──> over
+/// ```
+pub(super) struct Exchange<C, B> {
+    client: C,
+    backend: B,
+    up: Pipe,
+    down: Pipe,
+    up_stage: Up,
+    down_done: bool,
+    course: Course,
+    up_opener: Opener,
+    down_opener: Opener,
+    up_compression: bool,
+    /// The client's threshold, for what we put in.
+    threshold: Option<usize>,
+    link: Link,
+    /// Waits for its place in the stream.
+    insertion: Option<Vec<u8>>,
+    /// What the client is to be told at the next frame's end.
+    farewell: Option<Text>,
+    /// What happened first.
+    cause: Option<EndCause>,
+    /// When lingering, or the wait for the farewell's place, is over.
+    limit: Option<Instant>,
+    read_timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<C: Io, B: Io> Exchange<C, B> {
+    pub(super) fn new(client: Parts<C>, backend: Parts<B>, link: Link, read_timeout: Duration) -> Self {
+        debug_assert_eq!(
+            client.threshold, backend.threshold,
+            "frames pass untouched, so both sides must agree"
+        );
+        Self {
+            course: Course::new(&link.dialect),
+            up: Pipe::new(client.inbox, client.decryptor, backend.encryptor),
+            down: Pipe::new(backend.inbox, backend.decryptor, client.encryptor),
+            up_stage: Up::Relaying,
+            down_done: false,
+            up_opener: Opener::default(),
+            down_opener: Opener::default(),
+            up_compression: client.threshold.is_some(),
+            threshold: client.threshold,
+            client: client.io,
+            backend: backend.io,
+            link,
+            insertion: None,
+            farewell: None,
+            cause: None,
+            limit: None,
+            read_timeout,
+            timer: Box::pin(sleep_until(Instant::now() + read_timeout)),
+        }
+    }
+
+    /// Bytes written to the backend and to the client.
+    pub(super) fn written(&self) -> (u64, u64) {
+        (self.up.written(), self.down.written())
+    }
+
+    /// Relays to the end.
+    pub(super) async fn run(&mut self) -> EndCause {
+        let cause = poll_fn(|cx| self.poll(cx)).await;
+        if let Some(text) = self.farewell.take() {
+            self.say_farewell(&text).await;
+        }
+        cause
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
+        if let Poll::Ready(Some(text)) = self.link.closes.poll_recv(cx) {
+            if let Some(cause) = self.cause.take() {
+                return Poll::Ready(cause);
+            }
+            self.farewell = Some(text);
+            self.limit = Some(Instant::now() + FAREWELL);
+        }
+        // A player who is being closed has no more to say to the backend.
+        if self.farewell.is_none()
+            && let Some(cause) = self.poll_up(cx)
+        {
+            return Poll::Ready(cause);
+        }
+        if let Some(cause) = self.poll_down(cx) {
+            return Poll::Ready(cause);
+        }
+        if self.up_stage == Up::Done
+            && self.down_done
+            && let Some(cause) = self.cause.take()
+        {
+            return Poll::Ready(cause);
+        }
+        self.poll_timer(cx)
+    }
+
+    /// From client to backend. Some cause if that ends it all.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Option<EndCause> {
+        if self.up_stage == Up::Relaying {
+            let mut gate = Serverbound {
+                course: &mut self.course,
+                opener: &mut self.up_opener,
+                compression: self.up_compression,
+            };
+            let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate);
+            self.link.activity.touch(self.up.heard());
+            match stop {
+                Poll::Pending | Poll::Ready(Stop::Paused) => {}
+                Poll::Ready(Stop::Ended(end)) => {
+                    self.up_stage = Up::Done;
+                    self.linger(match end {
+                        Ok(()) => EndCause::ClientClosed,
+                        Err(error) => EndCause::Broken { side: Side::Client, error },
+                    });
+                }
+                Poll::Ready(Stop::SinkBroken(error)) => {
+                    self.up_stage = Up::Discarding;
+                    self.linger(EndCause::Broken { side: Side::Backend, error });
+                }
+                Poll::Ready(Stop::Malformed(error)) => {
+                    return Some(EndCause::Malformed { side: Side::Client, error });
+                }
+            }
+        }
+        if self.up_stage == Up::Discarding && self.up.poll_discard(cx, &mut self.client).is_ready() {
+            self.up_stage = Up::Done;
+        }
+        None
+    }
+
+    /// From backend to client. Some cause if that ends it all.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Option<EndCause> {
+        while !self.down_done {
+            if self.insertion.is_none()
+                && let Poll::Ready(Some(packet)) = self.link.insertions.poll_recv(cx)
+            {
+                self.insertion = Some(packet);
+            }
+            let mut gate = Clientbound {
+                course: &mut self.course,
+                opener: &mut self.down_opener,
+                compression: self.threshold.is_some(),
+                wanted: match (&self.farewell, &self.insertion) {
+                    (Some(_), _) => Wanted::Farewell,
+                    (None, Some(_)) => Wanted::Insertion,
+                    (None, None) => Wanted::Nothing,
+                },
+            };
+            match self.down.poll(cx, &mut self.backend, &mut self.client, &mut gate) {
+                Poll::Pending => return None,
+                Poll::Ready(Stop::Paused) => {
+                    if self.farewell.is_some() {
+                        return Some(EndCause::Kicked);
+                    }
+                    if let Some(packet) = self.insertion.take() {
+                        self.down.insert(&packet, self.threshold);
+                    }
+                }
+                Poll::Ready(Stop::Ended(end)) => {
+                    self.down_done = true;
+                    self.linger(match end {
+                        Ok(()) => EndCause::BackendClosed,
+                        Err(error) => EndCause::Broken { side: Side::Backend, error },
+                    });
+                    if self.farewell.is_some() {
+                        // It ended inside a frame: there is no place for a farewell any more.
+                        return self.cause.take();
+                    }
+                }
+                // Nothing reaches this client any more.
+                Poll::Ready(Stop::SinkBroken(error)) => {
+                    return Some(self.cause.take().unwrap_or(EndCause::Broken { side: Side::Client, error }));
+                }
+                Poll::Ready(Stop::Malformed(error)) => {
+                    return Some(EndCause::Malformed { side: Side::Backend, error });
+                }
+            }
+        }
+        None
+    }
+
+    /// Notes the first end.
+    fn linger(&mut self, cause: EndCause) {
+        if self.cause.is_none() {
+            self.cause = Some(cause);
+            self.limit.get_or_insert_with(|| Instant::now() + LINGER);
+        }
+    }
+
+    /// When something is overdue, as things stand.
+    fn due(&self) -> Instant {
+        self.limit
+            .unwrap_or_else(|| self.up.waiting_since().min(self.down.waiting_since()) + self.read_timeout)
+    }
+
+    /// What it means that something is overdue.
+    fn overdue(&mut self) -> EndCause {
+        if self.limit.is_some() {
+            return self.cause.take().unwrap_or(EndCause::Kicked);
+        }
+        let (pipe, source, sink) = if self.up.waiting_since() <= self.down.waiting_since() {
+            (&self.up, EndCause::ClientTimeout, EndCause::BackendTimeout)
+        } else {
+            (&self.down, EndCause::BackendTimeout, EndCause::ClientTimeout)
+        };
+        if pipe.is_writing() { sink } else { source }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
+        loop {
+            // What is due mostly moves away with every read: the timer stays, and is set anew only when it rings. It
+            // must not ring late, though.
+            if self.due() < self.timer.deadline() {
+                let due = self.due();
+                self.timer.as_mut().reset(due);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let due = self.due();
+            if due <= self.timer.deadline() {
+                return Poll::Ready(self.overdue());
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// Sends the disconnect that fits the client's state, if the stream stands where it can be read.
+    async fn say_farewell(&mut self, text: &Text) {
+        // At once: the player leaves the backend before anybody takes the place.
+        let _ = timeout(FAREWELL, self.backend.shutdown()).await;
+        if !self.down.is_between_frames() || !self.course.is_settled() {
+            return;
+        }
+        if let Some(packet) = write_disconnect(&self.link.dialect, self.course.clientbound(), text) {
+            self.down.insert(&packet, self.threshold);
+        }
+        let said = async {
+            poll_fn(|cx| self.down.poll_write(cx, &mut self.client)).await?;
+            self.client.shutdown().await?;
+            // Read to the end: closing a socket with unread bytes in it may take the text back.
+            copy(&mut self.client, &mut sink()).await
+        };
+        // A client that is gone needs no farewell.
+        let _ = timeout(FAREWELL, said).await;
+    }
+}

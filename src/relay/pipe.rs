@@ -1,0 +1,337 @@
+//! One direction of the relay.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use crate::protocol::{
+    cipher::{Decryptor, Encryptor},
+    frame,
+    reader::Malformed,
+};
+
+/// Bytes of each direction's buffer: all that a connection can make the relay hold. Large enough that a burst of
+/// chunks costs few system calls, small enough that a thousand players cost 32 MiB. It must hold the largest head
+/// that is looked at (some 1 KiB).
+pub(super) const BUFFER: usize = 16 << 10;
+
+/// What becomes of the frame at the start of some bytes. Lengths count the whole frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It takes more bytes to tell.
+    Open,
+    /// It passes as it is.
+    Pass(usize),
+    /// It is left out.
+    Drop(usize),
+}
+
+/// Judges the frames of one direction, in their order.
+pub(super) trait Gate {
+    /// Judges the frame that starts at `bytes`. Asked again with more bytes while the fate is open.
+    fn judge(&mut self, bytes: &[u8]) -> Result<Fate, Malformed>;
+
+    /// Whether the pipe is to stop here, between two frames.
+    fn pauses(&self) -> bool;
+}
+
+/// Why a pipe stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The gate pauses between two frames, and all before was written.
+    Paused,
+    /// The source ended, or broke; all before was written and the sink was told.
+    Ended(io::Result<()>),
+    /// The sink does not take any more.
+    SinkBroken(io::Error),
+    /// The source broke the protocol.
+    Malformed(Malformed),
+}
+
+/// One direction: reads, judges, writes, and reads again only when all that may pass is written.
+///
+/// ```text
+///   buffer  | written | to be written | head not judged yet | free |
+///           0      sent           cleared                filled
+/// ```
+#[derive(Debug)]
+pub(super) struct Pipe {
+    buffer: Box<[u8]>,
+    sent: usize,
+    cleared: usize,
+    filled: usize,
+    /// What is left of a frame already judged, beyond `cleared`.
+    rest: usize,
+    /// Whether that rest is left out.
+    dropping: bool,
+    /// Bytes read before the relay began, decrypted: the source's first bytes.
+    early: BytesMut,
+    /// A frame of our own, encrypted. Only between frames, and only when all before was written.
+    inserted: BytesMut,
+    decryptor: Option<Decryptor>,
+    encryptor: Option<Encryptor>,
+    unflushed: bool,
+    /// How the source ended, once it did.
+    end: Option<io::Result<()>>,
+    /// Found behind frames that may pass: told once those are written.
+    malformed: Option<Malformed>,
+    /// When bytes last came from the source.
+    heard: Instant,
+    /// Since when the source had the chance to be heard: later than `heard` if the sink was slow meanwhile.
+    listening: Instant,
+    /// When the sink last took bytes, or was first offered those it has not taken.
+    offered: Instant,
+    /// Whether the sink let us wait.
+    stalled: bool,
+    written: u64,
+}
+
+impl Pipe {
+    /// A pipe whose source gave `early` already, and is decrypted, its sink encrypted.
+    pub(super) fn new(early: BytesMut, decryptor: Option<Decryptor>, encryptor: Option<Encryptor>) -> Self {
+        let now = Instant::now();
+        Self {
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            sent: 0,
+            cleared: 0,
+            filled: 0,
+            rest: 0,
+            dropping: false,
+            early,
+            inserted: BytesMut::new(),
+            decryptor,
+            encryptor,
+            unflushed: false,
+            end: None,
+            malformed: None,
+            heard: now,
+            listening: now,
+            offered: now,
+            stalled: false,
+            written: 0,
+        }
+    }
+
+    /// Bytes written to the sink.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Since when it has been waiting: for the sink if it [is writing](Self::is_writing), else for the source.
+    pub(super) fn waiting_since(&self) -> Instant {
+        if self.is_writing() { self.offered } else { self.listening }
+    }
+
+    /// When bytes last came from the source.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether it waits for the sink.
+    pub(super) fn is_writing(&self) -> bool {
+        self.unflushed || self.sent < self.cleared || !self.inserted.is_empty()
+    }
+
+    /// Whether it stands between two frames with nothing left to write.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.rest == 0 && !self.is_writing()
+    }
+
+    /// Puts a frame in. Only [between frames](Self::is_between_frames): the cipher passes over each byte in order.
+    pub(super) fn insert(&mut self, packet: &[u8], threshold: Option<usize>) {
+        debug_assert!(self.is_between_frames(), "an insertion tears a frame apart");
+        let mut framed = Vec::new();
+        frame::put_frame(&mut framed, packet, threshold);
+        if let Some(encryptor) = &mut self.encryptor {
+            encryptor.apply(&mut framed);
+        }
+        self.inserted.extend_from_slice(&framed);
+        self.offered = Instant::now();
+    }
+
+    /// Moves bytes until it has to wait or stops. Not to be called again once the source ended.
+    pub(super) fn poll<S, D, G>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut D,
+        gate: &mut G,
+    ) -> Poll<Stop>
+    where
+        S: AsyncRead + Unpin,
+        D: AsyncWrite + Unpin,
+        G: Gate,
+    {
+        loop {
+            match self.poll_write(cx, sink) {
+                Poll::Pending => {
+                    self.stalled = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Stop::SinkBroken(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            if std::mem::take(&mut self.stalled) {
+                self.listening = Instant::now();
+            }
+            if self.is_between_frames() && gate.pauses() {
+                return Poll::Ready(Stop::Paused);
+            }
+            if self.clear(gate) {
+                continue;
+            }
+            if let Some(error) = self.malformed.take() {
+                return Poll::Ready(Stop::Malformed(error));
+            }
+            if self.end.is_some() {
+                // The sink may be gone as well: there is nothing left to tell it.
+                let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                return Poll::Ready(Stop::Ended(self.end.take().unwrap_or(Ok(()))));
+            }
+            match ready!(self.poll_fill(cx, source)) {
+                Ok(true) => {}
+                Ok(false) => self.end = Some(Ok(())),
+                Err(error) => self.end = Some(Err(error)),
+            }
+        }
+    }
+
+    /// Writes what is to be written, before anything else is done.
+    pub(super) fn poll_write<D>(&mut self, cx: &mut Context<'_>, sink: &mut D) -> Poll<io::Result<()>>
+    where
+        D: AsyncWrite + Unpin,
+    {
+        loop {
+            let ours = !self.inserted.is_empty();
+            let bytes = if ours {
+                self.inserted.chunk()
+            } else {
+                self.buffer.get(self.sent..self.cleared).unwrap_or_default()
+            };
+            if bytes.is_empty() {
+                break;
+            }
+            let len = ready!(Pin::new(&mut *sink).poll_write(cx, bytes))?;
+            if len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if ours {
+                self.inserted.advance(len);
+            } else {
+                self.sent += len;
+            }
+            self.written += len as u64;
+            self.offered = Instant::now();
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(sink).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Judges what is there, up to a head that is not complete or to where the gate pauses. Encrypts what may pass.
+    /// Whether anything could be judged. All that was cleared before has been written.
+    fn clear<G: Gate>(&mut self, gate: &mut G) -> bool {
+        let before = self.cleared;
+        let mut run = self.cleared;
+        while self.cleared < self.filled && self.malformed.is_none() {
+            if self.rest == 0 {
+                if gate.pauses() {
+                    break;
+                }
+                match gate.judge(self.buffer.get(self.cleared..self.filled).unwrap_or_default()) {
+                    Ok(Fate::Open) => {
+                        // No head is as large as the buffer; a gate that thinks so would wait for ever.
+                        if self.cleared == 0 && self.filled == self.buffer.len() {
+                            self.malformed = Some(Malformed::FrameTooLarge);
+                        }
+                        break;
+                    }
+                    Ok(Fate::Pass(len)) => (self.rest, self.dropping) = (len, false),
+                    Ok(Fate::Drop(len)) => (self.rest, self.dropping) = (len, true),
+                    Err(error) => {
+                        self.malformed = Some(error);
+                        break;
+                    }
+                }
+            }
+            if self.dropping && run < self.cleared {
+                // What stands before it goes first.
+                break;
+            }
+            let step = self.rest.min(self.filled - self.cleared);
+            self.cleared += step;
+            self.rest -= step;
+            if self.dropping {
+                run = self.cleared;
+                self.sent = self.cleared;
+            }
+        }
+        if let (Some(encryptor), Some(bytes)) = (&mut self.encryptor, self.buffer.get_mut(run..self.cleared))
+        {
+            encryptor.apply(bytes);
+        }
+        self.cleared > before
+    }
+
+    /// Reads more, behind the head that is not judged yet. Whether anything came.
+    fn poll_fill<S>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Poll<io::Result<bool>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if self.cleared > 0 {
+            // All before `cleared` is written. What moves is a piece of a head, mostly nothing.
+            self.buffer.copy_within(self.cleared..self.filled, 0);
+            self.filled -= self.cleared;
+            (self.sent, self.cleared) = (0, 0);
+        }
+        let free = self.buffer.get_mut(self.filled..).unwrap_or_default();
+        let len = if self.early.is_empty() {
+            let mut read = ReadBuf::new(free);
+            ready!(Pin::new(source).poll_read(cx, &mut read))?;
+            let fresh = read.filled_mut();
+            if let Some(decryptor) = &mut self.decryptor {
+                decryptor.apply(fresh);
+            }
+            fresh.len()
+        } else {
+            let len = free.len().min(self.early.len());
+            free.iter_mut().zip(&self.early).for_each(|(to, from)| *to = *from);
+            self.early.advance(len);
+            if self.early.is_empty() {
+                // Its memory, maybe a large packet's, is not needed any more.
+                self.early = BytesMut::new();
+            }
+            len
+        };
+        if len > 0 {
+            self.filled += len;
+            self.heard = Instant::now();
+            (self.listening, self.offered) = (self.heard, self.heard);
+        }
+        Poll::Ready(Ok(len > 0))
+    }
+
+    /// Reads and throws away until the source ends or breaks.
+    pub(super) fn poll_discard<S>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Poll<()>
+    where
+        S: AsyncRead + Unpin,
+    {
+        loop {
+            let mut read = ReadBuf::new(&mut self.buffer);
+            if ready!(Pin::new(&mut *source).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}

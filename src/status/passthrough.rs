@@ -1,0 +1,161 @@
+//! The backends' own answers: asked for once, shown to all for a while.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    backend::{
+        Backend,
+        connect::connect,
+        route::{RouteId, Router},
+    },
+    net::conn::{Conn, ConnError, Io},
+    protocol::{
+        handshake::{Handshake, Intent, VirtualHost},
+        status::{self, StatusRequest},
+        version::{Dialect, ProtocolVersion},
+    },
+    task,
+};
+
+/// Most answers kept. Keys are configured routes times known releases, so clients cannot make more of them; this
+/// bounds a configuration of very many forced hosts.
+const MAX_ANSWERS: usize = 1024;
+
+/// Longest frame of an answer: its units take at most three bytes each, and a little stands around them.
+const MAX_FRAME: usize = status::MAX_ANSWER * 3 + 16;
+
+/// A backend's answer, JSON; `None` if no backend of the route gave one.
+pub type BackendAnswer = Option<Arc<str>>;
+
+/// What is asked: the route, and the release whose answer the client gets. Numbers not known here share one.
+type Key = (RouteId, ProtocolVersion);
+
+#[derive(Clone, Debug)]
+enum State {
+    Asking,
+    Known { at: Instant, answer: BackendAnswer },
+}
+
+/// Asks backends on behalf of all clients: one question at a time for each key, its answer shown again for a while.
+#[derive(Debug)]
+pub struct Passthrough {
+    router: Arc<Router>,
+    cache: Duration,
+    answers: Mutex<HashMap<Key, watch::Receiver<State>>>,
+}
+
+impl Passthrough {
+    /// Answers are shown again for `cache`.
+    pub fn new(router: Arc<Router>, cache: Duration) -> Self {
+        Self { router, cache, answers: Mutex::default() }
+    }
+
+    /// The answer of the first backend on the way of this host that gives one. Takes at most the router's connect
+    /// timeout. A route without an answer is not asked again for a while either.
+    pub async fn ask(&self, route_key: &str, dialect: &Dialect) -> BackendAnswer {
+        let mut answer = self.pending((self.router.route(route_key), dialect.release()));
+        match answer.wait_for(|state| matches!(state, State::Known { .. })).await.as_deref() {
+            Ok(State::Known { answer, .. }) => answer.clone(),
+            // The task that asked has died.
+            Ok(State::Asking) | Err(_) => None,
+        }
+    }
+
+    /// The answer under way or still fresh, else a new question. A task of its own asks, so that the client that came
+    /// first may leave without harm to those that wait with it.
+    fn pending(&self, key: Key) -> watch::Receiver<State> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = answers.get(&key)
+            && self.is_usable(known)
+        {
+            return known.clone();
+        }
+        if answers.len() >= MAX_ANSWERS {
+            answers.retain(|_, known| self.is_usable(known));
+        }
+        let (sender, receiver) = watch::channel(State::Asking);
+        // With every place taken by a fresh answer, this one is not kept.
+        if answers.len() < MAX_ANSWERS || answers.contains_key(&key) {
+            answers.insert(key, receiver.clone());
+        }
+        let router = Arc::clone(&self.router);
+        task::spawn("status question", async move {
+            let answer = ask_along(&router, key).await;
+            sender.send_replace(State::Known { at: Instant::now(), answer });
+        });
+        receiver
+    }
+
+    fn is_usable(&self, known: &watch::Receiver<State>) -> bool {
+        match &*known.borrow() {
+            State::Asking => known.has_changed().is_ok(),
+            State::Known { at, .. } => at.elapsed() < self.cache,
+        }
+    }
+}
+
+/// Asks the backends of a route in turn. Each gets its share of the time, so that one that hangs leaves some to the
+/// next.
+async fn ask_along(router: &Router, (route, release): Key) -> BackendAnswer {
+    let end = Instant::now() + router.connect_timeout();
+    let candidates = router.along(route);
+    let mut left = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    for backend in candidates {
+        let share = end.saturating_duration_since(Instant::now()) / left;
+        left -= 1;
+        let asked = ask_one(router, &backend, route, release, share);
+        if let Ok(Some(json)) = timeout_at(Instant::now() + share, asked).await {
+            return Some(json);
+        }
+    }
+    None
+}
+
+async fn ask_one(
+    router: &Router,
+    backend: &Arc<Backend>,
+    route: RouteId,
+    release: ProtocolVersion,
+    patience: Duration,
+) -> BackendAnswer {
+    let Ok(stream) = connect(backend, None, patience).await else {
+        router.failed(backend);
+        return None;
+    };
+    router.reached(backend);
+    // The answer is shown to everyone on this route, so nothing in the question comes from one client.
+    let host = router.host_of(route).unwrap_or(&backend.host);
+    match question(Conn::new(stream), host, backend.port, release).await {
+        Ok(json) => Some(json),
+        Err(error) => {
+            tracing::debug!(backend = backend.name, %error, "no usable status answer");
+            None
+        }
+    }
+}
+
+async fn question<S: Io>(
+    mut conn: Conn<S>,
+    host: &str,
+    port: u16,
+    version: ProtocolVersion,
+) -> Result<Arc<str>, ConnError> {
+    let handshake = Handshake { version, host: VirtualHost::parse(host)?, port, intent: Intent::Status };
+    conn.write_packet(&handshake.write(host)).await?;
+    conn.write_packet(&StatusRequest::Status.write()).await?;
+    let packet = conn.read_packet(MAX_FRAME).await?;
+    let json = status::read_answer(&packet)?;
+    match serde_json::from_str(json) {
+        Ok(serde_json::Value::Object(_)) => Ok(json.into()),
+        _ => Err(std::io::Error::other("the status answer is not a JSON object").into()),
+    }
+}

@@ -1,0 +1,126 @@
+//! The real proxy, around stand-ins, in a folder that vanishes.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use postern::{
+    app::Proxy,
+    clock::Clock,
+    config::{self, Environment, Purpose},
+};
+use serde_json::Value;
+
+use super::{
+    backend::{Backend, SECRET},
+    session_server::SessionServer,
+};
+
+/// What a proxy is started with. Lines are YAML.
+pub struct Setup {
+    pub folder: tempfile::TempDir,
+    pub text: String,
+}
+
+impl Setup {
+    /// One modern backend, quick probes, and rules that loopback players can meet.
+    pub fn new(sessions: &SessionServer, backend: &Backend) -> Self {
+        Self::with(sessions, backend, "modern", "")
+    }
+
+    /// The same with another forwarding mode and more lines for the `auth` section.
+    pub fn with(sessions: &SessionServer, backend: &Backend, mode: &str, auth: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("forwarding.secret"), SECRET).unwrap();
+        let text = format!(
+            r#"
+bind: "127.0.0.1:0"
+backends:
+  lobby:
+    address: "{}"
+forwarding:
+  mode: {mode}
+auth:
+  session-server: "{}"
+  timeout: 2000
+{auth}
+security:
+  min-login-history: 1
+  trust-private-addresses: true
+  max-accounts-per-address: 100
+monitoring:
+  probe-retry-interval: 50
+  health-check-interval: 1
+"#,
+            backend.address,
+            sessions.url()
+        );
+        Self { folder, text }
+    }
+
+    pub fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(self.text.contains(from), "{from}");
+        self.text = self.text.replace(from, to);
+        self
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("config.yml")
+    }
+
+    pub async fn start(&self) -> Proxy {
+        std::fs::write(self.path(), &self.text).unwrap();
+        let loaded = config::load(&self.path(), &Environment::default(), Purpose::Run)
+            .unwrap_or_else(|report| panic!("{report}"));
+        Proxy::start(loaded.config, Clock::system()).await.unwrap()
+    }
+
+    pub fn audit(&self) -> Audit {
+        Audit { path: self.folder.path().join("audit.log"), read: 0 }
+    }
+}
+
+/// Reads audit.log line by line.
+pub struct Audit {
+    path: PathBuf,
+    read: usize,
+}
+
+impl Audit {
+    /// The next event of that kind that fits, skipping others. The line is written by another thread, so this looks
+    /// again until it is there.
+    pub async fn next(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+            for line in whole.lines().skip(self.read) {
+                self.read += 1;
+                let event: Value = serde_json::from_str(line).unwrap();
+                if event["event"] == kind && fits(&event) {
+                    return event;
+                }
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "no {kind} in audit.log:\n{text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn reason(&mut self, reason: &str) -> Value {
+        self.next("login.refused", |event| event["reason"] == reason).await
+    }
+
+    pub async fn state(&mut self, to: &str) -> Value {
+        self.next("auth.state", |event| event["to"] == to).await
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.path).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+pub fn address(proxy: &Proxy) -> SocketAddr {
+    proxy.addresses()[0]
+}
