@@ -1,0 +1,285 @@
+// A backend server for every version: minecraft-protocol's packets and connection, with a login of our own, because the one
+// that comes with the library knows no forwarding.
+
+import { createHash, constants, generateKeyPairSync, privateDecrypt, randomBytes, randomInt } from 'node:crypto'
+import { createServer } from 'node:net'
+import minecraft from 'minecraft-protocol'
+import { dashed, readLegacy, readModern } from './forwarding.mjs'
+import { writeText } from './text.mjs'
+import { COMPRESSION, CONFIGURATION, LOGIN_PLUGIN, SUCCESS_PROPERTIES, versionOf } from './versions.mjs'
+import { Inbox, within } from './waiting.mjs'
+import { watchFrames } from './wire.mjs'
+
+const { Client, states } = minecraft
+
+/** Channels on which a backend trusts whoever is connected to be its proxy: none of a player's messages may arrive on them. */
+const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
+
+/**
+ * Options: `forwarding` none | modern | legacy | bungeeguard, `secret` for the last three, `threshold` for compression (null
+ * is off), `asks` the highest forwarding version asked for (null asks with an empty body), and one `fault`:
+ *   'encrypts'    sends an encryption request, as a backend in online mode does (with `sessions`, a SessionServer, it is one,
+ *                 and lets in whom that vouches for)
+ *   'never-asks'  reaches login success without asking for an identity
+ *   'renames'     admits the player under another id than the one forwarded
+ */
+export class Backend {
+  /** Every connection that came as far as a login start, admitted or not. */
+  seats = []
+  #options
+  #joined = new Map()
+  #sockets = new Set()
+  #keys
+  #server = createServer(socket => this.#accept(socket))
+
+  static async start (options = {}) {
+    const self = new Backend(options)
+    await new Promise(resolve => self.#server.listen(0, '127.0.0.1', resolve))
+    return self
+  }
+
+  constructor (options) {
+    this.#options = { motd: 'a backend', forwarding: 'none', threshold: null, asks: 4, ...options }
+  }
+
+  get address () { return `127.0.0.1:${this.port}` }
+  get port () { return this.#server.address().port }
+  get motd () { return this.#options.motd }
+  get threshold () { return this.#options.threshold }
+  get forwarding () { return this.#options.forwarding }
+  get asks () { return this.#options.asks }
+  /** One key for all connections, made when first needed. */
+  get keys () { return (this.#keys ??= generateKeyPairSync('rsa', { modulusLength: 1024 })) }
+
+  async stop () {
+    for (const socket of this.#sockets) socket.destroy()
+    await new Promise(resolve => this.#server.close(resolve))
+  }
+
+  /** The next connection of a player called `name` that reaches configuration, or play where there is none. */
+  joined (name) {
+    return this.#inbox(name).take(`${name} at ${this.motd}`)
+  }
+
+  /** How often a player called `name` began a login here. */
+  attempts (name) {
+    return this.seats.filter(seat => seat.name === name).length
+  }
+
+  #inbox (name) {
+    if (!this.#joined.has(name)) this.#joined.set(name, new Inbox())
+    return this.#joined.get(name)
+  }
+
+  #accept (socket) {
+    this.#sockets.add(socket)
+    socket.on('close', () => this.#sockets.delete(socket))
+    const seat = new Seat(socket, this.#options)
+    seat.client.once('login_start', packet => {
+      seat.name = packet.username
+      this.seats.push(seat)
+      seat.login(this).then(() => this.#inbox(seat.name).put(seat), error => seat.refuse(error))
+    })
+  }
+}
+
+/** One player's connection as the backend sees it. */
+class Seat {
+  /** `{ host, port, protocol, intent }` of the handshake. */
+  handshake
+  /** The name of login start. */
+  name
+  /** Who the proxy says this is: `{ id, name, properties, address, version }`. */
+  identity
+  /** Plugin messages as they arrive: `{ channel, data }`. */
+  messages = new Inbox()
+  /** Channels reserved for proxies on which messages arrived. */
+  reserved = []
+  /** The answer to a login plugin message that is not the proxy's: undefined if it was not understood. */
+  query = undefined
+  /** What a real server would have disconnected for. */
+  faults
+  #options
+  #threshold = null
+  #keepAlives = new Inbox()
+
+  constructor (socket, options) {
+    this.#options = options
+    // Any version reads the handshake; what follows is read as the version that it names.
+    this.client = new Client(true, '1.8.8', undefined, true)
+    // A handshake of 254 bytes begins like a legacy ping (FE 01), and the library would wait for the rest of that.
+    this.client.splitter.recognizeLegacyPing = false
+    this.faults = watchFrames(this.client, () => this.#threshold)
+    this.ended = new Promise(resolve => this.client.once('end', resolve))
+    this.client.on('error', error => this.faults.push(error.message))
+    this.client.once('set_protocol', packet => this.#handshake(packet))
+    this.client.on('custom_payload', ({ channel, data }) => {
+      if (PROXY_CHANNELS.test(channel)) this.reserved.push(channel)
+      this.messages.put({ channel, data: Buffer.from(data) })
+    })
+    this.client.on('keep_alive', ({ keepAliveId }) => this.#keepAlives.put(keepAliveId))
+    this.client.setSocket(socket)
+  }
+
+  get protocol () { return this.handshake.protocol }
+  get state () { return this.client.state }
+
+  #handshake ({ protocolVersion, serverHost, serverPort, nextState }) {
+    this.handshake = { protocol: protocolVersion, host: serverHost, port: serverPort, intent: nextState }
+    const version = versionOf(protocolVersion)
+    if (version === undefined) return this.client.socket.destroy()
+    this.client.version = version
+    this.client.state = nextState === 1 ? states.STATUS : states.LOGIN
+    if (nextState === 1) this.#status()
+  }
+
+  #status () {
+    this.client.once('ping_start', () => {
+      const response = {
+        version: { name: versionOf(this.protocol), protocol: this.protocol },
+        players: { max: 20, online: 3, sample: [] },
+        description: { text: this.#options.motd }
+      }
+      this.client.write('server_info', { response: JSON.stringify(response) })
+    })
+    this.client.once('ping', ({ time }) => {
+      this.client.write('ping', { time })
+      this.client.end()
+    })
+  }
+
+  /** Login from login start to configuration (or play); throws what the player is refused for. */
+  async login (backend) {
+    const { forwarding, fault, secret, threshold, sessions } = this.#options
+    this.identity = offline(this.name)
+    if (fault === 'encrypts') {
+      const { sharedSecret, publicKey } = await this.#encrypt(backend)
+      this.client.setEncryption(sharedSecret)
+      this.identity = await sessionOf(sessions, this.name, sharedSecret, publicKey)
+    } else if (forwarding === 'modern' && fault !== 'never-asks') {
+      const body = this.#options.asks === null ? Buffer.alloc(0) : Buffer.from([this.#options.asks])
+      const answer = await this.#ask('velocity:player_info', body)
+      try {
+        this.identity = readModern(answer, secret)
+      } catch (error) {
+        throw new Refusal('Unable to verify player details', error)
+      }
+    } else if (forwarding === 'legacy' || forwarding === 'bungeeguard') {
+      this.identity = readLegacy(this.handshake.host, this.name)
+      if (forwarding === 'bungeeguard') this.#takeToken(secret)
+    }
+    if (this.protocol >= LOGIN_PLUGIN && fault === undefined) this.query = await this.#ask('third:query', Buffer.from(this.name))
+    if (threshold !== null && this.protocol >= COMPRESSION) {
+      this.client.write('compress', { threshold })
+      this.client.compressionThreshold = threshold
+      this.#threshold = threshold
+    }
+    this.#succeed(fault === 'renames' ? offline(this.name) : this.identity)
+    if (this.protocol >= CONFIGURATION) await this.#next('login_acknowledged')
+    this.client.state = this.protocol >= CONFIGURATION ? states.CONFIGURATION : states.PLAY
+  }
+
+  #takeToken (secret) {
+    const tokens = this.identity.properties.filter(property => property.name === 'bungeeguard-token')
+    if (tokens.length !== 1 || tokens[0].value !== secret) throw new Refusal('Unable to authenticate')
+    this.identity.properties = this.identity.properties.filter(property => property.name !== 'bungeeguard-token')
+  }
+
+  #succeed ({ id, name, properties }) {
+    const success = { uuid: id, username: name }
+    if (this.protocol >= SUCCESS_PROPERTIES) Object.assign(success, { properties, strictErrorHandling: true })
+    this.client.write('success', success)
+  }
+
+  async #encrypt ({ keys }) {
+    const publicKey = keys.publicKey.export({ type: 'spki', format: 'der' })
+    const verifyToken = randomBytes(4)
+    this.client.write('encryption_begin', { serverId: '', publicKey, verifyToken, shouldAuthenticate: true })
+    const answer = await this.#next('encryption_begin')
+    const token = answer.hasVerifyToken === true ? answer.crypto.verifyToken : answer.verifyToken
+    if (!decrypt(keys.privateKey, token).equals(verifyToken)) throw new Refusal('Wrong verify token')
+    return { publicKey, sharedSecret: decrypt(keys.privateKey, answer.sharedSecret) }
+  }
+
+  async #ask (channel, data) {
+    const messageId = randomInt(1 << 30)
+    this.client.write('login_plugin_request', { messageId, channel, data })
+    const answer = await this.#next('login_plugin_response')
+    if (answer.messageId !== messageId) throw new Refusal('Wrong plugin message id')
+    return answer.data === undefined || answer.data === null ? undefined : Buffer.from(answer.data)
+  }
+
+  #next (packet) {
+    const left = this.ended.then(() => { throw new Refusal(`left before ${packet}`) })
+    return within(Promise.race([new Promise(resolve => this.client.once(packet, resolve)), left]), `${packet} of ${this.name}`)
+  }
+
+  /** Turns the player away in the login state. */
+  refuse (error) {
+    this.refusal = error
+    if (this.client.ended) return
+    this.client.write('disconnect', { reason: JSON.stringify({ text: error.message }) })
+    this.client.end()
+  }
+
+  send (channel, data) {
+    this.client.write('custom_payload', { channel, data })
+  }
+
+  /** Sends a keep-alive and waits until it has come back. */
+  async keepAlive () {
+    const wide = this.protocol >= 340
+    const keepAliveId = wide ? [randomInt(1 << 30), randomInt(1 << 30)] : randomInt(1 << 30)
+    this.client.write('keep_alive', { keepAliveId })
+    const echo = await this.#keepAlives.take(`a keep-alive in ${this.state}`)
+    const sent = wide ? (BigInt(keepAliveId[0]) << 32n) | BigInt(keepAliveId[1]) : BigInt(keepAliveId)
+    const came = wide ? (BigInt(echo[0]) << 32n) | BigInt(echo[1] >>> 0) : BigInt(echo)
+    if (sent !== came) throw new Error(`keep-alive ${sent} came back as ${came}`)
+  }
+
+  /** Moves from configuration to play, where there is a configuration. */
+  async play () {
+    if (this.state !== states.CONFIGURATION) return
+    this.client.write('finish_configuration', {})
+    await this.#next('finish_configuration')
+    this.client.state = states.PLAY
+  }
+
+  kick (text) {
+    const packet = this.state === states.PLAY ? 'kick_disconnect' : 'disconnect'
+    this.client.write(packet, { reason: writeText(text, this.protocol) })
+    this.client.end()
+  }
+}
+
+class Refusal extends Error {
+  constructor (message, cause) {
+    super(message, { cause })
+  }
+}
+
+/** The identity of a player whom nobody vouches for. */
+export function offline (name) {
+  const hash = createHash('md5').update(`OfflinePlayer:${name}`).digest()
+  hash[6] = (hash[6] & 0x0f) | 0x30
+  hash[8] = (hash[8] & 0x3f) | 0x80
+  return { id: dashed(hash.toString('hex')), name, properties: [] }
+}
+
+/** RSA with PKCS #1 v1.5 padding, taken off here because node no longer does it for private keys. */
+function decrypt (key, data) {
+  const block = privateDecrypt({ key, padding: constants.RSA_NO_PADDING }, data)
+  const end = block.indexOf(0, 2)
+  if (block[0] !== 0 || block[1] !== 2 || end < 10) throw new Refusal('Bad padding')
+  return block.subarray(end + 1)
+}
+
+async function sessionOf (sessions, name, sharedSecret, publicKey) {
+  if (sessions === undefined) throw new Refusal('Failed to verify username!')
+  const digest = createHash('sha1').update('').update(sharedSecret).update(publicKey).digest('hex')
+  const serverId = BigInt.asIntN(160, BigInt(`0x${digest}`)).toString(16)
+  const answer = await fetch(`${sessions.url}/session/minecraft/hasJoined?username=${name}&serverId=${serverId}`)
+  if (answer.status !== 200) throw new Refusal('Failed to verify username!')
+  const profile = await answer.json()
+  return { id: dashed(profile.id), name: profile.name, properties: profile.properties }
+}

@@ -1,0 +1,48 @@
+// The game versions that are driven, with the protocol number each of them announces. One release per protocol is enough;
+// the list holds both sides of every change in the login, and the newest one that minecraft-protocol knows.
+
+export const VERSIONS = [
+  ['1.7.10', 5],
+  ['1.8.8', 47],
+  ['1.12.2', 340],
+  ['1.13.2', 404],
+  ['1.16.5', 754],
+  ['1.18.2', 758],
+  ['1.19', 759],
+  ['1.19.2', 760],
+  ['1.19.3', 761],
+  ['1.19.4', 762],
+  ['1.20.1', 763],
+  ['1.20.2', 764],
+  ['1.20.4', 765],
+  ['1.20.6', 766],
+  ['1.21.1', 767],
+  ['1.21.4', 769],
+  ['1.21.5', 770],
+  ['1.21.8', 772],
+  ['1.21.9', 773],
+  ['1.21.11', 774],
+  ['26.1', 775]
+].map(([name, protocol]) => ({ name, protocol }))
+
+/** First protocol with frame compression. */
+export const COMPRESSION = 47
+/** First protocol with login plugin messages, and so with modern forwarding. */
+export const LOGIN_PLUGIN = 393
+/** First protocol whose login success carries properties. */
+export const SUCCESS_PROPERTIES = 759
+/** First protocol whose login start can carry the player's id. */
+export const CLAIMED_ID = 760
+/** First protocol to which modern forwarding may answer with version 4. */
+export const LAZY_SESSION = 761
+/** First protocol with a configuration state. */
+export const CONFIGURATION = 764
+/** First protocol whose disconnect texts are NBT outside the login state. */
+export const NBT_TEXT = 765
+/** First protocol that can be asked to encrypt without asking the session server. */
+export const AUTHENTICATE_FLAG = 766
+
+/** The name of the version that speaks `protocol`. */
+export function versionOf (protocol) {
+  return VERSIONS.find(version => version.protocol === protocol)?.name
+}
