@@ -7,11 +7,17 @@ use proxy_header::{Error, ParseConfig, ProxyHeader};
 use super::conn::{Conn, ConnError, Io};
 use crate::protocol::reader::Malformed;
 
-/// Longest header read: version 2 may state up to 64 KiB of extensions, real ones need a few hundred bytes.
-const MAX_HEADER: usize = 4 << 10;
+/// Longest version 2 header read, in bytes: one may state up to 64 KiB of extensions, real ones need a few hundred
+/// bytes.
+const MAX_V2: usize = 4 << 10;
+/// Longest version 1 header, in bytes, as its specification bounds it.
+const MAX_V1: usize = 107;
 
 const V1_START: &[u8] = b"PROXY ";
+const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN";
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version and command of a version 2 header in which the proxy speaks for itself.
+const V2_LOCAL: u8 = 0x20;
 
 /// What a header says of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +44,55 @@ pub async fn read<S: Io>(conn: &mut Conn<S>) -> Result<Source, ConnError> {
 /// The header at the start of `bytes` and its length; `None` if it is not complete.
 fn parse(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
     let starts = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
-    if !starts(V1_START) && !starts(V2_START) {
+    if starts(V1_START) {
+        parse_v1(bytes)
+    } else if starts(V2_START) {
+        parse_v2(bytes)
+    } else {
+        Err(Malformed::BadValue)
+    }
+}
+
+fn parse_v1(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
+    // The library lets anything follow the word.
+    if let Some([next, ..]) = bytes.strip_prefix(V1_UNKNOWN)
+        && !matches!(next, b' ' | b'\r')
+    {
         return Err(Malformed::BadValue);
     }
-    let config = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
-    match ProxyHeader::parse(bytes, config) {
-        Ok((header, len)) => {
-            let source = header.proxied_address().map_or(Source::Unstated, |a| Source::Client(a.source));
-            Ok(Some((source, len)))
-        }
-        Err(Error::BufferTooShort) if bytes.len() < MAX_HEADER => Ok(None),
+    match ProxyHeader::parse(bytes, CONFIG) {
+        Ok((header, len)) if len <= MAX_V1 => Ok(Some((source(&header), len))),
+        // The library waits no longer than the longest header.
+        Err(Error::BufferTooShort) => Ok(None),
+        Ok(_) | Err(_) => Err(Malformed::BadValue),
+    }
+}
+
+fn parse_v2(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
+    let Some([command, _family, high, low, content @ ..]) = bytes.strip_prefix(V2_START) else {
+        return Ok(None);
+    };
+    let stated = usize::from(u16::from_be_bytes([*high, *low]));
+    let len = bytes.len() - content.len() + stated;
+    if len > MAX_V2 {
+        return Err(Malformed::BadValue);
+    }
+    if content.len() < stated {
+        return Ok(None);
+    }
+    // Whatever else stands in it must be ignored, says the specification.
+    if *command == V2_LOCAL {
+        return Ok(Some((Source::Unstated, len)));
+    }
+    match ProxyHeader::parse(bytes, CONFIG) {
+        Ok((header, len)) => Ok(Some((source(&header), len))),
+        // It is all there: if bytes are missing, it states too few.
         Err(_) => Err(Malformed::BadValue),
     }
+}
+
+const CONFIG: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
+
+fn source(header: &ProxyHeader<'_>) -> Source {
+    header.proxied_address().map_or(Source::Unstated, |address| Source::Client(address.source))
 }

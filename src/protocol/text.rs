@@ -129,19 +129,27 @@ impl Text {
         self.runs.iter().map(|run| run.text.as_str()).collect()
     }
 
-    /// The text with `§` codes, as legacy pings have it.
+    /// The text with `§` codes, as legacy pings have it: no more of them than the change from run to run takes.
     pub fn to_section_codes(&self) -> String {
         let mut out = String::new();
+        let mut before = Style::default();
         for run in &self.runs {
-            if let Some((code, _)) = run.style.color {
-                out.extend(['§', code]);
-            } else if !out.is_empty() {
-                out.push_str("§r");
+            let is_ending = |was: Style| {
+                let ends = |((_, _, was), (_, _, is)): (&(_, _, bool), &(_, _, bool))| *was && !*is;
+                was.flags().iter().zip(&run.style.flags()).any(ends)
+            };
+            if run.style.color != before.color || is_ending(before) {
+                // A colour, or the reset to none, ends every style before it.
+                out.extend(['§', run.style.color.map_or('r', |(code, _)| code)]);
+                before = Style { color: run.style.color, ..Style::default() };
             }
-            for (code, _, _) in run.style.flags().iter().filter(|(_, _, on)| *on) {
-                out.extend(['§', *code]);
+            for ((code, _, is), (_, _, was)) in run.style.flags().iter().zip(before.flags()) {
+                if *is && !was {
+                    out.extend(['§', *code]);
+                }
             }
             out.push_str(&run.text);
+            before = run.style;
         }
         out
     }
@@ -278,7 +286,21 @@ mod tests {
                 {"text":"within 60s","color":"yellow"},
             ]})
         );
-        assert_eq!(Text::parse("§aup&rno", &[]).to_section_codes(), "§aup§rno");
+    }
+
+    #[test]
+    fn section_codes_are_as_few_as_will_do() {
+        for (template, expected) in [
+            ("plain", "plain"),
+            ("§aup&rno", "§aup§rno"),
+            ("&cA &lB&r C", "§cA §lB§r C"),
+            ("&cA&cB", "§cAB"),
+            ("&cA&lB&cC", "§cA§lB§cC"),
+            ("&lA&oB&rC&oD", "§lA§oB§rC§oD"),
+            ("&lA&cB", "§lA§cB"),
+        ] {
+            assert_eq!(Text::parse(template, &[]).to_section_codes(), expected, "{template}");
+        }
     }
 
     #[test]

@@ -1,0 +1,219 @@
+//! What the fuzz targets do with an input, apart from not panicking. `tests/fuzz_smoke.rs` runs the same on a stable
+//! compiler, with inputs of its own making.
+#![allow(dead_code, reason = "each target uses one of these")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the finding")]
+
+use std::{
+    fs,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use postern::{
+    backend::diagnose,
+    config::{self, Environment, Purpose},
+    net::{
+        conn::{Conn, ConnError, limit},
+        proxy_header::{self, Source},
+    },
+    protocol::{
+        cipher::SharedSecret,
+        frame::{self, MAX_INFLATED},
+        handshake::Handshake,
+        legacy_ping,
+        login::{
+            self, EncryptionResponse, FromBackend, FromClient, LoginStart, LoginSuccess, PluginResponse,
+        },
+        reader::Malformed,
+        status::{self, StatusRequest},
+        version::{Dialect, ProtocolVersion},
+    },
+    session::record::Document,
+};
+use tokio::io::{AsyncReadExt, Join, Sink, join, sink};
+
+/// A future that has nothing to wait for: its peer's bytes are all in memory.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("waits for a peer that has closed"),
+    }
+}
+
+type Peer<'a> = Join<tokio::io::Chain<&'a [u8], &'a [u8]>, Sink>;
+
+/// A connection whose peer sends these bytes in two pieces and closes.
+fn conn(data: &[u8], cut: usize) -> Conn<Peer<'_>> {
+    let (first, second) = data.split_at(cut.min(data.len()));
+    Conn::new(join(first.chain(second), sink()))
+}
+
+/// Every release, and numbers that are none.
+fn dialects() -> impl Iterator<Item = Dialect> {
+    let others = [-1, 0, 46, 392, 778, 0x4000_0001, i32::MAX].map(ProtocolVersion);
+    Dialect::releases().map(|(version, _)| version).chain(others).map(Dialect::of)
+}
+
+/// The first two bytes say how to read, the rest is the stream. However it is cut, it is read alike; no packet is
+/// larger than allowed, or empty.
+pub fn frame(data: &[u8]) {
+    let [how, cut, stream @ ..] = data else { return };
+    let cut = usize::from(*cut);
+    let limit = if how & 1 == 0 { limit::BEFORE_LOGIN } else { limit::BACKEND };
+    let read = |cut| {
+        let mut conn = conn(stream, cut);
+        if how & 2 != 0 {
+            conn.encrypt(&SharedSecret::new(&[*how; 16]).unwrap());
+        }
+        conn.set_threshold((how & 4 != 0).then_some(usize::from(how >> 3)));
+        let mut packets = Vec::new();
+        let end = loop {
+            match at_once(conn.read_packet(limit)) {
+                Ok(packet) => packets.push(packet),
+                Err(end) => break end.to_string(),
+            }
+        };
+        (packets, end)
+    };
+    let (packets, end) = read(0);
+    assert_eq!((&packets, &end), (&read(cut).0, &read(cut).1));
+    for packet in &packets {
+        assert!((1..=limit).contains(&packet.len()));
+    }
+    for packet in packets {
+        for threshold in [None, Some(0), Some(256)] {
+            let mut written = Vec::new();
+            frame::put_frame(&mut written, &packet, threshold);
+            // Compression may make it longer than a frame can be.
+            let Ok(Some(head)) = frame::header(&written) else { continue };
+            let content = &written[head.prefix..];
+            assert_eq!(head.content, content.len());
+            match threshold {
+                None => assert_eq!(content, packet),
+                Some(_) => assert_eq!(frame::decompress(content, MAX_INFLATED).unwrap(), packet),
+            }
+        }
+    }
+}
+
+/// What is read is written so that it is read again; a host never carries a foreign NUL onwards.
+pub fn serverbound(data: &[u8]) {
+    legacy_ping::classify(data);
+    let _ = StatusRequest::read(data)
+        .map(|request| assert_eq!(StatusRequest::read(&request.write()), Ok(request)));
+    if let Ok(handshake) = Handshake::read(data) {
+        let host = handshake.host.for_backend();
+        let name = handshake.host.name();
+        assert!(!name.chars().any(char::is_control));
+        assert_eq!(host, format!("{name}{}", handshake.host.forge_marker().unwrap_or_default()));
+        let again = Handshake::read(&handshake.write(&host)).unwrap();
+        assert_eq!((again.version, again.port), (handshake.version, handshake.port));
+        // Without its trailing dot, a name that had two of them has another.
+        if !name.ends_with('.') {
+            assert_eq!(again.host, handshake.host);
+        }
+    }
+    for dialect in dialects() {
+        if let Ok(start) = LoginStart::read(data, &dialect) {
+            assert_eq!(LoginStart::read(&start.write(&dialect), &dialect), Ok(start));
+        }
+        let _ = EncryptionResponse::read(data, &dialect);
+        let _ = login::read_acknowledged(data, &dialect);
+        if let Ok(FromClient::PluginResponse(response)) = FromClient::read(data, &dialect) {
+            let written = PluginResponse { ..response.clone() }.write(&dialect);
+            assert_eq!(FromClient::read(&written, &dialect), Ok(FromClient::PluginResponse(response)));
+        }
+    }
+}
+
+/// What is read is written so that the client reads the same.
+pub fn backend_packets(data: &[u8]) {
+    let _ = status::read_answer(data)
+        .map(|json| assert_eq!(status::read_answer(&status::write_answer(json)), Ok(json)));
+    for dialect in dialects() {
+        let Ok(packet) = FromBackend::read(data, &dialect) else { continue };
+        let written = match &packet {
+            FromBackend::EncryptionRequest => continue,
+            FromBackend::Disconnect(json) => {
+                if let Ok(component) = serde_json::from_str(json) {
+                    diagnose::plain_text(&component);
+                }
+                login::write_disconnect_json(&dialect, json)
+            }
+            FromBackend::Success(success) => {
+                let written = success.write(&dialect);
+                assert_eq!(LoginSuccess::read(&written, &dialect).as_ref(), Ok(success));
+                written
+            }
+            FromBackend::SetCompression(threshold) => {
+                login::write_set_compression(&dialect, *threshold).unwrap()
+            }
+            FromBackend::PluginRequest(request) => request.write(&dialect),
+            FromBackend::CookieRequest(key) => login::write_cookie_request(&dialect, key).unwrap(),
+        };
+        assert_eq!(FromBackend::read(&written, &dialect), Ok(packet));
+    }
+}
+
+/// The first byte says where to cut. However it is cut, the same is read, and no more taken than the header.
+pub fn proxy_header(data: &[u8]) {
+    let [cut, stream @ ..] = data else { return };
+    let read = |cut| {
+        let mut conn = conn(stream, cut);
+        match at_once(proxy_header::read(&mut conn)) {
+            Ok(source) => {
+                while at_once(conn.fill()).unwrap() > 0 {}
+                Ok((source, stream.len() - conn.peek().len()))
+            }
+            Err(ConnError::Closed) => Err("closed"),
+            Err(ConnError::Cut) => Err("cut"),
+            Err(ConnError::Malformed(Malformed::BadValue)) => Err("bad"),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let (whole, pieces) = (read(stream.len()), read(usize::from(*cut)));
+    assert_eq!(whole, pieces);
+    if let Ok((source, taken)) = whole {
+        assert!((15..=4096).contains(&taken), "{taken}");
+        let head = &stream[..taken];
+        // Not one byte fewer will do.
+        assert!(at_once(proxy_header::read(&mut conn(&head[..taken - 1], 0))).is_err());
+        if let Source::Client(address) = source
+            && head.starts_with(b"PROXY")
+        {
+            assert_eq!(address.is_ipv4(), head.starts_with(b"PROXY TCP4 "));
+        }
+    }
+}
+
+/// A file is either refused with findings that each fit on a line, or taken; and the same twice.
+pub fn config(data: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yml");
+    fs::write(&path, data).unwrap();
+    let environment =
+        Environment { postern_forwarding_secret: Some("Dv5Vj1tQ0mQe".into()), ..Environment::default() };
+    let load = || match config::load(&path, &environment, Purpose::Check) {
+        Ok(loaded) => {
+            assert!(!loaded.config.backend.backends.is_empty());
+            format!("{:?} {:?}", loaded.warnings, loaded.notes)
+        }
+        Err(report) => report.to_string(),
+    };
+    let first = load();
+    assert!(!first.is_empty());
+    assert_eq!(first, load());
+    // Findings quote the file: none of its control characters may reach a terminal.
+    assert!(!first.chars().any(|c| c.is_control() && c != '\n'), "{first:?}");
+}
+
+/// A document that can be read is written so that it is read again.
+pub fn session_document(data: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Document>(data) else { return };
+    let written = serde_json::to_vec(&document).unwrap();
+    assert_eq!(serde_json::from_slice::<Document>(&written).unwrap(), document);
+    // Whatever it says, these have to cope with it.
+    document.session.last_presence();
+    assert!(!format!("{document:?}").contains("$argon2"));
+}

@@ -1,0 +1,7 @@
+//! Session documents on disk.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::session_document(data));
