@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use cfb8::cipher::KeyIvInit;
 use rsa::{Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey};
 use sha1::{Digest, Sha1};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
 use uuid::Uuid;
 
 use super::{
@@ -58,8 +61,8 @@ pub enum End {
     Closed,
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     pub protocol: i32,
     cipher: Option<(cfb8::Encryptor<aes::Aes128>, cfb8::Decryptor<aes::Aes128>)>,
     pub threshold: Option<usize>,
@@ -69,7 +72,13 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr, protocol: i32) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap(), protocol)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// A client at the other end of any stream.
+    pub fn over(stream: S, protocol: i32) -> Self {
         Self { stream, protocol, cipher: None, threshold: None, on_plugin: None }
     }
 

@@ -1,6 +1,6 @@
 //! Stand-ins for everything around the proxy: a session server, a backend, players. They speak the protocol by code of
 //! their own, so that a mistake in the proxy is not mirrored here.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 

@@ -1,0 +1,129 @@
+//! The whole login up to admission over an in-memory connection: handshake, keys, has-joined against a stand-in session
+//! server on loopback, record in the store.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use postern::{
+    clock::Clock,
+    login::{
+        self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx,
+        keys::Keys,
+        roster::{Line, Roster},
+    },
+    mojang::{
+        health::{self, Verdict},
+        session_server::{self, SessionServer},
+    },
+    net::{conn::Conn, deadline::Deadline},
+    policy::Rules,
+    session::{self, Store},
+    task::Shutdown,
+};
+use support::{Client, Player};
+use tokio::{io::duplex, runtime::Runtime};
+
+async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> LoginCx {
+    let clock = Clock::system();
+    let server = session_server::Config {
+        base_url: sessions.url().parse().unwrap(),
+        timeout: Duration::from_secs(5),
+        prevent_client_proxy_connections: false,
+        unknown_logins_per_minute: 0,
+    };
+    let server = Arc::new(SessionServer::new(&server, clock.clone()).unwrap());
+    let store = session::Config {
+        directory: folder.to_owned(),
+        cleanup_on_startup: true,
+        max_address_age: Duration::from_hours(168),
+        ipv4_range_prefix: 24,
+        ipv6_range_prefix: 64,
+    };
+    let health = health::Config {
+        check_interval: Duration::from_secs(30),
+        retry_interval: Duration::from_secs(2),
+        failure_threshold: 3,
+        recovery_threshold: 1,
+        treat_throttling_as_outage: false,
+        outage_file: folder.join("outage.json"),
+    };
+    let (trigger, shutdown) = Shutdown::new();
+    // Lives as long as the benchmark.
+    std::mem::forget(trigger);
+    let (health, _) = health::start(health, clock.clone(), server.prober(), shutdown, Box::new(|_| ()));
+    health.subscribe().wait_for(|status| status.verdict == Verdict::Up).await.unwrap();
+    LoginCx {
+        config: Config {
+            fallback: FallbackMode::Enabled,
+            online_attempt_when_ineligible: true,
+            allow_plaintext_fallback: true,
+            accepts_transfers: false,
+        },
+        rules: Rules {
+            max_session_age: Duration::from_hours(72),
+            recent_activity: None,
+            min_login_history: 1,
+            trust_private_addresses: false,
+            max_accounts_per_address: 5,
+            strict_ip_check: true,
+            allow_ip_range_match: true,
+            ipv4_range_prefix: 24,
+            ipv6_range_prefix: 64,
+            max_address_age: Duration::from_hours(168),
+            require_mojang_auth: std::collections::HashSet::new(),
+        },
+        keys: Keys::generate().unwrap(),
+        health,
+        server,
+        store: Store::open(store, clock.clone()).await.unwrap().0,
+        roster: Roster::new(clock.clone()),
+        hang_ups: HangUps::default(),
+        ipv4_subnet_prefix: 24,
+        clock,
+    }
+}
+
+/// One login, both ends. The client's own RSA and hashing are part of the time.
+async fn one(cx: &LoginCx, sessions: &support::SessionServer, player: &Player) {
+    let address: IpAddr = [203, 0, 113, 5].into();
+    let (near, far) = duplex(4096);
+    let mut client = Client::over(far, 774);
+    let server = async {
+        let mut conn = Conn::new(near);
+        let line = Arc::new(Line::default());
+        let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
+        let attempt = Attempt { address, line: &line, deadline: &deadline };
+        let hello = Hello::read(&mut conn).await.unwrap();
+        login::drive(&mut conn, hello, false, cx, attempt).await.unwrap()
+    };
+    let player = async {
+        client.handshake("play.example.com", 2).await;
+        client.login_start(&player.name, player.id).await;
+        let request = client.recv().await.unwrap();
+        client.answer_encryption(&request, player, sessions).await.unwrap();
+    };
+    tokio::join!(server, player);
+}
+
+fn logins(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (sessions, cx) = runtime.block_on(async {
+        let sessions = support::SessionServer::start().await;
+        let cx = shared(&sessions, folder.path()).await;
+        (sessions, cx)
+    });
+    let player = Player::new("Bench");
+    c.bench_function("online login to admission", |b| {
+        b.iter(|| runtime.block_on(one(&cx, &sessions, &player)));
+    });
+    runtime.block_on(cx.store.close()).unwrap();
+}
+
+criterion_group!(benches, logins);
+criterion_main!(benches);
