@@ -77,6 +77,14 @@ impl Backend {
         self.seen.borrow().clone()
     }
 
+    /// Waits until that many players got in, and returns the last of them. A client can read its login success before
+    /// this side has noted the player.
+    pub async fn arrival(&self, count: usize) -> Seen {
+        let mut seen = self.seen.subscribe();
+        let all = seen.wait_for(|all| all.len() >= count).await.unwrap();
+        all[count - 1].clone()
+    }
+
     /// How many connections came, status and logins alike.
     pub fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
