@@ -5,7 +5,7 @@
 //! only if all of it came true. `RUST_LOG=info` adds the proxy's own log on standard error.
 #![expect(clippy::print_stdout, reason = "the story is told on standard output")]
 
-use std::{io::stderr, process::ExitCode, time::Duration};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use tokio::{runtime, task::JoinError, time::timeout};
 
@@ -25,20 +25,10 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(false).init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     }
-    let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            println!("No story: cannot start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let teller = Teller::new();
-    let ended = runtime.block_on(bounded(teller));
-    // A connection of a failed story may still be open.
-    runtime.shutdown_timeout(AFTERMATH);
-    match ended {
+    match perform(teller) {
         Ok(()) => {
             println!("\nEvery step went as told, in {:.1} s.", teller.elapsed().as_secs_f64());
             ExitCode::SUCCESS
@@ -50,9 +40,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells the story within its limit. Its temporary folder goes with its task, however that ends.
-async fn bounded(teller: Teller) -> Result<(), Deviation> {
-    let mut telling = tokio::spawn(story::tell(teller));
+/// Sets the stage, has the story told, and clears everything away however it ended.
+fn perform(teller: Teller) -> Result<(), Deviation> {
+    let no_stage = |error: io::Error| Deviation::new("setting the stage", "it works", error.to_string());
+    let folder = tempfile::tempdir().map_err(no_stage)?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(no_stage)?;
+    let ended = runtime.block_on(bounded(teller, folder.path().to_owned()));
+    // The proxy of a story that failed still runs. Only behind its end the folder stays away.
+    runtime.shutdown_timeout(AFTERMATH);
+    let cleared = folder.close();
+    ended?;
+    cleared.map_err(|error| Deviation::new("the temporary folder", "it can be removed", error.to_string()))
+}
+
+/// Tells the story within its limit.
+async fn bounded(teller: Teller, folder: PathBuf) -> Result<(), Deviation> {
+    let mut telling = tokio::spawn(story::tell(teller, folder));
     match timeout(LIMIT, &mut telling).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(broken)) => Err(Deviation::new(NEXT_STEP, "it works", broken_off(broken))),

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -66,10 +67,10 @@ struct Stage {
     alice: Player,
 }
 
-/// Tells it all.
-pub(crate) async fn tell(teller: Teller) -> Result<(), Deviation> {
+/// Tells it all. Files go into `folder`.
+pub(crate) async fn tell(teller: Teller, folder: PathBuf) -> Result<(), Deviation> {
     teller::plain(INTRODUCTION);
-    let mut stage = Stage::set(teller).await;
+    let mut stage = Stage::set(teller, &folder).await;
     stage.all_is_well().await?;
     let alice = stage.outage().await?;
     let alice = stage.recovery(alice).await?;
@@ -77,12 +78,13 @@ pub(crate) async fn tell(teller: Teller) -> Result<(), Deviation> {
 }
 
 impl Stage {
-    async fn set(teller: Teller) -> Self {
+    async fn set(teller: Teller, folder: &Path) -> Self {
         let (sessions, forged) = (SessionServer::start().await, SessionServer::start().await);
         let backend = Backend::modern().await;
         // Addresses count as they do on a real server. What is quicker: two proven visits instead of three make a
         // player known, and checks follow each other faster.
         let mut setup = Setup::new(&sessions, &backend)
+            .within(folder)
             .replace("min-login-history: 1", "min-login-history: 2")
             .replace("  trust-private-addresses: true\n  max-accounts-per-address: 100\n", "");
         setup.text.push_str("network:\n  accept-proxy-protocol: true\n");
@@ -230,9 +232,6 @@ impl Stage {
         for line in &lines {
             teller::plain(&shortened(line));
         }
-        let folder = self.setup.folder.path().to_owned();
-        drop(self.setup);
-        ensure(!folder.exists(), "the temporary folder", "it is gone", "it is still there")?;
         teller::plain(REMARK);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -63,6 +63,15 @@ monitoring:
     pub fn replace(mut self, from: &str, to: &str) -> Self {
         assert!(self.text.contains(from), "{from}");
         self.text = self.text.replace(from, to);
+        self
+    }
+
+    /// The same in a folder inside that one. A proxy that is not stopped in order may still write after this folder
+    /// went; the owner of the outer one can clear it away when nothing runs any more.
+    pub fn within(mut self, outer: &Path) -> Self {
+        let folder = tempfile::tempdir_in(outer).unwrap();
+        std::fs::write(folder.path().join("forwarding.secret"), SECRET).unwrap();
+        self.folder = folder;
         self
     }
 
