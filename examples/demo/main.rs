@@ -47,7 +47,7 @@ fn perform(teller: Teller) -> Result<(), Deviation> {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(no_stage)?;
     let ended = runtime.block_on(bounded(teller, folder.path().to_owned()));
-    // The proxy of a story that failed still runs. Only behind its end the folder stays away.
+    // The proxy of a story that failed still runs, and would make the folder anew to save its sessions.
     runtime.shutdown_timeout(AFTERMATH);
     let cleared = folder.close();
     ended?;

@@ -224,7 +224,7 @@ impl Stage {
             "Postern is stopped, in {took:.1} s. Alice is told: \"{RESTARTING}\"\n\
              Nobody listens on {address} any more."
         ));
-        let lines = self.audit.lines();
+        let lines = self.setup.audit().lines();
         let last = lines.last().map_or("", String::as_str);
         let complete = last.contains(r#""event":"proxy.stopped""#);
         ensure(complete, "the last line of audit.log", "proxy.stopped", last)?;
