@@ -13,8 +13,6 @@ use crate::config;
 pub const EXIT_OK: u8 = 0;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 64;
-/// The running proxy, or what a command needs of it, cannot be reached.
-pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration has problems.
 pub const EXIT_CONFIG: u8 = 78;
 

@@ -18,12 +18,10 @@ use std::{
 
 use jiff::Timestamp;
 use postern::{
+    address::same_range,
     clock::Clock,
     identity::{Profile, Property, Username},
-    session::{
-        Config, OpenReport, Store, VerifiedLogin,
-        record::{Session, in_same_range},
-    },
+    session::{Config, OpenReport, Store, VerifiedLogin, record::Session},
 };
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -308,7 +306,7 @@ proptest! {
                     for (i, a) in known.iter().enumerate() {
                         let rest = &known[i + 1..];
                         prop_assert!(rest.iter().all(|b| b.verified <= a.verified));
-                        prop_assert!(!rest.iter().any(|b| in_same_range(a.address, b.address, 24, 64)));
+                        prop_assert!(!rest.iter().any(|b| same_range(a.address, b.address, 24, 64)));
                     }
                 }
             }

@@ -13,7 +13,6 @@ use teller::{Deviation, Teller};
 
 mod story;
 #[path = "../../tests/support/mod.rs"]
-#[allow(unused_imports, reason = "it serves tests too, which use other parts of it")]
 mod support;
 mod teller;
 

@@ -22,7 +22,7 @@ use super::journal;
 use crate::{
     address,
     audit::{Audit, Event, Kind},
-    backend::{self, EnterError, Entered, Player, Router},
+    backend::{self, EnterError, Entered, Fault, Player, Router},
     clock::Clock,
     foreign,
     identity::Username,
@@ -140,13 +140,11 @@ async fn greet<S: Io + 'static>(mut conn: Conn<S>, mut caller: Caller, deadline:
         Ok(Begun::Legacy(FirstBytes::Login)) => {
             let text = Text::parse(cx.messages.text(MessageKey::NewerVersionNeeded), &[]);
             let kick = legacy_ping::kick(&text.to_section_codes());
-            let _ = timeout(FAREWELL_TIME, conn.write_raw(&kick)).await;
-            conn.close().await;
+            last_words(&mut conn, &kick).await;
         }
         Ok(Begun::Legacy(FirstBytes::Ping(ping) | FirstBytes::Maybe(ping))) => {
             let answer = cx.answers.legacy_answer(ping, cx.moment()).await;
-            let _ = timeout(FAREWELL_TIME, conn.write_raw(&answer)).await;
-            conn.close().await;
+            last_words(&mut conn, &answer).await;
         }
         Ok(Begun::Legacy(FirstBytes::Framed)) => {}
         Ok(Begun::Hello(source, hello)) => {
@@ -256,6 +254,8 @@ async fn log_in<S: Io + 'static>(
         }
     };
     let entered = tokio::select! {
+        // Whoever ran out of time knows best whose fault it was; the deadline here is for those who do not look.
+        biased;
         entered = entering => entered,
         () = deadline.passed() => Err(cut_short(Reason::ClientTimeout, &line)),
         reason = line.closing() => Err(cut_short(reason, &line)),
@@ -286,7 +286,12 @@ impl From<Refusal> for Failed {
 /// A login that was ended from outside.
 fn cut_short(reason: Reason, line: &Line) -> Failed {
     let who = line.who.get().cloned().unwrap_or_default();
-    Failed::Login(Refusal { who, ..Refusal::new(reason) })
+    let mut refusal = Refusal { who, ..Refusal::new(reason) };
+    if let Some((id, proof)) = line.seated.get() {
+        refusal.who.id = Some(*id);
+        refusal = refusal.fact("proof", proof.label());
+    }
+    Failed::Login(refusal)
 }
 
 /// The backend did not take an admitted player: says why to the operator and to the player.
@@ -307,7 +312,7 @@ async fn turn_away<S: Io>(
     match &error {
         EnterError::Backend { backend, fault } => {
             // What a backend says to a player of its own is nothing to mend.
-            if fault.words().is_none() {
+            if !matches!(fault, Fault::Refused { .. }) {
                 journal::backend_failed(&cx.audit, &cx.login.clock, caller, backend, fault);
             }
             refusal = refusal.fact("fault", fault.label());
@@ -318,7 +323,12 @@ async fn turn_away<S: Io>(
         }
     }
     journal::refused(&cx.audit, &cx.login.clock, caller, &refusal, at_backend);
-    say_farewell(conn, error.disconnect(dialect, &cx.messages)).await;
+    let reason = error.reason();
+    let text = cx.text(reason.message(), profile.name.as_str(), reason);
+    let packet = error.disconnect(dialect, &text);
+    // The place is free for the player's next try while this one reads its text.
+    drop(admission);
+    say_farewell(conn, packet).await;
 }
 
 /// Tells the client why it may not come in, and closes.
@@ -334,6 +344,15 @@ async fn refuse<S: Io>(
     let text = cx.text(refusal.message, &player, refusal.reason);
     let packet = (!refusal.is_gone()).then(|| packets::write_disconnect(dialect, &text));
     say_farewell(conn, packet).await;
+}
+
+/// The same for peers that do not speak in frames.
+async fn last_words<S: Io>(conn: &mut Conn<S>, bytes: &[u8]) {
+    let _ = timeout(FAREWELL_TIME, async {
+        let _ = conn.write_raw(bytes).await;
+        conn.close().await;
+    })
+    .await;
 }
 
 async fn say_farewell<S: Io>(conn: &mut Conn<S>, packet: Option<Vec<u8>>) {
@@ -360,6 +379,7 @@ async fn stay<S: Io + 'static>(
     journal::joined(&cx.audit, &cx.login.clock, caller, &admission, &entered);
     let Admission { admitted, place, named, .. } = admission;
     let (id, name) = (admitted.profile().id, admitted.profile().name.clone());
+    line.set_piped();
     let (handle, end) = relay::link(named.hello.dialect, Arc::clone(&line.activity));
     let piped = relay::run(conn.into_parts(), entered.conn.into_parts(), end, &cx.relay);
     let closing = async {

@@ -88,19 +88,13 @@ impl Proxy {
         // The store first: its lock keeps a second proxy from going any further.
         let ipv4_subnet_prefix = config.rules.ipv4_range_prefix;
         let (store, report) = Store::open(config.session, clock.clone()).await?;
-        for damaged in &report.damaged {
-            warn!(
-                file = %damaged.path.display(), moved_to = %damaged.moved_to.display(), why = damaged.why,
-                "a damaged session was set aside; its player must join once while Mojang answers"
-            );
-        }
         info!(sessions = report.sessions, removed = report.unused, "opened the session store");
         let audit = Audit::open(&config.audit)?;
         let keys = Keys::generate()?;
         let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
         let routes = Arc::new(Router::new(config.backend));
         let answers = Answers::new(&config.status, &config.messages, Arc::clone(&routes))?;
-        let listeners = listener::bind(&config.net.bind).await?;
+        let listeners = listener::bind(&config.net.bind)?;
         let addresses: Vec<SocketAddr> =
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
 

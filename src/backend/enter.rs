@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     login::admitted::Admitted,
-    messages::Messages,
     net::{
         conn::{Conn, ConnError, Io, limit},
         deadline::Deadline,
@@ -119,9 +118,9 @@ impl EnterError {
         }
     }
 
-    /// The disconnect packet that the player gets: the backend's own words if it refused the player itself, else the
-    /// text of the reason. `None` if the client has left.
-    pub fn disconnect(&self, dialect: &Dialect, messages: &Messages) -> Option<Vec<u8>> {
+    /// The disconnect packet that the player gets: the backend's own words if it refused the player itself, else
+    /// `text`, which is that of the reason. `None` if the client has left.
+    pub fn disconnect(&self, dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
         match self {
             Self::Client(ConnError::Malformed(_)) | Self::NoBackend | Self::DeadlinePassed => {}
             Self::Client(_) => return None,
@@ -131,8 +130,7 @@ impl EnterError {
                 }
             }
         }
-        let text = Text::parse(messages.text(self.reason().message()), &[]);
-        Some(write_disconnect(dialect, &text))
+        Some(write_disconnect(dialect, text))
     }
 }
 

@@ -120,14 +120,14 @@ pub struct Keyed {
 }
 
 /// An encryption response that proves nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BadResponse {
     /// Not encrypted with our key, or not 16 bytes.
     #[error("the shared secret does not decrypt to 16 bytes")]
     Secret,
-    /// Another token than ours.
+    /// Another token than ours. The client has switched its cipher on, so a refusal must be encrypted with its secret.
     #[error("the verify token is not the one that was sent")]
-    Token,
+    Token(SharedSecret),
     /// The system's random generator failed.
     #[error("no random numbers")]
     NoRandom,
@@ -179,7 +179,7 @@ impl Challenge {
         };
         let secret = secret.as_deref().and_then(SharedSecret::new).ok_or(BadResponse::Secret)?;
         if !proven {
-            return Err(BadResponse::Token);
+            return Err(BadResponse::Token(secret));
         }
         let server_id_hash = server_id_hash("", &secret, self.key.public_der());
         Ok(Keyed { secret, server_id_hash })
@@ -263,19 +263,32 @@ mod tests {
             wrong[3] ^= 1;
             vec![
                 (encrypt(&secret), encrypt(&challenge.token), None),
-                (encrypt(&secret), encrypt(&wrong), Some(BadResponse::Token)),
-                (encrypt(&secret), encrypt(&[]), Some(BadResponse::Token)),
-                (encrypt(&secret), challenge.token.to_vec(), Some(BadResponse::Token)),
-                (encrypt(&secret[..15]), encrypt(&challenge.token), Some(BadResponse::Secret)),
-                (vec![1; 128], encrypt(&challenge.token), Some(BadResponse::Secret)),
-                (Vec::new(), Vec::new(), Some(BadResponse::Secret)),
+                (encrypt(&secret), encrypt(&wrong), Some("the verify token is not the one that was sent")),
+                (encrypt(&secret), encrypt(&[]), Some("the verify token is not the one that was sent")),
+                (
+                    encrypt(&secret),
+                    challenge.token.to_vec(),
+                    Some("the verify token is not the one that was sent"),
+                ),
+                (
+                    encrypt(&secret[..15]),
+                    encrypt(&challenge.token),
+                    Some("the shared secret does not decrypt to 16 bytes"),
+                ),
+                (
+                    vec![1; 128],
+                    encrypt(&challenge.token),
+                    Some("the shared secret does not decrypt to 16 bytes"),
+                ),
+                (Vec::new(), Vec::new(), Some("the shared secret does not decrypt to 16 bytes")),
             ]
         };
         for case in 0..7 {
             let challenge = Challenge::new(&keys).unwrap();
             let (secret, token, error) = cases(&challenge).swap_remove(case);
             let response = EncryptionResponse { secret, proof: TokenProof::Encrypted(token) };
-            assert_eq!(challenge.accept(response, None).await.err(), error, "case {case}");
+            let found = challenge.accept(response, None).await.err().map(|bad| bad.to_string());
+            assert_eq!(found.as_deref(), error, "case {case}");
         }
     }
 
@@ -293,8 +306,8 @@ mod tests {
         let salt = 77i64;
         for (brought, expected) in [
             (Some(profile_key(&player)), None),
-            (Some(profile_key(&other)), Some(BadResponse::Token)),
-            (None, Some(BadResponse::Token)),
+            (Some(profile_key(&other)), Some("the verify token is not the one that was sent")),
+            (None, Some("the verify token is not the one that was sent")),
         ] {
             let challenge = Challenge::new(&keys).unwrap();
             let mut message = challenge.token.to_vec();
@@ -304,7 +317,8 @@ mod tests {
                 secret: public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[1; 16]).unwrap(),
                 proof: TokenProof::Signed { salt, signature },
             };
-            assert_eq!(challenge.accept(response, brought).await.err(), expected);
+            let found = challenge.accept(response, brought).await.err().map(|bad| bad.to_string());
+            assert_eq!(found.as_deref(), expected);
         }
     }
 

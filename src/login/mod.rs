@@ -88,7 +88,7 @@ pub struct LoginCx {
     pub roster: Arc<Roster>,
     /// Refusals kept back for clients that hung up.
     pub hang_ups: HangUps,
-    /// Ids by prefix: how wide an IPv4 client's subnet is.
+    /// Prefix length of an IPv4 client's subnet, for telling hang-ups from different places.
     pub ipv4_subnet_prefix: u8,
     /// UTC time.
     pub clock: Clock,

@@ -105,15 +105,15 @@ pub(super) async fn exchange_keys<S: Io>(
     cx: &LoginCx,
 ) -> Result<Keyed, Unproven> {
     let refused = |error: ConnError| Unproven::Refused(error.into());
-    let bad = |bad: BadResponse| {
+    let bad = |bad: &BadResponse| {
         let reason = match bad {
             BadResponse::NoRandom => Reason::Local,
-            BadResponse::Secret | BadResponse::Token => Reason::BadHandshake,
+            BadResponse::Secret | BadResponse::Token(_) => Reason::BadHandshake,
         };
         Unproven::Refused(Refusal::new(reason).fact("cause", bad.to_string()))
     };
     let dialect = &named.hello.dialect;
-    let challenge = Challenge::new(&cx.keys).map_err(bad)?;
+    let challenge = Challenge::new(&cx.keys).map_err(|error| bad(&error))?;
     let request = challenge.request(dialect, should_authenticate);
     conn.write_packet(&request).await.map_err(|error| refused(error.into()))?;
     let packet = conn.read_packet(limit::BEFORE_LOGIN).await.map_err(|error| match error {
@@ -121,9 +121,18 @@ pub(super) async fn exchange_keys<S: Io>(
         ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => Unproven::HungUp(error),
     })?;
     let response = EncryptionResponse::read(&packet, dialect).map_err(|error| refused(error.into()))?;
-    let keyed = challenge.accept(response, named.key.clone()).await.map_err(bad)?;
-    conn.encrypt(&keyed.secret);
-    Ok(keyed)
+    match challenge.accept(response, named.key.clone()).await {
+        Ok(keyed) => {
+            conn.encrypt(&keyed.secret);
+            Ok(keyed)
+        }
+        Err(error) => {
+            if let BadResponse::Token(secret) = &error {
+                conn.encrypt(secret);
+            }
+            Err(bad(&error))
+        }
+    }
 }
 
 /// Records the session and takes the player's place, whoever of that id holds it now.

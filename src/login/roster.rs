@@ -3,12 +3,15 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::refusal::Who;
@@ -32,16 +35,35 @@ pub struct Line {
     pub activity: Arc<Activity>,
     /// Who calls, once it said so: for endings that come from outside its login.
     pub who: OnceLock<Who>,
+    /// The player's proven id and how it was proven, once it has a place.
+    pub seated: OnceLock<(Uuid, Proof)>,
+    piped: AtomicBool,
     close: watch::Sender<Option<Reason>>,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self { activity: Arc::default(), who: OnceLock::new(), close: watch::Sender::new(None) }
+        Self {
+            activity: Arc::default(),
+            who: OnceLock::new(),
+            seated: OnceLock::new(),
+            piped: AtomicBool::new(false),
+            close: watch::Sender::new(None),
+        }
     }
 }
 
 impl Line {
+    /// The connection is piped from now on: silence means something.
+    pub fn set_piped(&self) {
+        self.activity.touch(Instant::now());
+        self.piped.store(true, Ordering::Release);
+    }
+
+    fn is_piped(&self) -> bool {
+        self.piped.load(Ordering::Acquire)
+    }
+
     /// Asks the connection to end and to tell its client why. The first reason stays.
     pub fn close(&self, reason: Reason) {
         self.close.send_if_modified(|current| {
@@ -201,6 +223,8 @@ impl Roster {
         line: &Arc<Line>,
     ) -> Place {
         let taken = watch::Sender::new(());
+        // A connection takes one place.
+        let _ = line.seated.set((id, proof));
         let seat = Seat { line: Arc::clone(line), proof, address, address_match, taken: taken.subscribe() };
         seats.by_id.insert(id, seat);
         Place { roster: Arc::clone(self), id, line: Arc::clone(line), _taken: taken }
@@ -222,7 +246,8 @@ impl Seats {
         let online = id.and_then(|id| self.by_id.get(&id)).map(|seat| Online {
             proof: seat.proof,
             same_exact_address: seat.address == address,
-            silent_for: seat.line.activity.silent_for(),
+            // A login under way has its own deadline, and nothing to say while it waits for others.
+            silent_for: if seat.line.is_piped() { seat.line.activity.silent_for() } else { Duration::ZERO },
             address_match: seat.address_match,
         });
         let admitted_here = self.admitted_from.get(&address).into_iter().flatten();
@@ -303,6 +328,22 @@ mod tests {
         assert_eq!(roster.len(), 1);
         drop(newer);
         assert!(roster.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_under_way_is_no_dead_link() {
+        let roster = Roster::new(Clock::system());
+        let line = Arc::new(Line::default());
+        let (id, address) = (Uuid::from_u128(1), "203.0.113.5".parse().unwrap());
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let (_place, _) = roster.seat_verified(id, address, &line);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let silent = || roster.company(Some(id), address).online.unwrap().silent_for;
+        assert_eq!(silent(), Duration::ZERO);
+        line.set_piped();
+        assert_eq!(silent(), Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert_eq!(silent(), Duration::from_secs(6));
     }
 
     #[tokio::test(start_paused = true)]

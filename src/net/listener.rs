@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinError, JoinSet},
@@ -12,6 +13,9 @@ use crate::task::Shutdown;
 
 /// Wait after a failed accept: descriptors are short for a while, and trying at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait for accept; the system lowers it to its own limit.
+const BACKLOG: i32 = 1024;
 
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +43,29 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Listens on every address, or on none.
-pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     let mut listeners = Vec::new();
     for address in addresses {
+        // An IPv6 socket would take IPv4 connections too, and so the port of an IPv4 one beside it.
+        let beside_v4 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
         let listener =
-            TcpListener::bind(address).await.map_err(|source| BindError { address: *address, source })?;
+            listen(*address, beside_v4).map_err(|source| BindError { address: *address, source })?;
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn listen(address: SocketAddr, beside_v4: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() && beside_v4 {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the old connections' last minute.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Serves every connection in a task of its own until the program stops. The loop never waits for a client.
@@ -106,5 +125,26 @@ where
 pub fn note_panic(ended: &Result<(), JoinError>) {
     if ended.as_ref().is_err_and(JoinError::is_panic) {
         error!("a connection's task panicked; this is a bug in Postern, please report it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_families_on_one_port() {
+        // Nothing connects here; the wildcards are the point, for only they overlap.
+        let free = bind(&["0.0.0.0:0".parse().unwrap()]).unwrap();
+        let port = free[0].local_addr().unwrap().port();
+        drop(free);
+        let both = ["0.0.0.0", "::"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+        let taken = bind(&both).unwrap();
+        let error = bind(&both[..1]).unwrap_err().to_string();
+        assert!(error.contains("cannot listen on 0.0.0.0") && error.contains("hint"), "{error}");
+        drop(taken);
+        // Alone, an IPv6 wildcard takes both families.
+        let alone = bind(&both[1..]).unwrap().swap_remove(0);
+        assert!(!Socket::from(alone.into_std().unwrap()).only_v6().unwrap());
     }
 }

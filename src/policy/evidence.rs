@@ -13,20 +13,12 @@ use super::{
 use crate::{
     address,
     identity::Username,
-    session::record::{Session, VerifiedAddress},
+    session::record::{CLOCK_SLACK, Session, VerifiedAddress},
 };
 
 /// An outage stops the clock of a session's age for at most this long: without an end, an outage that somebody
 /// manages to prolong would keep every old session good.
 const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
-
-/// A session unused for this long admits nobody, whatever the rules say: a name given up is free again for somebody
-/// else after 37 days.
-pub(super) const NAME_KEPT: Duration = Duration::from_hours(36 * 24);
-
-/// How far in the future a stored time may lie and still count as now: a clock that was set right by a little. What
-/// lies further ahead was written by a wrong clock and counts as never, or it would stay fresh until then.
-const CLOCK_STEP: Duration = Duration::from_mins(5);
 
 /// A connection that has been silent for this long, from the address the player comes from again, is a dead link.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
@@ -174,12 +166,13 @@ fn idle(session: &Session, now: Timestamp) -> Option<Duration> {
         .min()
 }
 
-/// Time from `then` to `now`; `None` if `then` lies in the future by more than a small correction of the clock.
+/// Time from `then` to `now`; `None` if `then` lies in the future by more than a small correction of the clock: it was
+/// written by a wrong clock, and would stay fresh until then.
 fn elapsed(then: Timestamp, now: Timestamp) -> Option<Duration> {
     let signed = now.duration_since(then);
     match Duration::try_from(signed) {
         Ok(past) => Some(past),
-        Err(_) => (signed.unsigned_abs() <= CLOCK_STEP).then_some(Duration::ZERO),
+        Err(_) => (signed >= -CLOCK_SLACK).then_some(Duration::ZERO),
     }
 }
 

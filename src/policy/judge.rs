@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    evidence::{AddressMatch, Displace, Evidence, NAME_KEPT},
+    evidence::{AddressMatch, Displace, Evidence},
     facts::Facts,
     rules::Rules,
 };
-use crate::{identity::Username, reason::Reason};
+use crate::{identity::Username, reason::Reason, session::record::UNUSED_AFTER};
 
 /// What comes of an attempt.
 #[derive(Debug, PartialEq)]
@@ -72,7 +72,7 @@ struct Case<'a> {
 /// A reason to refuse, and the check that tells whether it holds.
 type Check = (Reason, fn(&Case<'_>) -> bool);
 
-/// The order is part of the contract: it decides which reason a player, and audit.log, gets to see. Checks after
+/// The order matters: it decides which reason a player, and audit.log, gets to see. Checks after
 /// `NoSession` may rely on there being a session.
 const CHECKS: &[Check] = &[
     (Reason::MojangRequired, mojang_required),
@@ -137,7 +137,7 @@ fn locked(case: &Case<'_>) -> bool {
 
 fn session_expired(case: &Case<'_>) -> bool {
     case.evidence.session_age.is_none_or(|age| age > case.rules.max_session_age)
-        || case.evidence.idle.is_none_or(|idle| idle > NAME_KEPT)
+        || case.evidence.idle.is_none_or(|idle| idle > UNUSED_AFTER.unsigned_abs())
 }
 
 fn inactive(case: &Case<'_>) -> bool {

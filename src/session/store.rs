@@ -18,10 +18,11 @@ use super::{
     index::Index,
     load::{self, Loaded},
     queue::{Change, Queue},
-    record::{self, Session, VerifiedLogin},
+    record::{Session, VerifiedLogin},
     writer,
 };
 use crate::{
+    address::same_range,
     clock::Clock,
     identity::{Property, Username},
     task,
@@ -181,9 +182,10 @@ impl Store {
     pub fn knows(&self, name: &Username, address: IpAddr) -> bool {
         let Config { ipv4_range_prefix, ipv6_range_prefix, .. } = self.0.shared.config;
         self.find(name, None).is_some_and(|session| {
-            session.addresses.iter().any(|known| {
-                record::in_same_range(known.address, address, ipv4_range_prefix, ipv6_range_prefix)
-            })
+            session
+                .addresses
+                .iter()
+                .any(|known| same_range(known.address, address, ipv4_range_prefix, ipv6_range_prefix))
         })
     }
 

@@ -123,7 +123,7 @@ impl Stage {
                 Player { admitted: &self.admitted, handshake: &self.handshake, dialect: &self.dialect };
             let result = enter(&mut conn, &player, &self.router, &self.deadline).await;
             if let Err(error) = &result {
-                if let Some(packet) = error.disconnect(&self.dialect, &Messages::default()) {
+                if let Some(packet) = error.disconnect(&self.dialect, &text(error)) {
                     conn.write_packet(&packet).await.unwrap();
                 }
                 conn.close().await;
@@ -215,6 +215,11 @@ impl Stage {
             forwarding::answer(&[4], SECRET, &self.dialect, &profile(ID), ADDRESS.parse().unwrap());
         assert_eq!(answer, expected);
     }
+}
+
+/// The built-in text of a failure.
+fn text(error: &EnterError) -> Text {
+    Text::parse(error.reason().message().default_text(), &[])
 }
 
 fn disconnect(stage: &Stage, json: &str) -> Vec<u8> {
@@ -476,7 +481,7 @@ async fn a_client_that_leaves_is_noticed() {
     assert!(ended, "the backend's connection outlived the client's");
     let error = result.unwrap_err();
     assert_eq!(error.reason(), Reason::ClientLeft);
-    assert_eq!(error.disconnect(&stage.dialect, &Messages::default()), None);
+    assert_eq!(error.disconnect(&stage.dialect, &text(&error)), None);
 }
 
 #[tokio::test]
