@@ -14,10 +14,14 @@ use postern::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Anything that is neither usage nor configuration: a port in use, a store in use, no memory.
 const EXIT_FAILED: u8 = 1;
+
+/// Log lines that may wait for whoever reads standard error; some 200 bytes each.
+const LOG_QUEUE: usize = 8192;
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -65,7 +69,8 @@ fn check(cli: &Cli) -> u8 {
 
 /// `postern run`: until a signal ends it.
 fn run(cli: &Cli, started: Instant) -> u8 {
-    start_log(cli.log_format);
+    // Writes what is left when it goes.
+    let _log = start_log(cli.log_format);
     if cli.uses_default_config() {
         match config::write_default(cli.config_path()) {
             Ok(written) => {
@@ -107,15 +112,19 @@ fn run(cli: &Cli, started: Instant) -> u8 {
     code
 }
 
-fn start_log(format: LogFormat) {
+/// Starts the log on standard error. Lines go through a bounded queue; if nobody reads, further ones are lost.
+fn start_log(format: LogFormat) -> WorkerGuard {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_QUEUE).lossy(true).finish(stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Json => log.with_ansi(false).json().init(),
     }
+    guard
 }
 
 async fn serve(config: Config, started: Instant) -> u8 {
