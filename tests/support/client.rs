@@ -6,7 +6,7 @@ use cfb8::cipher::KeyIvInit;
 use rsa::{Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey};
 use sha1::{Digest, Sha1};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use uuid::Uuid;
@@ -174,6 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn login_at(&mut self, host: &str, player: &Player, sessions: &SessionServer) -> End {
         self.handshake(host, 2).await;
         self.login_start(&player.name, player.id).await;
+        self.finish_login(player, sessions).await
+    }
+
+    /// What follows login start.
+    pub async fn finish_login(&mut self, player: &Player, sessions: &SessionServer) -> End {
         let mut authenticated = false;
         loop {
             let Some(packet) = self.recv().await else { return End::Closed };
@@ -205,6 +210,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 other => panic!("packet {other:#x} in login"),
             }
         }
+    }
+
+    /// Reads on until the proxy closes. Whether it did so in order (not by a reset), and every packet until then.
+    pub async fn rest(&mut self) -> (Vec<Vec<u8>>, bool) {
+        let mut packets = Vec::new();
+        while let Some(packet) = self.recv().await {
+            packets.push(packet);
+        }
+        let end = self.stream.read(&mut [0; 16]).await;
+        (packets, matches!(end, Ok(0)))
     }
 
     /// Asks for the server list answer.

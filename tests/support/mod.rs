@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod logs;
 pub mod proxy;
 pub mod session_server;
 pub mod wire;

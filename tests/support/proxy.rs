@@ -1,15 +1,16 @@
 //! The real proxy, around stand-ins, in a folder that vanishes.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use postern::{
-    app::Proxy,
+    app::{Proxy, StartError},
     clock::Clock,
-    config::{self, Environment, Purpose},
+    config::{self, Environment, Loaded, Purpose, Report},
 };
 use serde_json::Value;
 
@@ -86,6 +87,44 @@ monitoring:
         Proxy::start(loaded.config, Clock::system()).await.unwrap()
     }
 
+    /// Starts at that time of the wall clock.
+    pub async fn start_at(&self, time: &str) -> Proxy {
+        self.try_start(Clock::starting_at(time.parse().unwrap())).await.unwrap()
+    }
+
+    /// Starts, or says why not.
+    pub async fn try_start(&self, clock: Clock) -> Result<Proxy, StartError> {
+        let config = self.load().unwrap_or_else(|report| panic!("{report}")).config;
+        Proxy::start(config, clock).await
+    }
+
+    pub fn load(&self) -> Result<Loaded, Report> {
+        std::fs::write(self.path(), &self.text).unwrap();
+        config::load(&self.path(), &Environment::default(), Purpose::Run)
+    }
+
+    /// The session documents on disk, by player name.
+    pub fn sessions(&self) -> BTreeMap<String, Value> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.folder.path().join("sessions")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                if let Ok(document) = serde_json::from_str::<Value>(&text)
+                    && let Some(name) = document["name"].as_str()
+                {
+                    found.insert(name.to_owned(), document.clone());
+                }
+            }
+        }
+        found
+    }
+
     pub fn audit(&self) -> Audit {
         Audit { path: self.folder.path().join("audit.log"), read: 0 }
     }
@@ -115,6 +154,11 @@ impl Audit {
             assert!(began.elapsed() < Duration::from_secs(20), "no {kind} in audit.log:\n{text}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Passes over that many lines.
+    pub fn skip(&mut self, lines: usize) {
+        self.read += lines;
     }
 
     pub async fn reason(&mut self, reason: &str) -> Value {

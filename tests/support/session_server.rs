@@ -35,6 +35,10 @@ pub enum Mode {
     Html,
     /// Another player's profile.
     WrongPlayer,
+    /// 200 with nothing in it.
+    Empty,
+    /// Sends whoever asks to another place, which vouches for everybody.
+    Redirect,
 }
 
 #[derive(Clone)]
@@ -48,6 +52,7 @@ struct State {
     players: Mutex<HashMap<String, Player>>,
     joined: Mutex<HashSet<(String, String)>>,
     asked: AtomicUsize,
+    names: Mutex<Vec<String>>,
 }
 
 impl SessionServer {
@@ -59,6 +64,7 @@ impl SessionServer {
             players: Mutex::default(),
             joined: Mutex::default(),
             asked: AtomicUsize::new(0),
+            names: Mutex::default(),
         });
         let server = Self { address, state: Arc::clone(&state) };
         tokio::spawn(async move {
@@ -80,6 +86,11 @@ impl SessionServer {
     /// How often the proxy asked for a player of ours.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
+    }
+
+    /// Every name that the proxy asked for so far, in lower case, the probe's among them.
+    pub fn names(&self) -> Vec<String> {
+        self.state.names.lock().unwrap().clone()
     }
 
     /// The player's own call, before it answers an encryption request. False if the service fails.
@@ -114,6 +125,7 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
             .filter_map(|p| p.split_once('='))
             .collect();
         let name = query.get("username").unwrap_or(&"").to_lowercase();
+        state.names.lock().unwrap().push(name.clone());
         let hash = (*query.get("serverId").unwrap_or(&"")).to_owned();
         let player = state.players.lock().unwrap().get(&name).cloned();
         if player.is_some() {
@@ -134,6 +146,11 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
             Mode::Forbidden => ("403 Forbidden", String::new()),
             Mode::Html => ("200 OK", "<html>hotel wifi</html>".to_owned()),
             Mode::WrongPlayer => ("200 OK", profile("1".repeat(32), "Someone", "")),
+            Mode::Empty => ("200 OK", String::new()),
+            Mode::Redirect if path.starts_with("/elsewhere") => {
+                ("200 OK", profile("1".repeat(32), query.get("username").unwrap_or(&""), ""))
+            }
+            Mode::Redirect => ("302 Found", String::new()),
             Mode::Up | Mode::StrayErrors => match player {
                 Some(player) if joined => {
                     ("200 OK", profile(player.id.simple().to_string(), &player.name, &player.skin))
@@ -143,6 +160,9 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
         };
         let head = if status.starts_with("204") {
             format!("HTTP/1.1 {status}\r\n\r\n")
+        } else if status.starts_with("302") {
+            let query = path.split_once('?').map_or("", |(_, q)| q);
+            format!("HTTP/1.1 {status}\r\nLocation: /elsewhere?{query}\r\nContent-Length: 0\r\n\r\n")
         } else {
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len())
         };

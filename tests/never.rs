@@ -1,0 +1,830 @@
+//! What must never happen, each as a test against the whole program around stand-ins.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::{collections::BTreeSet, fmt::Write as _, io::Write as _, time::Duration};
+
+use postern::{
+    app::Proxy,
+    clock::Clock,
+    mojang::health::{ForcedVerdict, Override, Verdict},
+};
+use serde_json::Value;
+use support::{
+    Backend, BackendKind, Client, End, Mode, Player, SessionServer, Setup,
+    backend::SECRET,
+    logs::Logs,
+    proxy::{Audit, address},
+    wire::{In, Out},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+const MODERN: i32 = 774;
+
+const TRY_AGAIN: &str = "could not be checked just now";
+const NO_SESSION: &str = "No cached session found";
+const FAILED_TO_VERIFY: &str = "Failed to verify username";
+const BUSY: &str = "authentication servers are busy";
+
+/// The program and its stand-ins.
+struct Scene {
+    sessions: SessionServer,
+    backend: Backend,
+    setup: Setup,
+    proxy: Proxy,
+    audit: Audit,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with("", |setup| setup).await
+    }
+
+    /// With more lines for the `auth` section and other changes. Its session server is up, and known to be.
+    async fn with(auth: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
+        let sessions = SessionServer::start().await;
+        let backend = Backend::modern().await;
+        let setup = change(Setup::with(&sessions, &backend, "modern", auth));
+        let (proxy, mut audit) = (setup.start().await, setup.audit());
+        audit.state("up").await;
+        Self { sessions, backend, setup, proxy, audit }
+    }
+
+    /// The same folder, a new run, which begins with the session server in that mode.
+    async fn restart(mut self, mode: Mode) -> Self {
+        self.proxy.stop().await;
+        self.sessions.set(mode);
+        self.audit = self.setup.audit();
+        let before = self.audit.lines().len();
+        self.proxy = self.setup.start().await;
+        self.audit.skip(before);
+        self
+    }
+
+    async fn client(&self, protocol: i32) -> Client {
+        Client::connect(address(&self.proxy), protocol).await
+    }
+
+    /// A whole login, and the client, which is still there.
+    async fn join(&self, protocol: i32, player: &Player) -> (Client, End) {
+        let mut client = self.client(protocol).await;
+        let end = client.login(player, &self.sessions).await;
+        (client, end)
+    }
+
+    async fn login(&self, player: &Player) -> End {
+        self.join(MODERN, player).await.1
+    }
+
+    /// A verified login of a player who leaves again.
+    async fn make_known(&mut self, name: &str) -> Player {
+        let player = Player::new(name);
+        assert!(is_in(&self.login(&player).await), "{name}");
+        self.audit.next("login.verified", |_| true).await;
+        self.gone().await;
+        player
+    }
+
+    /// Waits until nobody is in.
+    async fn gone(&self) {
+        until(|| self.proxy.players() == 0).await;
+    }
+
+    async fn go_down(&mut self) {
+        self.sessions.set(Mode::Down);
+        self.audit.state("down").await;
+    }
+
+    async fn refused(&mut self, player: &Player, text: &str, reason: &str) {
+        assert_refused(&self.login(player).await, text);
+        self.audit.reason(reason).await;
+    }
+
+    /// What the backend met so far, besides the logins that got in: nothing. One more login makes sure that whatever
+    /// came before it has been counted.
+    async fn nothing_else_reached_the_backend(&mut self) {
+        self.sessions.set(Mode::Up);
+        until(|| self.proxy.health().verdict() == Verdict::Up).await;
+        let player = Player::new("Last_of_all");
+        let (client, end) = self.join(MODERN, &player).await;
+        assert!(is_in(&end), "{end:?}");
+        assert_eq!(self.backend.connections(), self.backend.seen().len());
+        drop(client);
+    }
+}
+
+fn is_in(end: &End) -> bool {
+    matches!(end, End::In { .. })
+}
+
+#[track_caller]
+fn assert_refused(end: &End, text: &str) {
+    assert!(matches!(end, End::Refused(said) if said.contains(text)), "{text:?}: {end:?}");
+}
+
+/// Looks again until it is so. What is waited for happens in other tasks.
+async fn until(so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it never came to be so");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Probes so seldom that a verdict of Up stays while the session server turns bad.
+fn seldom(setup: Setup) -> Setup {
+    setup.replace("health-check-interval: 1", "health-check-interval: 600")
+}
+
+/// Down is out of reach: what is tried happens in Up and Degraded.
+fn never_down(setup: Setup) -> Setup {
+    seldom(setup).replace("monitoring:\n", "monitoring:\n  failure-threshold: 1000\n")
+}
+
+fn refuse_at_once(setup: Setup) -> Setup {
+    setup.replace("  timeout: 2000", "  timeout: 2000\n  online-attempt-when-ineligible: false")
+}
+
+// Nobody is admitted on an answer that is not a yes.
+
+#[tokio::test]
+async fn nobody_is_admitted_on_an_answer_that_is_not_a_yes() {
+    let mut scene = Scene::with("", seldom).await;
+    let known = scene.make_known("Known").await;
+    for (mode, text, reason) in [
+        (Mode::Throttled, BUSY, "throttled"),
+        (Mode::Forbidden, BUSY, "throttled"),
+        (Mode::Html, TRY_AGAIN, "unexpected"),
+        (Mode::WrongPlayer, TRY_AGAIN, "unexpected"),
+        (Mode::Redirect, TRY_AGAIN, "unexpected"),
+        (Mode::Empty, FAILED_TO_VERIFY, "not-joined"),
+    ] {
+        scene.sessions.set(mode);
+        for player in [&known, &Player::new("Stranger")] {
+            scene.refused(player, text, reason).await;
+        }
+        assert_eq!(scene.proxy.health().verdict(), Verdict::Up, "{mode:?}");
+    }
+    scene.sessions.set(Mode::Up);
+    // The server's own no, to somebody with the right name, and with the right name and id.
+    for player in [Player::impostor("Known"), Player::thief("Known"), Player::impostor("Stranger")] {
+        scene.refused(&player, FAILED_TO_VERIFY, "not-joined").await;
+    }
+    scene.nothing_else_reached_the_backend().await;
+    assert_eq!(scene.backend.seen().len(), 2);
+}
+
+// No fallback while Up or Degraded, save in place.
+
+#[tokio::test]
+async fn a_stray_error_opens_nothing_while_probes_are_healthy() {
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    scene.sessions.set(Mode::StrayErrors);
+    for _ in 0..2 {
+        scene.refused(&known, TRY_AGAIN, "unreachable").await;
+    }
+    scene.nothing_else_reached_the_backend().await;
+}
+
+#[tokio::test]
+async fn in_place_needs_this_logins_failure_and_a_failed_probe() {
+    let mut scene = Scene::with("", never_down).await;
+    let known = scene.make_known("Known").await;
+    scene.sessions.set(Mode::DownForProxy);
+    assert_eq!(scene.proxy.health().verdict(), Verdict::Up);
+    let (client, end) = scene.join(MODERN, &known).await;
+    let End::In { encrypted: true, authenticated: true, name, .. } = end else { panic!("{end:?}") };
+    assert_eq!(name, "Known");
+    let event = scene.audit.next("login.fallback", |_| true).await;
+    assert_eq!(event["facts"]["in_place"], true);
+    drop(client);
+    scene.gone().await;
+    // Degraded by now.
+    assert_eq!(scene.proxy.health().verdict(), Verdict::Degraded);
+    assert!(is_in(&scene.login(&known).await));
+    scene.refused(&Player::new("Stranger"), NO_SESSION, "no-session").await;
+    scene.refused(&Player::impostor("Known"), NO_SESSION, "id-mismatch").await;
+    assert_eq!(scene.proxy.health().verdict(), Verdict::Degraded);
+    scene.nothing_else_reached_the_backend().await;
+}
+
+#[tokio::test]
+async fn a_verdict_forced_up_forbids_in_place_too() {
+    let mut scene = Scene::with("", never_down).await;
+    let known = scene.make_known("Known").await;
+    let order = |verdict| Override { verdict, lasting: Duration::from_mins(10) };
+    scene.proxy.health().set_override(order(ForcedVerdict::Up)).await.unwrap();
+    scene.sessions.set(Mode::DownForProxy);
+    scene.refused(&known, TRY_AGAIN, "unreachable").await;
+    scene.proxy.health().clear_override().await.unwrap();
+    assert!(is_in(&scene.login(&known).await));
+    scene.gone().await;
+    // Forced down, a healthy session server is not asked about those whom policy admits, and asked about others.
+    scene.proxy.health().set_override(order(ForcedVerdict::Down)).await.unwrap();
+    scene.sessions.set(Mode::Up);
+    let end = scene.login(&known).await;
+    assert!(matches!(end, End::In { authenticated: false, .. }), "{end:?}");
+    scene.refused(&Player::impostor("Nobody"), FAILED_TO_VERIFY, "not-joined").await;
+}
+
+#[tokio::test]
+async fn right_after_the_start_nothing_is_down() {
+    let mut scene = Scene::with("", never_down).await;
+    let known = scene.make_known("Known").await;
+    let mut scene = scene.restart(Mode::Throttled).await;
+    scene.refused(&known, BUSY, "throttled").await;
+    let mut scene = scene.restart(Mode::DownForProxy).await;
+    scene.refused(&Player::new("Stranger"), NO_SESSION, "no-session").await;
+    assert!(is_in(&scene.login(&known).await));
+    let event = scene.audit.next("login.fallback", |_| true).await;
+    assert_eq!(event["facts"]["in_place"], true);
+    // The client's own call fails too: it leaves, and nothing opens for it.
+    let mut scene = scene.restart(Mode::Down).await;
+    assert_eq!(scene.login(&known).await, End::HungUp);
+    scene.audit.reason("client-left").await;
+    assert_eq!(scene.proxy.health().verdict(), Verdict::Degraded);
+}
+
+#[tokio::test]
+async fn dry_run_and_disabled_admit_nobody() {
+    for (mode, reason) in [("dry-run", "unreachable"), ("disabled", "unreachable")] {
+        let mut scene = Scene::with(&format!("  fallback: {mode}"), refuse_at_once).await;
+        let known = scene.make_known("Known").await;
+        scene.go_down().await;
+        scene.sessions.set(Mode::DownForProxy);
+        for player in [&known, &Player::thief("Known")] {
+            let end = scene.login(player).await;
+            assert!(matches!(end, End::Refused(_)), "{mode}: {end:?}");
+            let event = scene.audit.reason(reason).await;
+            let dry_run = event["facts"].get("dry_run").is_some();
+            assert_eq!(dry_run, mode == "dry-run", "{event}");
+        }
+        scene.nothing_else_reached_the_backend().await;
+    }
+}
+
+// No client declares an outage, or holds one open.
+
+#[tokio::test]
+async fn failing_logins_alone_never_declare_an_outage() {
+    let mut scene = Scene::new().await;
+    scene.sessions.set(Mode::StrayErrors);
+    let mut logins = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let (to, sessions) = (address(&scene.proxy), scene.sessions.clone());
+        logins.spawn(async move {
+            let mut client = Client::connect(to, MODERN).await;
+            if n % 2 == 0 {
+                return client.login(&Player::new(&format!("P{n}")), &sessions).await;
+            }
+            // Hangs up on the encryption request.
+            client.handshake("play.example.com", 2).await;
+            client.login_start(&format!("P{n}"), Player::new("x").id).await;
+            assert_eq!(client.recv().await.unwrap()[0], 1);
+            End::HungUp
+        });
+    }
+    let ends = logins.join_all().await;
+    assert_eq!(ends.iter().filter(|end| **end == End::HungUp).count(), 12);
+    ends.iter().filter(|end| **end != End::HungUp).for_each(|end| assert_refused(end, TRY_AGAIN));
+    scene.audit.state("degraded").await;
+    scene.audit.state("up").await;
+    scene.nothing_else_reached_the_backend().await;
+    let down = scene.audit.lines().into_iter().find(|line| line.contains(r#""to":"down""#));
+    assert_eq!(down, None);
+}
+
+#[tokio::test]
+async fn throttling_neither_opens_nor_holds_open_the_fallback() {
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    scene.go_down().await;
+    scene.sessions.set(Mode::Throttled);
+    let event = scene.audit.state("degraded").await;
+    assert_eq!(event["from"], "down");
+    scene.refused(&known, BUSY, "throttled").await;
+    let probes = scene.sessions.names().len();
+    until(|| scene.sessions.names().len() > probes + 8).await;
+    assert_eq!(scene.proxy.health().verdict(), Verdict::Degraded);
+    scene.nothing_else_reached_the_backend().await;
+}
+
+// A fallback login refreshes nothing and displaces nobody who is proven.
+
+#[tokio::test]
+async fn a_fallback_login_refreshes_nothing_but_a_counter() {
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    let mut scene = scene.restart(Mode::Down).await;
+    let before = scene.setup.sessions();
+    scene.audit.state("down").await;
+    // Another protocol, another address of the same range: nothing of that is to be remembered.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.77:0".parse().unwrap()).unwrap();
+    let mut client = scene.client(MODERN).await;
+    client.stream = socket.connect(address(&scene.proxy)).await.unwrap();
+    client.protocol = 766;
+    let end = client.login(&known, &scene.sessions).await;
+    assert!(matches!(end, End::In { authenticated: false, .. }), "{end:?}");
+    drop(client);
+    scene.gone().await;
+    let scene = scene.restart(Mode::Down).await;
+    let mut after = scene.setup.sessions();
+    let document = after.get_mut("Known").unwrap().as_object_mut().unwrap();
+    assert_eq!(document.insert("fallback_logins".into(), 0.into()), Some(1.into()));
+    assert_eq!(before["Known"]["fallback_logins"], 0);
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn a_fallback_login_never_displaces_a_verified_connection() {
+    let mut scene = Scene::with("", refuse_at_once).await;
+    let known = Player::new("Known");
+    let (mut first, end) = scene.join(MODERN, &known).await;
+    assert!(is_in(&end));
+    scene.go_down().await;
+    // It speaks, so it is no dead link.
+    first.send(Out::id(0x02).str("minecraft:brand").str("vanilla")).await;
+    first.recv().await.unwrap();
+    for player in [&known, &Player::thief("Known")] {
+        scene.refused(player, "already connected", "already-online").await;
+    }
+    first.send(Out::id(0x02).str("minecraft:brand").str("vanilla")).await;
+    assert!(first.recv().await.is_some(), "the first is still in");
+    assert_eq!(scene.proxy.players(), 1);
+}
+
+#[tokio::test]
+async fn a_verified_login_displaces_whoever_is_in() {
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    scene.go_down().await;
+    let (mut fallback, end) = scene.join(MODERN, &known).await;
+    assert!(matches!(end, End::In { authenticated: false, .. }), "{end:?}");
+    scene.sessions.set(Mode::Up);
+    scene.audit.state("up").await;
+    let (mut verified, end) = scene.join(MODERN, &known).await;
+    assert!(matches!(end, End::In { authenticated: true, .. }), "{end:?}");
+    let (told, clean) = fallback.rest().await;
+    let told = String::from_utf8_lossy(told.last().unwrap()).into_owned();
+    assert!(told.contains("logged in from another place"), "{told}");
+    assert!(clean);
+    let event = scene.audit.next("login.verified", |_| true).await;
+    assert_eq!(event["facts"]["displaced"], true);
+    // And again by the player itself.
+    let (_again, end) = scene.join(MODERN, &known).await;
+    assert!(is_in(&end));
+    assert!(verified.rest().await.1);
+    assert_eq!(scene.proxy.players(), 1);
+}
+
+#[tokio::test]
+async fn of_many_fallback_logins_of_one_player_one_gets_in() {
+    let mut scene = Scene::with("", refuse_at_once).await;
+    let known = scene.make_known("Known").await;
+    scene.go_down().await;
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (to, sessions, known) = (address(&scene.proxy), scene.sessions.clone(), known.clone());
+        logins.spawn(async move {
+            let mut client = Client::connect(to, MODERN).await;
+            let end = client.login(&known, &sessions).await;
+            (client, end)
+        });
+    }
+    let ends = logins.join_all().await;
+    let (inside, outside): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(_, end)| is_in(end));
+    assert_eq!(inside.len(), 1);
+    outside.iter().for_each(|(_, end)| assert_refused(end, "already connected"));
+    assert_eq!(scene.proxy.players(), 1);
+}
+
+// Identity is never invented.
+
+#[tokio::test]
+async fn a_forged_host_ends_the_handshake() {
+    let mut scene = Scene::new().await;
+    for host in [
+        "play.example.com\0",
+        "play.example.com\x00127.0.0.1\x00069a79f444e94726a5befca90e38aaf5",
+        "play.example.com\x00127.0.0.1\x00069a79f444e94726a5befca90e38aaf5\0[]",
+        "play.example.com\0FML2\x00127.0.0.1\x00069a79f444e94726a5befca90e38aaf5",
+        "play.example.com\0FORGE12345",
+    ] {
+        for intent in [1, 2] {
+            let mut client = scene.client(MODERN).await;
+            client.handshake(host, intent).await;
+            client.login_start("Known", Player::new("Known").id).await;
+            assert_eq!(client.recv().await, None, "{host:?}");
+            scene.audit.reason("bad-handshake").await;
+        }
+    }
+    let mut client = scene.client(MODERN).await;
+    let end = client.login_at("Play.Example.com.\0FML2\0", &Player::new("Known"), &scene.sessions).await;
+    assert!(is_in(&end));
+    assert_eq!(scene.backend.seen()[0].host, "Play.Example.com\0FML2\0");
+    assert_eq!(scene.backend.connections(), 1);
+}
+
+#[tokio::test]
+async fn where_the_host_carries_the_identity_the_client_writes_none_of_it() {
+    let sessions = SessionServer::start().await;
+    let backend = Backend::start(BackendKind::Plain, None).await;
+    let setup = Setup::with(&sessions, &backend, "legacy", "");
+    let (proxy, mut audit) = (setup.start().await, setup.audit());
+    audit.state("up").await;
+    for protocol in [340, MODERN] {
+        let player = Player::new("Known");
+        let mut client = Client::connect(address(&proxy), protocol).await;
+        // The stand-in gives an id of its own, which no set-up backend does: only what it was told matters here.
+        let end = client.login_at("a\0FML2\0", &player, &sessions).await;
+        assert_refused(&end, "not set up for this proxy");
+        let host = backend.seen().pop().unwrap().host;
+        let parts: Vec<&str> = host.split('\0').collect();
+        assert_eq!(parts[..3], ["a", "127.0.0.1", &player.id.simple().to_string()]);
+        let properties: Value = serde_json::from_str(parts[3]).unwrap();
+        assert_eq!(properties[0]["value"], "skin-of-Known");
+        assert_eq!(properties[1]["value"], "\u{1}FML2\u{1}");
+        assert_eq!(parts.len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_claimed_id_must_be_the_sessions() {
+    let mut scene = Scene::with("", refuse_at_once).await;
+    scene.make_known("Known").await;
+    scene.make_known("Other").await;
+    scene.go_down().await;
+    scene.refused(&Player::impostor("Known"), NO_SESSION, "id-mismatch").await;
+    // Somebody else's id, and no name that is known.
+    let other = Player { id: Player::new("Other").id, ..Player::thief("Known") };
+    scene.refused(&other, NO_SESSION, "id-mismatch").await;
+    scene.refused(&Player::thief("Nobody"), NO_SESSION, "no-session").await;
+    scene.nothing_else_reached_the_backend().await;
+}
+
+#[tokio::test]
+async fn name_and_id_are_the_sessions_and_the_session_servers() {
+    let mut scene = Scene::new().await;
+    // Login start in another spelling: the answer's is the one that counts.
+    let known = Player::new("Known");
+    let mut client = scene.client(MODERN).await;
+    client.handshake("play.example.com", 2).await;
+    client.login_start("kNOWN", Player::impostor("x").id).await;
+    let end = client.finish_login(&known, &scene.sessions).await;
+    assert!(matches!(&end, End::In { name, id, .. } if *name == "Known" && *id == known.id), "{end:?}");
+    assert_eq!(scene.backend.seen()[0].name, "Known");
+    drop(client);
+    scene.gone().await;
+
+    scene.go_down().await;
+    for (name, protocol) in [("KNOWN", MODERN), ("Renamed", MODERN), ("known", 758)] {
+        let mut client = scene.client(protocol).await;
+        client.handshake("play.example.com", 2).await;
+        client.login_start(name, known.id).await;
+        let end = client.finish_login(&known, &scene.sessions).await;
+        assert!(matches!(&end, End::In { name, id, .. } if *name == "Known" && *id == known.id), "{end:?}");
+        let seen = scene.backend.seen().pop().unwrap();
+        assert_eq!((seen.login_name.as_str(), seen.name.as_str()), ("Known", "Known"));
+        assert_eq!((seen.id, seen.skin.as_deref()), (Some(known.id), Some("skin-of-Known")));
+        drop(client);
+        scene.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn a_players_key_is_never_forwarded() {
+    let scene = Scene::new().await;
+    for protocol in [759, 760] {
+        let player = Player::new("Known");
+        let mut client = scene.client(protocol).await;
+        client.handshake("play.example.com", 2).await;
+        let mut start = Out::id(0).str("Known").bool(true).raw(&[7; 8]).bytes(&[1; 294]).bytes(&[2; 512]);
+        if protocol == 760 {
+            start = start.bool(true).raw(player.id.as_bytes());
+        }
+        client.send(start).await;
+        // The stand-in backend does not let in anybody who comes with a key.
+        let end = client.finish_login(&player, &scene.sessions).await;
+        assert!(is_in(&end), "{protocol}: {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn messages_on_a_proxys_channels_stop_here() {
+    let scene = Scene::new().await;
+    let plain = Backend::start(BackendKind::Plain, Some(64)).await;
+    let old = Setup::with(&scene.sessions, &plain, "none", "");
+    let (old_proxy, mut audit) = (old.start().await, old.audit());
+    audit.state("up").await;
+    for (to, protocol, id) in [
+        (&old_proxy, 340, 0x09),
+        (&scene.proxy, 393, 0x0a),
+        (&scene.proxy, 765, 0x01),
+        (&scene.proxy, MODERN, 0x02),
+    ] {
+        let mut client = Client::connect(address(to), protocol).await;
+        assert!(is_in(&client.login(&Player::new("Known"), &scene.sessions).await));
+        for channel in ["BungeeCord", "bungeecord:main", "velocity:player_info", "velocity:x"] {
+            for len in [0, 20, 3000] {
+                client.send(Out::id(id).str(channel).raw(&vec![5; len])).await;
+            }
+        }
+        // What comes back first is what the backend got first.
+        let brand = Out::id(id).str("minecraft:brand").str("vanilla");
+        client.send(brand.clone()).await;
+        assert_eq!(client.recv().await.unwrap(), brand.0, "{protocol}");
+    }
+}
+
+// No byte of a client that is not admitted reaches a backend.
+
+#[tokio::test]
+async fn no_refusal_touches_a_backend() {
+    let mut scene = Scene::new().await;
+    let stranger = Player::impostor("Stranger");
+    assert_refused(&scene.login(&stranger).await, FAILED_TO_VERIFY);
+    assert_refused(&scene.join(340, &Player::new("Old")).await.1, "newer Minecraft version");
+    for name in ["a b", "seventeen_letters", "", "ä"] {
+        assert_refused(&scene.login(&Player::new(name)).await, "username is not valid");
+    }
+    let mut client = scene.client(MODERN).await;
+    client.handshake("play.example.com", 3).await;
+    client.login_start("Known", stranger.id).await;
+    assert_refused(&client.finish_login(&stranger, &scene.sessions).await, "does not accept transfers");
+    let mut client = scene.client(MODERN).await;
+    client
+        .send_raw(
+            b"GET / HTTP/1.1\r\nHost: play.example.com\r\n\r\nplus what it takes to fill a frame".to_vec(),
+        )
+        .await;
+    assert_eq!(client.recv().await, None);
+    for (mode, text) in [(Mode::Throttled, BUSY), (Mode::Html, TRY_AGAIN), (Mode::StrayErrors, TRY_AGAIN)] {
+        scene.sessions.set(mode);
+        assert_refused(&scene.login(&Player::new("Known")).await, text);
+    }
+    scene.go_down().await;
+    assert_eq!(scene.login(&stranger).await, End::HungUp);
+    assert_refused(&scene.login(&stranger).await, NO_SESSION);
+    scene.nothing_else_reached_the_backend().await;
+    assert_eq!(scene.backend.connections(), 1);
+}
+
+// Hostile lengths, slow and silent clients.
+
+#[tokio::test]
+async fn hostile_lengths_are_refused_on_sight() {
+    let mut scene = Scene::new().await;
+    for bytes in [&[0xff; 64][..], &[0xff, 0xff, 0x7f], &[0x80; 4], &[0x00], &[0x81, 0x80, 0x01, 0x00]] {
+        let mut client = scene.client(MODERN).await;
+        client.send_raw(bytes.to_vec()).await;
+        assert_eq!(client.recv().await, None, "{bytes:x?}");
+        scene.audit.reason("bad-handshake").await;
+        // After the handshake there is a dialect to say it in.
+        let mut client = scene.client(MODERN).await;
+        client.handshake("play.example.com", 2).await;
+        client.send_raw(bytes.to_vec()).await;
+        let said = client.recv().await.unwrap();
+        assert_eq!(said[0], 0, "{bytes:x?}");
+        assert!(In(&said[1..]).str().contains("does not understand"));
+        scene.audit.reason("bad-handshake").await;
+    }
+    scene.nothing_else_reached_the_backend().await;
+}
+
+#[tokio::test]
+async fn a_compressed_bomb_is_not_inflated_here() {
+    let scene = Scene::new().await;
+    let (mut client, end) = scene.join(MODERN, &Player::new("Known")).await;
+    assert!(is_in(&end));
+    // 64 MiB of zeros in a frame of 64 KiB, on a channel that is dropped: the first bytes tell.
+    let head = Out::id(2).str("velocity:x").0;
+    let mut z = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    z.write_all(&head).unwrap();
+    for _ in 0..64 {
+        z.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    let bomb = z.finish().unwrap();
+    let stated = i32::try_from(head.len() + (64 << 20)).unwrap();
+    client.send_raw(Out::default().bytes(&Out::default().varint(stated).raw(&bomb).0).0).await;
+    // A frame that states a negative length, or does not inflate, ends its own connection.
+    for content in [Out::default().varint(-1).raw(&bomb), Out::default().varint(5000).raw(&[7; 200])] {
+        let (mut other, end) = scene.join(MODERN, &Player::new("Other")).await;
+        assert!(is_in(&end));
+        other.send_raw(Out::default().bytes(&content.0).0).await;
+        other.rest().await;
+    }
+    let before = scene.backend.seen()[0].bytes;
+    let small = Out::id(2).str("minecraft:brand").str("vanilla");
+    client.send(small.clone()).await;
+    assert_eq!(client.recv().await.unwrap(), small.0);
+    assert_eq!(scene.backend.seen()[0].bytes, before + small.0.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_dribbles_is_cut_at_the_deadline() {
+    let scene = Scene::new().await;
+    for after_handshake in [false, true] {
+        let began = Instant::now();
+        let mut client = scene.client(MODERN).await;
+        if after_handshake {
+            client.handshake("play.example.com", 2).await;
+        }
+        let (mut read, mut write) = client.stream.into_split();
+        // The beginning of a frame of 200 bytes, one a second.
+        let dribbling = tokio::spawn(async move {
+            let bytes = [0xc8, 0x01].into_iter().chain(std::iter::repeat(0));
+            for byte in bytes {
+                if write.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut said = Vec::new();
+        let _ = read.read_to_end(&mut said).await;
+        let lasted = began.elapsed().as_secs();
+        assert!((24..=28).contains(&lasted), "{lasted} s");
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(said.contains("took too long"), after_handshake, "{said}");
+        dribbling.abort();
+    }
+}
+
+#[tokio::test]
+async fn silent_connections_hold_up_nobody() {
+    let scene = Scene::new().await;
+    let mut silent = Vec::new();
+    for n in 0..500 {
+        let mut stream = TcpStream::connect(address(&scene.proxy)).await.unwrap();
+        match n % 3 {
+            0 => {}
+            1 => stream.write_all(&[0x10]).await.unwrap(),
+            _ => {
+                let mut client = scene.client(MODERN).await;
+                client.handshake("play.example.com", 2).await;
+                stream = client.stream;
+            }
+        }
+        silent.push(stream);
+    }
+    let began = Instant::now();
+    assert!(is_in(&scene.login(&Player::new("Known")).await));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(scene.backend.connections(), 1);
+}
+
+// Secrets.
+
+#[tokio::test]
+async fn secrets_stand_in_no_log_and_no_debug_print() {
+    let (logs, _guard) = Logs::keep();
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    scene.refused(&Player::impostor("Known"), FAILED_TO_VERIFY, "not-joined").await;
+    // A backend that does not take the secret is a fault to report, without it.
+    let other = Backend::start(BackendKind::Modern { secret: "another".into() }, None).await;
+    let wrong = Setup::new(&scene.sessions, &other);
+    let wrong_proxy = wrong.start().await;
+    wrong.audit().state("up").await;
+    let end = Client::connect(address(&wrong_proxy), MODERN).await.login(&known, &scene.sessions).await;
+    assert_refused(&end, "not set up for this proxy");
+    wrong.audit().next("backend.error", |_| true).await;
+    let config = scene.setup.load().unwrap();
+    let debug = format!("{config:?} {config:#?} {:?} {:?}", scene.proxy, wrong_proxy);
+    wrong_proxy.stop().await;
+    scene.proxy.stop().await;
+    let audit = [scene.setup.audit().lines(), wrong.audit().lines()].concat().concat();
+    let logs = logs.text();
+    assert!(logs.contains("joined: verified by the session server"), "{logs}");
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let list = format!("{:?}", SECRET.as_bytes());
+    for secret in [SECRET, &hex, list.trim_matches(['[', ']'])] {
+        for (place, text) in [("debug", &debug), ("audit.log", &audit), ("logs", &logs)] {
+            assert!(!text.contains(secret), "{place}");
+        }
+    }
+}
+
+// The admin interface.
+
+#[tokio::test]
+async fn an_admin_port_for_everybody_without_a_token_refuses_the_start() {
+    let sessions = SessionServer::start().await;
+    let backend = Backend::modern().await;
+    for listen in ["0.0.0.0:9464", "[::]:9464", "192.0.2.7:9464"] {
+        let mut setup = Setup::new(&sessions, &backend);
+        write!(setup.text, "admin:\n  listen: \"{listen}\"\n").unwrap();
+        let report = setup.load().unwrap_err().to_string();
+        assert!(report.contains("admin.listen") && report.contains("token"), "{report}");
+        std::fs::write(setup.folder.path().join("admin.token"), "a long random text").unwrap();
+        setup.load().unwrap();
+    }
+}
+
+// The rest of what an owner relies on.
+
+#[tokio::test]
+async fn an_outage_and_its_start_survive_a_restart() {
+    const BEGIN: &str = "2026-11-21T20:00:00Z";
+    let sessions = SessionServer::start().await;
+    let backend = Backend::modern().await;
+    let setup = refuse_at_once(Setup::new(&sessions, &backend));
+    let (mut proxy, mut audit) = (setup.start_at(BEGIN).await, setup.audit());
+    audit.state("up").await;
+    let known = Player::new("Known");
+    assert!(is_in(&Client::connect(address(&proxy), MODERN).await.login(&known, &sessions).await));
+    sessions.set(Mode::Down);
+    audit.state("down").await;
+    // Sessions are good for 72 h up to the start of the outage, and for no more than a week of it.
+    for (time, reason) in [
+        ("2026-11-24T21:00:00Z", None),
+        ("2026-11-27T20:00:00Z", None),
+        ("2026-12-02T20:00:00Z", Some("session-expired")),
+    ] {
+        proxy.stop().await;
+        proxy = setup.start_at(time).await;
+        audit.state("down").await;
+        let end = Client::connect(address(&proxy), MODERN).await.login(&known, &sessions).await;
+        match reason {
+            None => assert!(is_in(&end), "{time} {end:?}"),
+            Some(reason) => {
+                assert_refused(&end, "session has expired");
+                audit.reason(reason).await;
+            }
+        }
+    }
+    // Without the start that was kept, this outage begins only now.
+    proxy.stop().await;
+    let kept = std::fs::read_dir(setup.folder.path().join("sessions")).unwrap();
+    let outage: Vec<_> = kept
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && path.to_string_lossy().contains("outage"))
+        .collect();
+    assert_eq!(outage.len(), 1, "{outage:?}");
+    std::fs::remove_file(&outage[0]).unwrap();
+    let proxy = setup.start_at("2026-11-24T21:00:00Z").await;
+    audit.state("down").await;
+    let end = Client::connect(address(&proxy), MODERN).await.login(&known, &sessions).await;
+    assert_refused(&end, "session has expired");
+}
+
+#[tokio::test]
+async fn stopping_tells_players_why() {
+    let scene = Scene::new().await;
+    let mut clients = Vec::new();
+    for protocol in [393, 758, 765, MODERN] {
+        let (client, end) = scene.join(protocol, &Player::new(&format!("P{protocol}"))).await;
+        assert!(is_in(&end));
+        clients.push(client);
+    }
+    let listening = address(&scene.proxy);
+    let reading = async {
+        for client in &mut clients {
+            let (told, clean) = client.rest().await;
+            let told = String::from_utf8_lossy(told.last().unwrap()).into_owned();
+            assert!(told.contains("server is restarting"), "{}: {told}", client.protocol);
+            assert!(clean, "{}", client.protocol);
+        }
+    };
+    let began = Instant::now();
+    tokio::join!(scene.proxy.stop(), reading);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(TcpStream::connect(listening).await.is_err(), "nobody listens any more");
+    let document = &scene.setup.sessions()["P774"];
+    assert!(document["last_present"].is_string(), "the end of a verified connection is noted: {document}");
+}
+
+#[tokio::test]
+async fn a_second_proxy_on_the_same_store_does_not_start() {
+    let scene = Scene::new().await;
+    let error = scene.setup.try_start(Clock::system()).await.unwrap_err().to_string();
+    assert!(error.contains("in use by another running proxy"), "{error}");
+    assert!(is_in(&scene.login(&Player::new("Known")).await), "the first goes on");
+    let Scene { proxy, setup, .. } = scene;
+    proxy.stop().await;
+    setup.start().await.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_names_costs_the_session_server_little_and_the_known_nothing() {
+    let mut scene = Scene::with("  unknown-logins-per-minute: 4", |setup| setup).await;
+    let known = scene.make_known("Known").await;
+    let mut asked = BTreeSet::new();
+    for n in 0..12 {
+        asked.insert(format!("flood{n}"));
+        let end = scene.login(&Player::impostor(&format!("Flood{n}"))).await;
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+    }
+    scene.audit.reason("rate-limited").await;
+    let calls = scene.sessions.names().iter().filter(|name| asked.contains(*name)).count();
+    assert!((1..=5).contains(&calls), "{calls} calls");
+    assert!(is_in(&scene.login(&known).await));
+}
