@@ -402,7 +402,9 @@ async fn of_many_fallback_logins_of_one_player_one_gets_in() {
     let ends = logins.join_all().await;
     let (inside, outside): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(_, end)| is_in(end));
     assert_eq!(inside.len(), 1);
-    outside.iter().for_each(|(_, end)| assert_refused(end, "already connected"));
+    for (_, end) in &outside {
+        assert_refused(end, "already connected");
+    }
     assert_eq!(scene.proxy.players(), 1);
 }
 
@@ -704,7 +706,7 @@ async fn secrets_stand_in_no_log_and_no_debug_print() {
     let audit = [scene.setup.audit().lines(), wrong.audit().lines()].concat().concat();
     let logs = logs.text();
     assert!(logs.contains("joined: verified by the session server"), "{logs}");
-    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = SECRET.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let list = format!("{:?}", SECRET.as_bytes());
     for secret in [SECRET, &hex, list.trim_matches(['[', ']'])] {
         for (place, text) in [("debug", &debug), ("audit.log", &audit), ("logs", &logs)] {

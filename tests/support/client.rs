@@ -6,7 +6,7 @@ use cfb8::cipher::KeyIvInit;
 use rsa::{Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey};
 use sha1::{Digest, Sha1};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use uuid::Uuid;
@@ -212,14 +212,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Reads on until the proxy closes. Whether it did so in order (not by a reset), and every packet until then.
+    /// Reads on until the proxy closes: every packet until then, and whether it closed between two packets and
+    /// without a reset, not even one behind its last words: some systems throw those away then.
     pub async fn rest(&mut self) -> (Vec<Vec<u8>>, bool) {
         let mut packets = Vec::new();
-        while let Some(packet) = self.recv().await {
-            packets.push(packet);
+        loop {
+            match self.stream.peek(&mut [0]).await {
+                Ok(0) => {
+                    // Time for a reset on its heels: it is sent in the same breath, from the other end of loopback.
+                    tokio::task::yield_now().await;
+                    return (packets, self.stream.take_error().unwrap().is_none());
+                }
+                Ok(_) => match self.recv().await {
+                    Some(packet) => packets.push(packet),
+                    None => return (packets, false),
+                },
+                Err(_) => return (packets, false),
+            }
         }
-        let end = self.stream.read(&mut [0; 16]).await;
-        (packets, matches!(end, Ok(0)))
     }
 
     /// Asks for the server list answer.
