@@ -140,11 +140,11 @@ async fn greet<S: Io + 'static>(mut conn: Conn<S>, mut caller: Caller, deadline:
         Ok(Begun::Legacy(FirstBytes::Login)) => {
             let text = Text::parse(cx.messages.text(MessageKey::NewerVersionNeeded), &[]);
             let kick = legacy_ping::kick(&text.to_section_codes());
-            last_words(&mut conn, &kick).await;
+            say_last(&mut conn, &kick).await;
         }
         Ok(Begun::Legacy(FirstBytes::Ping(ping) | FirstBytes::Maybe(ping))) => {
             let answer = cx.answers.legacy_answer(ping, cx.moment()).await;
-            last_words(&mut conn, &answer).await;
+            say_last(&mut conn, &answer).await;
         }
         Ok(Begun::Legacy(FirstBytes::Framed)) => {}
         Ok(Begun::Hello(source, hello)) => {
@@ -346,24 +346,27 @@ async fn refuse<S: Io>(
     say_farewell(conn, packet).await;
 }
 
-/// The same for peers that do not speak in frames.
-async fn last_words<S: Io>(conn: &mut Conn<S>, bytes: &[u8]) {
-    let _ = timeout(FAREWELL_TIME, async {
-        let _ = conn.write_raw(bytes).await;
-        conn.close().await;
-    })
-    .await;
-}
-
 async fn say_farewell<S: Io>(conn: &mut Conn<S>, packet: Option<Vec<u8>>) {
     let farewell = async {
-        if let Some(packet) = packet {
-            // An error means that the client is gone.
-            let _ = conn.write_packet(&packet).await;
+        match packet {
+            Some(packet) => {
+                // An error means that the client is gone.
+                let _ = conn.write_packet(&packet).await;
+                conn.close_heard().await;
+            }
+            None => conn.close().await,
         }
-        conn.close().await;
     };
     // A client that does not take it within that time does not want it.
+    let _ = timeout(FAREWELL_TIME, farewell).await;
+}
+
+/// The same for clients of before 1.7, which do not read packets.
+async fn say_last<S: Io>(conn: &mut Conn<S>, bytes: &[u8]) {
+    let farewell = async {
+        let _ = conn.write_raw(bytes).await;
+        conn.close_heard().await;
+    };
     let _ = timeout(FAREWELL_TIME, farewell).await;
 }
 

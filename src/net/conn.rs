@@ -194,6 +194,19 @@ impl<S: Io> Conn<S> {
         let _ = self.io.shutdown().await;
     }
 
+    /// Closes, then reads and throws away until the peer closes too: a socket closed over unread bytes resets the
+    /// connection, and many systems then forget what was said last. The caller bounds the time.
+    pub async fn close_heard(&mut self) {
+        self.close().await;
+        self.decryptor = None;
+        loop {
+            self.inbox.clear();
+            if !matches!(self.fill().await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
     /// Takes the connection apart for the relay.
     pub fn into_parts(self) -> Parts<S> {
         Parts {
@@ -272,5 +285,20 @@ mod tests {
         Decryptor::new(&secret).apply(&mut got);
         let header = frame::header(&got).unwrap().unwrap();
         assert_eq!(frame::decompress(&got[header.prefix..], 500).unwrap(), [9; 500]);
+    }
+    #[tokio::test]
+    async fn what_is_said_last_is_not_reset_by_what_was_not_read() {
+        let (mut peer, io) = duplex(64);
+        let mut conn = Conn::new(io);
+        let talking = tokio::spawn(async move {
+            peer.write_all(&[7; 50_000]).await.unwrap();
+            let mut heard = Vec::new();
+            peer.read_to_end(&mut heard).await.unwrap();
+            heard
+        });
+        conn.write_packet(b"no").await.unwrap();
+        conn.close_heard().await;
+        assert!(conn.inbox.capacity() <= 2 * READ_SIZE);
+        assert_eq!(talking.await.unwrap(), b"\x02no");
     }
 }
