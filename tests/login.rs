@@ -78,7 +78,7 @@ enum Stage {
 fn intruders(stage: Stage, protocol: i32) -> Vec<(String, Vec<u8>)> {
     let frame = |packet: Out| Out::default().bytes(&packet.0).0;
     let mut all = Vec::new();
-    let own = if stage == Stage::EncryptionResponse { 1 } else { 0 };
+    let own = u8::from(stage == Stage::EncryptionResponse);
     // Every other id that the login, status and configuration states have, and some that no state has.
     for id in (0..=0x0f).chain([0x7f]).filter(|id| *id != own) {
         all.push((format!("id {id:#x}"), frame(Out::id(id).str("Known").raw(&[7; 20]))));
@@ -371,7 +371,7 @@ async fn an_online_attempt_during_an_outage_can_succeed() {
     let (sessions, backend, _setup, proxy, mut audit) = modern_proxy("", |setup| setup).await;
     let order = postern::mojang::health::Override {
         verdict: postern::mojang::health::ForcedVerdict::Down,
-        lasting: Duration::from_secs(600),
+        lasting: Duration::from_mins(10),
     };
     proxy.health().set_override(order).await.unwrap();
     audit.state("down").await;
@@ -419,7 +419,8 @@ fn behind_proxies(setup: Setup, trusted: &str) -> Setup {
     let mut setup = setup
         .replace("trust-private-addresses: true", "trust-private-addresses: false")
         .replace("  timeout: 2000", "  timeout: 2000\n  online-attempt-when-ineligible: false");
-    setup.text += &format!("network:\n  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n");
+    let lines = format!("network:\n  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n");
+    setup.text.push_str(&lines);
     setup
 }
 

@@ -361,6 +361,24 @@ async fn a_fallback_login_never_displaces_a_verified_connection() {
     assert_eq!(scene.proxy.players(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_a_silent_link_from_the_same_address_makes_room() {
+    let mut scene = Scene::with("", refuse_at_once).await;
+    let known = Player::new("Known");
+    let (mut first, end) = scene.join(MODERN, &known).await;
+    assert!(is_in(&end), "{end:?}");
+    scene.go_down().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.77:0".parse().unwrap()).unwrap();
+    let mut elsewhere = scene.client(MODERN).await;
+    elsewhere.stream = socket.connect(address(&scene.proxy)).await.unwrap();
+    assert_refused(&elsewhere.login(&known, &scene.sessions).await, "already connected");
+    assert!(is_in(&scene.login(&known).await), "a dead link does not lock its player out");
+    let (told, _) = first.rest().await;
+    assert!(String::from_utf8_lossy(&told.concat()).contains("logged in from another place"));
+}
+
 #[tokio::test]
 async fn a_verified_login_displaces_whoever_is_in() {
     let mut scene = Scene::new().await;
@@ -657,6 +675,19 @@ async fn a_client_that_dribbles_is_cut_at_the_deadline() {
         let said = String::from_utf8_lossy(&said);
         assert_eq!(said.contains("took too long"), after_handshake, "{said}");
         dribbling.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_that_stays_is_left() {
+    let scene = Scene::new().await;
+    let mut client = scene.client(MODERN).await;
+    let end = client.login(&Player::new("a b"), &scene.sessions).await;
+    assert_refused(&end, "username is not valid");
+    let began = Instant::now();
+    while client.stream.write_all(&[0]).await.is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(5), "still heard");
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

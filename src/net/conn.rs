@@ -291,7 +291,7 @@ mod tests {
         let (mut peer, io) = duplex(64);
         let mut conn = Conn::new(io);
         let talking = tokio::spawn(async move {
-            peer.write_all(&[7; 50_000]).await.unwrap();
+            peer.write_all(&vec![7; 50_000]).await.unwrap();
             let mut heard = Vec::new();
             peer.read_to_end(&mut heard).await.unwrap();
             heard

@@ -65,6 +65,7 @@ impl Backend {
         let backend = Self { address, seen: Arc::clone(&seen), connections: Arc::clone(&connections) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 *connections.lock().unwrap() += 1;
                 tokio::spawn(serve(stream, kind.clone(), threshold, Arc::clone(&seen)));
             }

@@ -72,7 +72,9 @@ pub struct Client<S = TcpStream> {
 
 impl Client {
     pub async fn connect(address: SocketAddr, protocol: i32) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap(), protocol)
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream, protocol)
     }
 }
 

@@ -69,6 +69,7 @@ impl SessionServer {
         let server = Self { address, state: Arc::clone(&state) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(answer(stream, Arc::clone(&state)));
             }
         });
