@@ -253,6 +253,24 @@ async fn right_after_the_start_nothing_is_down() {
 }
 
 #[tokio::test]
+async fn an_attempt_parked_during_an_outage_is_not_admitted_after_it() {
+    let mut scene = Scene::new().await;
+    let known = scene.make_known("Known").await;
+    scene.go_down().await;
+    let mut parked = scene.client(MODERN).await;
+    parked.handshake("play.example.com", 2).await;
+    parked.login_start(&known.name, known.id).await;
+    let request = parked.recv().await.unwrap();
+    scene.sessions.set(Mode::Up);
+    scene.audit.state("up").await;
+    let asked = parked.answer_encryption(&request, &known, &scene.sessions).await;
+    assert_eq!(asked, Some(false), "policy would have admitted");
+    assert_refused(&parked.finish_login(&known, &scene.sessions).await, TRY_AGAIN);
+    scene.audit.reason("unreachable").await;
+    scene.nothing_else_reached_the_backend().await;
+}
+
+#[tokio::test]
 async fn dry_run_and_disabled_admit_nobody() {
     for (mode, reason) in [("dry-run", "unreachable"), ("disabled", "unreachable")] {
         let mut scene = Scene::with(&format!("  fallback: {mode}"), refuse_at_once).await;
