@@ -76,6 +76,26 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         Self::over(stream, protocol)
     }
+
+    /// Reads on until the proxy closes: every packet until then, and whether it closed between two packets and
+    /// without a reset, not even one behind its last words: some systems throw those away then.
+    pub async fn rest(&mut self) -> (Vec<Vec<u8>>, bool) {
+        let mut packets = Vec::new();
+        loop {
+            match self.stream.peek(&mut [0]).await {
+                Ok(0) => {
+                    // Time for a reset on its heels: it is sent in the same breath, from the other end of loopback.
+                    tokio::task::yield_now().await;
+                    return (packets, self.stream.take_error().unwrap().is_none());
+                }
+                Ok(_) => match self.recv().await {
+                    Some(packet) => packets.push(packet),
+                    None => return (packets, false),
+                },
+                Err(_) => return (packets, false),
+            }
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -210,26 +230,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     self.send(packet.raw(&answer.unwrap_or_default())).await;
                 }
                 other => panic!("packet {other:#x} in login"),
-            }
-        }
-    }
-
-    /// Reads on until the proxy closes: every packet until then, and whether it closed between two packets and
-    /// without a reset, not even one behind its last words: some systems throw those away then.
-    pub async fn rest(&mut self) -> (Vec<Vec<u8>>, bool) {
-        let mut packets = Vec::new();
-        loop {
-            match self.stream.peek(&mut [0]).await {
-                Ok(0) => {
-                    // Time for a reset on its heels: it is sent in the same breath, from the other end of loopback.
-                    tokio::task::yield_now().await;
-                    return (packets, self.stream.take_error().unwrap().is_none());
-                }
-                Ok(_) => match self.recv().await {
-                    Some(packet) => packets.push(packet),
-                    None => return (packets, false),
-                },
-                Err(_) => return (packets, false),
             }
         }
     }
