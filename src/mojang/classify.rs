@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::reserve::NoFreeThread;
 use crate::identity::{Profile, Property, Username};
 
 /// Longest body that is read, in bytes. A profile with its signed textures is about 2 KiB.
@@ -199,6 +200,8 @@ pub enum LocalFault {
     System(io::ErrorKind, Option<i32>),
     /// Too many calls are under way already.
     QueueFull,
+    /// No thread was free for the name look-up.
+    LookUps,
     /// This process was held up while the call was waiting.
     Lagging,
     /// The URL could not be put together, or the monitor has stopped.
@@ -211,6 +214,7 @@ impl fmt::Display for LocalFault {
             Self::System(_, Some(code)) => write!(f, "{}", io::Error::from_raw_os_error(*code)),
             Self::System(kind, None) => write!(f, "{kind}"),
             Self::QueueFull => f.write_str("too many has-joined calls at once"),
+            Self::LookUps => NoFreeThread.fmt(f),
             Self::Lagging => f.write_str("this process was held up for more than a second"),
             Self::Internal => f.write_str("the call could not be made"),
         }
@@ -317,6 +321,9 @@ pub(super) fn judge_failure(error: &reqwest::Error, in_body: bool) -> Outcome {
     if let Some(fault) = chain(error).filter_map(as_io).find_map(local_fault) {
         return Outcome::Local(fault);
     }
+    if chain(error).any(<dyn Error>::is::<NoFreeThread>) {
+        return Outcome::Local(LocalFault::LookUps);
+    }
     let why = if error.is_timeout() {
         Why::TimedOut
     } else if error.is_dns() {
@@ -379,7 +386,9 @@ fn local_fault(error: &io::Error) -> Option<LocalFault> {
     let by_kind = code.is_some()
         && matches!(
             kind,
-            io::ErrorKind::AddrNotAvailable
+            // EAGAIN: no thread, or no local port, to be had just now. Sockets that only have to wait never show it.
+            io::ErrorKind::WouldBlock
+                | io::ErrorKind::AddrNotAvailable
                 | io::ErrorKind::NetworkUnreachable
                 | io::ErrorKind::NetworkDown
                 | io::ErrorKind::PermissionDenied
@@ -512,7 +521,7 @@ mod tests {
     #[test]
     fn failures_of_this_machine() {
         let codes: &[i32] =
-            if cfg!(target_os = "linux") { &[24, 23, 105, 99, 101, 100, 1, 13, 12] } else { &[24, 23] };
+            if cfg!(target_os = "linux") { &[11, 24, 23, 105, 99, 101, 100, 1, 13, 12] } else { &[24, 23] };
         for &code in codes {
             let error = io::Error::from_raw_os_error(code);
             assert!(local_fault(&error).is_some(), "{code} {error}");

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
+    io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -75,6 +76,9 @@ pub enum BuildError {
     /// The HTTP client could not be set up, as a rule because this machine has no CA certificates.
     #[error("the HTTPS client could not be set up (are CA certificates installed?)")]
     Client(#[from] reqwest::Error),
+    /// The system gives out no threads.
+    #[error("cannot start the threads for name look-ups: {0}")]
+    Threads(#[source] io::Error),
 }
 
 /// The session server, as this proxy sees it.
@@ -84,8 +88,10 @@ pub enum BuildError {
 pub struct SessionServer {
     /// Pooled connections, for logins.
     pooled: Client,
-    /// A new connection for every call: probes and retries must not share the fate of a dead pooled one.
+    /// A new connection for every call: a retry must not share the fate of a dead pooled one.
     fresh: Client,
+    /// A new connection for every call, and name look-ups that logins have no part in.
+    probing: Client,
     /// The full has-joined URL without its query.
     url: Url,
     send_address: bool,
@@ -100,10 +106,16 @@ pub struct SessionServer {
 impl SessionServer {
     /// Sets up the HTTP clients; connects to nothing. Reads the clock for Retry-After dates.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, BuildError> {
-        Self::with_slots(config, clock, IN_FLIGHT)
+        let resolver = OwnThreadResolver::start().map_err(BuildError::Threads)?;
+        Self::with(config, clock, IN_FLIGHT, resolver)
     }
 
-    fn with_slots(config: &Config, clock: Clock, slots: usize) -> Result<Self, BuildError> {
+    fn with(
+        config: &Config,
+        clock: Clock,
+        slots: usize,
+        resolver: OwnThreadResolver,
+    ) -> Result<Self, BuildError> {
         // An error means that a provider is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pooled = builder(config)
@@ -111,13 +123,12 @@ impl SessionServer {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(config.timeout)
             .build()?;
-        let fresh = builder(config)
-            .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(OwnThreadResolver::default()))
-            .build()?;
+        let fresh = builder(config).pool_max_idle_per_host(0).build()?;
+        let probing = builder(config).pool_max_idle_per_host(0).dns_resolver(Arc::new(resolver)).build()?;
         Ok(Self {
             pooled,
             fresh,
+            probing,
             url: has_joined_url(&config.base_url).ok_or(BuildError::Url)?,
             send_address: config.prevent_client_proxy_connections,
             clock,
@@ -149,12 +160,12 @@ impl SessionServer {
     }
 
     /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer. It has its own connection,
-    /// look-up thread and descriptors, and never waits behind logins.
+    /// look-up threads and descriptors, and never waits behind logins.
     pub async fn probe(&self) -> Outcome {
         let Ok(name) = Username::parse(PROBE_NAME) else { return Outcome::Local(LocalFault::Internal) };
         let Some(server_id) = random_server_id() else { return Outcome::Local(LocalFault::Internal) };
         let released = self.reserve.release();
-        let outcome = self.call(&self.fresh, &name, &server_id, None).await;
+        let outcome = self.call(&self.probing, &name, &server_id, None).await;
         drop(released);
         outcome
     }
@@ -359,6 +370,7 @@ mod tests {
     use tokio::{net::TcpListener, time::sleep};
 
     use super::*;
+    use crate::mojang::classify::Why;
 
     fn config(base: &str) -> Config {
         Config {
@@ -418,7 +430,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let server = SessionServer::with_slots(&config(&base), Clock::system(), 1).unwrap();
+        let resolver = OwnThreadResolver::start().unwrap();
+        let server = SessionServer::with(&config(&base), Clock::system(), 1, resolver).unwrap();
         let name = Username::parse("Notch").unwrap();
         let slot = server.slots.acquire().await.unwrap();
         let full = Outcome::Local(LocalFault::QueueFull);
@@ -426,6 +439,32 @@ mod tests {
         assert_eq!(server.probe().await.class(), OutcomeClass::Unreachable);
         drop(slot);
         assert_eq!(server.has_joined(&name, "abc", None).await.class(), OutcomeClass::Unreachable);
+    }
+
+    /// A server that nobody listens as, and a probe whose look-ups fail like this.
+    fn without_look_ups(threads: usize, code: i32) -> SessionServer {
+        let look_up = move |_: &str| Err(io::Error::from_raw_os_error(code));
+        let resolver = OwnThreadResolver::with(threads, look_up).unwrap();
+        let config = config("http://localhost:1");
+        SessionServer::with(&config, Clock::system(), IN_FLIGHT, resolver).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_without_threads_is_our_own_fault() {
+        assert_eq!(without_look_ups(0, 0).probe().await, Outcome::Local(LocalFault::LookUps));
+        if cfg!(target_os = "linux") {
+            let refused = Outcome::Local(LocalFault::System(io::ErrorKind::WouldBlock, Some(11)));
+            assert_eq!(without_look_ups(1, 11).probe().await, refused, "EAGAIN");
+        }
+    }
+
+    #[tokio::test]
+    async fn logins_have_no_part_in_the_look_ups_of_probes() {
+        let server = without_look_ups(0, 0);
+        let name = Username::parse("Notch").unwrap();
+        let refused = Outcome::Unreachable(Why::Refused);
+        assert_eq!(server.has_joined(&name, "abc", None).await, refused);
+        assert_eq!(server.has_joined_afresh(&name, "abc", None).await, refused);
     }
 
     #[tokio::test(start_paused = true)]
