@@ -340,7 +340,10 @@ struct Watched {
 
 impl Watched {
     fn start(stand_in: &StandIn, treat_throttling_as_outage: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(stand_in, treat_throttling_as_outage, tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(stand_in: &StandIn, treat_throttling_as_outage: bool, folder: tempfile::TempDir) -> Self {
         let config = health::Config {
             check_interval: Duration::from_hours(1),
             retry_interval: Duration::from_hours(1),
@@ -453,6 +456,18 @@ async fn forced_up_switches_off_fallback_in_place() {
         panic!("{:?}", watched.health.status())
     };
     assert_eq!(outage.since(), outage_started);
+}
+
+#[tokio::test]
+async fn in_place_goes_by_the_kept_start_of_the_outage() {
+    let kept = "2026-11-21T12:00:00Z";
+    let stand_in = StandIn::always(http(503, "", "")).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("outage.json"), format!(r#"{{"outage_started":"{kept}"}}"#)).unwrap();
+    let watched = Watched::start_in(&stand_in, false, folder);
+    let VerifyResult::OutageConfirmed(outage) = watched.verify().await else { panic!() };
+    assert_eq!(watched.health.verdict(), Verdict::Degraded);
+    assert_eq!(outage.since().to_string(), kept);
 }
 
 #[tokio::test]

@@ -138,7 +138,9 @@ impl Proxy {
             .map(|listener| {
                 let cx = Arc::clone(&cx);
                 let serve = move |stream, peer| connection::serve(stream, peer, Arc::clone(&cx));
-                tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve))
+                let health = health.clone();
+                let on_limit = move || health.note_local_limit();
+                tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
         let stop = Stop { connections, accepting, services, tasks: vec![monitor, renewing, watching] };

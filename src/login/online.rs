@@ -82,7 +82,7 @@ pub(super) async fn prove<S: Io>(
     };
     // Forged encryption responses cost an attacker nothing. Players the store knows never wait behind them.
     if !cx.store.knows(&named.name, attempt.address) && !cx.server.unknown_logins().try_take() {
-        cx.health.note_local_limit();
+        cx.health.note_call_refused();
         return refuse(Reason::RateLimited, None);
     }
     let (hash, deadline) = (&keyed.server_id_hash, attempt.deadline.at());

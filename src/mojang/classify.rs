@@ -35,6 +35,12 @@ impl Verified {
     pub fn into_profile(self) -> Profile {
         self.0
     }
+
+    #[cfg(test)]
+    pub(super) fn made_up() -> Self {
+        let id = Uuid::from_u128(7);
+        Self(Profile { id, name: Username::parse("PosternProbe").unwrap(), properties: Vec::new() })
+    }
 }
 
 /// What one call to the session server came to.
@@ -202,6 +208,8 @@ pub enum LocalFault {
     QueueFull,
     /// No thread was free for the name look-up.
     LookUps,
+    /// The answer stayed out while this proxy was at one of its own limits.
+    AtLimit,
     /// This process was held up while the call was waiting.
     Lagging,
     /// The URL could not be put together, or the monitor has stopped.
@@ -215,6 +223,7 @@ impl fmt::Display for LocalFault {
             Self::System(kind, None) => write!(f, "{kind}"),
             Self::QueueFull => f.write_str("too many has-joined calls at once"),
             Self::LookUps => NoFreeThread.fmt(f),
+            Self::AtLimit => f.write_str("no answer while one of this proxy's own limits was hit"),
             Self::Lagging => f.write_str("this process was held up for more than a second"),
             Self::Internal => f.write_str("the call could not be made"),
         }

@@ -134,6 +134,8 @@ pub struct Status {
     pub since: Timestamp,
     /// The override, if there is one.
     pub forced: Option<Forced>,
+    /// When the newest outage began, over restarts; kept until the state below any override is Up again.
+    pub outage_started: Option<Timestamp>,
     /// The newest active probe.
     pub last_probe: Option<(Timestamp, OutcomeClass)>,
 }
@@ -261,8 +263,28 @@ pub(super) enum Input {
 pub struct Health {
     status: watch::Receiver<Status>,
     inputs: mpsc::Sender<Input>,
-    /// When one of our own limits was last hit. Not a message, since a flood is when it is called most.
-    limit_hit: Arc<Mutex<Option<Instant>>>,
+    limits: Arc<Limits>,
+}
+
+/// When our own limits were last hit. No messages, since a flood is when there are most of them.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    /// See [`Health::note_local_limit`].
+    machine: Mutex<Option<Instant>>,
+    /// See [`Health::note_call_refused`].
+    calls: Mutex<Option<Instant>>,
+}
+
+impl Limits {
+    /// When anything was wanting that a probe needs too.
+    pub(super) fn machine(&self) -> Option<Instant> {
+        *self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When any limit was hit.
+    pub(super) fn any(&self) -> Option<Instant> {
+        self.machine().max(*self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Health {
@@ -270,9 +292,9 @@ impl Health {
     pub(super) fn new(
         status: watch::Receiver<Status>,
         inputs: mpsc::Sender<Input>,
-        limit_hit: Arc<Mutex<Option<Instant>>>,
+        limits: Arc<Limits>,
     ) -> Self {
-        Self { status, inputs, limit_hit }
+        Self { status, inputs, limits }
     }
 
     /// What is known now. Once the monitor has ended nothing is Down any more: nobody would notice its end.
@@ -301,9 +323,17 @@ impl Health {
         self.tell(Input::HungUp(subnet));
     }
 
-    /// One of our own limits was hit (connections, calls, rates): for a minute a login's silence is no vote.
+    /// This machine was at a limit that a probe may run into too (descriptors, connections, a runtime held up): for a
+    /// minute a login's silence is no vote, and the silence that a probe meets meanwhile is no failure. Cheap.
     pub fn note_local_limit(&self) {
-        *self.limit_hit.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.limits.machine.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// A has-joined call was not made, because the share of calls for such players is used up: for a minute a login's
+    /// silence is no vote. Probes have no part in those shares, so theirs still counts; else a few logins a second
+    /// would hide an outage. Cheap.
+    pub fn note_call_refused(&self) {
+        *self.limits.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Asks for an active probe begun after this call, and waits for its end. Callers who ask while one is running

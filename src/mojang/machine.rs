@@ -65,8 +65,12 @@ enum Phase {
 
 /// The verdict's state.
 ///
-/// A *failed* probe is `Unreachable` (with `treat_throttling_as_outage` also `Throttled`), a *healthy* one is a
-/// definite answer, an *odd* one is `Throttled` or `Unexpected`. `Local` probes change nothing.
+/// A *failed* probe is `Unreachable` (with `treat_throttling_as_outage` also `Throttled`), a *healthy* one is
+/// `NotJoined`, an *odd* one is `Throttled`, `Unexpected` or `Verified` (nobody can have joined as the probe, so what
+/// vouches for it is not Mojang). `Local` probes change nothing.
+///
+/// Logins can ask for probes out of turn. Those end an outage early, but failed ones count at most once per retry
+/// interval: on a busy server they would otherwise turn a moment's blip into an outage.
 ///
 /// ```text
 ///             start                    recovery_threshold healthy probes in a row
@@ -92,6 +96,8 @@ pub(super) struct Machine {
     failures: u32,
     /// Whether a failed probe is among them.
     probe_failed: bool,
+    /// When the newest probe among them began.
+    counted: Option<Instant>,
     /// Healthy probes in a row.
     healthy_streak: u32,
     /// Probes in a row that were not failed.
@@ -116,6 +122,7 @@ impl Machine {
             phase: Phase::Degraded,
             failures: 0,
             probe_failed: false,
+            counted: None,
             healthy_streak: 0,
             answering_streak: 0,
             outage,
@@ -133,6 +140,7 @@ impl Machine {
             verdict: self.verdict(),
             since: self.since,
             forced: self.forced.map(|(forced, _)| forced),
+            outage_started: self.outage,
             last_probe: self.last_probe,
         }
     }
@@ -164,8 +172,8 @@ impl Machine {
         }
     }
 
-    /// An active probe has ended.
-    pub(super) fn probed(&mut self, outcome: &Outcome, now: Moment) -> Effects {
+    /// An active probe has ended that began at `began`.
+    pub(super) fn probed(&mut self, outcome: &Outcome, began: Instant, now: Moment) -> Effects {
         let class = outcome.class();
         self.last_probe = Some((now.at, class));
         if class == OutcomeClass::Local {
@@ -174,14 +182,17 @@ impl Machine {
             return Effects::default();
         }
         let failed = self.is_failure(class);
-        let healthy = matches!(class, OutcomeClass::NotJoined | OutcomeClass::Verified);
+        let healthy = class == OutcomeClass::NotJoined;
         self.answering_streak = if failed { 0 } else { self.answering_streak.saturating_add(1) };
         self.healthy_streak = if healthy { self.healthy_streak.saturating_add(1) } else { 0 };
         if healthy {
-            self.failures = 0;
-            self.probe_failed = false;
+            self.forget_failures();
         }
         if failed {
+            if self.counted.is_some_and(|at| began.duration_since(at) < self.config.retry_interval) {
+                return Effects::default();
+            }
+            self.counted = Some(began);
             self.probe_failed = true;
             let reason = if let Outcome::Unreachable(why) = outcome { Some(*why) } else { None };
             return self.failed(reason, now);
@@ -194,8 +205,7 @@ impl Machine {
             }
             Phase::Down if self.answering_streak >= enough => {
                 // The next Down needs failures, and a failed probe, of its own.
-                self.failures = 0;
-                self.probe_failed = false;
+                self.forget_failures();
                 (Phase::Degraded, Cause::OddAnswers { checks: self.answering_streak })
             }
             phase => (phase, Cause::Throttled),
@@ -278,6 +288,12 @@ impl Machine {
         effects
     }
 
+    fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.probe_failed = false;
+        self.counted = None;
+    }
+
     /// Counts a failure, of a probe or a vote.
     fn failed(&mut self, why: Option<Why>, now: Moment) -> Effects {
         self.failures = self.failures.saturating_add(1);
@@ -330,11 +346,11 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mojang::classify::{LocalFault, Oddity};
+    use crate::mojang::classify::{LocalFault, Oddity, Verified};
 
     const DOWN_AFTER: u32 = 3;
 
-    /// What happens to the machine, one per second.
+    /// What happens to the machine, one per retry interval.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         /// Probes.
@@ -342,7 +358,11 @@ mod tests {
         Fail,
         Slow,
         Odd,
+        Vouch,
         Ours,
+        /// The same again, out of turn: half a second after what came before.
+        FailSoon,
+        GoodSoon,
         /// Logins.
         Mute,
         Vote503,
@@ -407,14 +427,18 @@ mod tests {
 
         fn go(&mut self, steps: &[Step]) -> &mut Self {
             for step in steps {
-                self.pass(Duration::from_secs(1));
+                self.pass(match step {
+                    FailSoon | GoodSoon => Duration::from_millis(500),
+                    _ => Duration::from_secs(2),
+                });
                 let (machine, now) = (&mut self.machine, self.now);
                 self.last = match step {
-                    Good => machine.probed(&Outcome::NotJoined, now),
-                    Fail => machine.probed(&Outcome::Unreachable(Why::TimedOut), now),
-                    Slow => machine.probed(&Outcome::Throttled { retry_after: None }, now),
-                    Odd => machine.probed(&Outcome::Unexpected(Oddity::Status(404)), now),
-                    Ours => machine.probed(&Outcome::Local(LocalFault::Lagging), now),
+                    Good | GoodSoon => machine.probed(&Outcome::NotJoined, now.tick, now),
+                    Fail | FailSoon => machine.probed(&Outcome::Unreachable(Why::TimedOut), now.tick, now),
+                    Slow => machine.probed(&Outcome::Throttled { retry_after: None }, now.tick, now),
+                    Odd => machine.probed(&Outcome::Unexpected(Oddity::Status(404)), now.tick, now),
+                    Vouch => machine.probed(&Outcome::Verified(Verified::made_up()), now.tick, now),
+                    Ours => machine.probed(&Outcome::Local(LocalFault::Lagging), now.tick, now),
                     Mute => machine.voted(Vote::Unreachable(Why::TimedOut), now),
                     Vote503 => machine.voted(Vote::Unreachable(Why::Answered(503)), now),
                     VoteSlow => machine.voted(Vote::Throttled, now),
@@ -446,6 +470,25 @@ mod tests {
             ("two in a row are", Run::new, &[Good, Good], "up"),
             ("in a row means in a row", Run::new, &[Good, Slow, Good], "degraded"),
             ("an odd answer breaks the row", Run::new, &[Good, Odd, Good], "degraded"),
+            ("whoever vouches for a probe is not Mojang", Run::new, &[Vouch, Vouch, Vouch], "degraded"),
+            ("and wipes no failures out", Run::up, &[Fail, Fail, Vouch, Fail], "down"),
+            ("nor is a reason to change", Run::up, &[Vouch, Vouch, Vouch], "up"),
+            ("but it answers", Run::down, &[Vouch, Vouch], "degraded"),
+            (
+                "probes out of turn turn no blip into an outage",
+                Run::up,
+                &[Fail, FailSoon, FailSoon, FailSoon],
+                "degraded",
+            ),
+            ("once per retry interval they count", Run::up, &[Fail, FailSoon, Fail, FailSoon], "degraded"),
+            (
+                "however many there are",
+                Run::up,
+                &[Fail, FailSoon, FailSoon, FailSoon, FailSoon, FailSoon, FailSoon, FailSoon, FailSoon],
+                "down",
+            ),
+            ("votes add to them", Run::up, &[Fail, FailSoon, Mute, FailSoon, Mute], "down"),
+            ("the first after a good one counts", Run::up, &[Fail, GoodSoon, FailSoon, Fail, Fail], "down"),
             ("our own fault does not", Run::new, &[Good, Ours, Good], "up"),
             ("down from the start", Run::new, &[Fail, Fail, Fail], "down"),
             ("first failure", Run::up, &[Fail], "degraded"),
@@ -582,6 +625,7 @@ mod tests {
         run.go(&[Fail]);
         assert!(run.last.events.is_empty(), "no change, no event");
         let status = run.machine.status();
+        assert_eq!(status.outage_started, Some(status.since));
         assert_eq!(status.last_probe, Some((run.now.at, OutcomeClass::Unreachable)));
         assert!(status.since < run.now.at);
     }
@@ -630,7 +674,7 @@ mod tests {
         );
         assert_eq!(run.go(&[Good, Good, Good]).machine.status().verdict, down);
         assert_eq!(run.machine.pace(), Pace::Steady(Duration::from_secs(30)));
-        run.pass(hour.saturating_sub(Duration::from_secs(4)));
+        run.pass(hour.saturating_sub(Duration::from_secs(7)));
         assert!(run.machine.elapsed(run.now).events.is_empty());
         run.pass(Duration::from_secs(1));
         let events = run.machine.elapsed(run.now).events;

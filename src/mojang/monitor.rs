@@ -1,12 +1,6 @@
 //! The one task that owns the verdict: it probes, hears of logins, keeps the outage's start and reports changes.
 
-use std::{
-    io,
-    path::PathBuf,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -16,10 +10,10 @@ use tokio::{
 };
 
 use super::{
-    classify::Outcome,
+    classify::{LocalFault, Outcome},
     health::{
-        Cause, Config, Event, Health, Input, Listener, OverrideChange, Probe, Probed, Status, Transition,
-        Verdict,
+        Cause, Config, Event, Health, Input, Limits, Listener, OverrideChange, Probe, Probed, Status,
+        Transition, Verdict,
     },
     machine::{Effects, Machine, Moment, Pace},
     outage_file,
@@ -45,10 +39,16 @@ pub fn start(
     listener: Listener,
 ) -> (Health, JoinHandle<()>) {
     let (inputs_tx, inputs) = mpsc::channel(QUEUE);
-    let initial = Status { verdict: Verdict::Degraded, since: clock.now(), forced: None, last_probe: None };
+    let initial = Status {
+        verdict: Verdict::Degraded,
+        since: clock.now(),
+        forced: None,
+        outage_started: None,
+        last_probe: None,
+    };
     let (status_tx, status) = watch::channel(initial);
-    let limit_hit = Arc::new(Mutex::new(None));
-    let health = Health::new(status, inputs_tx, Arc::clone(&limit_hit));
+    let limits = Arc::new(Limits::default());
+    let health = Health::new(status, inputs_tx, Arc::clone(&limits));
     let handle = task::spawn("health-monitor", async move {
         let path = config.outage_file.clone();
         let now = clock.now();
@@ -56,18 +56,20 @@ pub fn start(
         let stored = spawn_blocking(move || outage_file::load(&path, now)).await.unwrap_or_default();
         let outage_file = config.outage_file.clone();
         let machine = Machine::new(config, stored, Moment { at: clock.now(), tick: Instant::now() });
+        status_tx.send_replace(machine.status());
         let monitor = Monitor {
             machine,
             clock,
             probe,
             status: status_tx,
-            limit_hit,
+            limits,
             listener,
             asked: true,
             waiting: Vec::new(),
             served: Vec::new(),
             last_start: None,
             jitter: 1.0,
+            excusing: false,
             outage_file,
             stored,
             store_failed: false,
@@ -83,7 +85,7 @@ struct Monitor {
     clock: Clock,
     probe: Probe,
     status: watch::Sender<Status>,
-    limit_hit: Arc<Mutex<Option<Instant>>>,
+    limits: Arc<Limits>,
     listener: Listener,
     /// Whether a probe is wanted out of turn.
     asked: bool,
@@ -94,6 +96,8 @@ struct Monitor {
     last_start: Option<Instant>,
     /// What the steady interval after the last probe is multiplied with.
     jitter: f64,
+    /// Whether the last probe's silence was our own: logged once in a row.
+    excusing: bool,
     outage_file: PathBuf,
     /// What the outage file says, as far as we know.
     stored: Option<Timestamp>,
@@ -101,7 +105,8 @@ struct Monitor {
     store_failed: bool,
 }
 
-type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// A probe, and when it began.
+type Running = Pin<Box<dyn Future<Output = (Instant, Outcome)> + Send>>;
 type Storing = JoinHandle<(Option<Timestamp>, io::Result<()>)>;
 
 impl Monitor {
@@ -116,9 +121,9 @@ impl Monitor {
             let ends = self.machine.override_ends();
             tokio::select! {
                 () = shutdown.requested() => break,
-                outcome = ended(&mut running), if running.is_some() => {
+                (began, outcome) = ended(&mut running), if running.is_some() => {
                     running = None;
-                    self.probed(&outcome);
+                    self.probed(outcome, began);
                 }
                 stored = ended(&mut storing), if storing.is_some() => {
                     storing = None;
@@ -158,18 +163,21 @@ impl Monitor {
     fn begin_probe(&mut self) -> Running {
         self.asked = false;
         self.served.append(&mut self.waiting);
-        self.last_start = Some(Instant::now());
+        let began = Instant::now();
+        self.last_start = Some(began);
         self.jitter = jitter();
-        (self.probe)()
+        let probe = (self.probe)();
+        Box::pin(async move { (began, probe.await) })
     }
 
-    fn probed(&mut self, outcome: &Outcome) {
+    fn probed(&mut self, outcome: Outcome, began: Instant) {
         self.note_limits();
+        let outcome = self.excused(outcome, began);
         if let Outcome::Verified(_) = outcome {
             tracing::warn!("the session server vouches for a made-up login; anybody can join as anybody");
         }
         self.store_failed = false;
-        let effects = self.machine.probed(outcome, self.now());
+        let effects = self.machine.probed(&outcome, began, self.now());
         self.publish(&effects);
         let class = outcome.class();
         let probed = Probed { class, failed: self.machine.is_failure(class) };
@@ -177,6 +185,25 @@ impl Monitor {
             // The login that asked may have left.
             let _ = waiter.send(probed);
         }
+    }
+
+    /// The silence that a probe met while one of our own limits was hit is ours: whoever floods us must not look like
+    /// an outage. Only what was hit while the probe ran counts, not the last minute, and an answered 5xx is never
+    /// excused.
+    ///
+    /// The price: whoever keeps this machine at its limits through every single probe also hides an outage that shows
+    /// by silence alone, for as long as that lasts, and players are told to try again. The other way round the same
+    /// flood would open the fallback. An owner can force Down meanwhile.
+    fn excused(&mut self, outcome: Outcome, began: Instant) -> Outcome {
+        let silent = matches!(outcome, Outcome::Unreachable(why) if !why.is_answered());
+        let excused = silent && self.limits.machine().is_some_and(|hit| hit >= began);
+        if excused && !self.excusing {
+            tracing::error!(
+                "a check of the session server failed while this proxy was at one of its own limits, and says nothing"
+            );
+        }
+        self.excusing = excused;
+        if excused { Outcome::Local(LocalFault::AtLimit) } else { outcome }
     }
 
     fn take(&mut self, input: Input) {
@@ -206,8 +233,7 @@ impl Monitor {
     }
 
     fn note_limits(&mut self) {
-        let hit = *self.limit_hit.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hit) = hit {
+        if let Some(hit) = self.limits.any() {
             self.machine.limit_hit(hit);
         }
     }
@@ -290,6 +316,8 @@ fn log(event: &Event) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use tokio::time::{advance, sleep, timeout};
 
     use super::*;
@@ -561,6 +589,92 @@ mod tests {
         health.vote(Vote::Unreachable(Why::Answered(503)));
         sleep(Duration::from_millis(10)).await;
         assert_eq!(health.verdict(), Verdict::Degraded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_while_a_limit_is_hit_is_our_own() {
+        fn answered() -> Outcome {
+            Outcome::Unreachable(Why::Answered(503))
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        *scene.takes.lock().unwrap() = SECOND;
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        // A limit hit before the probe began excuses nothing; one hit while it runs does.
+        scene.answers(dead);
+        health.note_local_limit();
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(health.probe_now().await, Probed { class: OutcomeClass::Unreachable, failed: true });
+        until(&health, "degraded").await;
+        let limits = tokio::spawn({
+            let health = health.clone();
+            async move {
+                loop {
+                    health.note_local_limit();
+                    sleep(SECOND / 10).await;
+                }
+            }
+        });
+        assert_eq!(health.probe_now().await, Probed { class: OutcomeClass::Local, failed: false });
+        sleep(60 * SECOND).await;
+        assert_eq!(health.verdict(), Verdict::Degraded, "a flood is no outage");
+        scene.answers(answered);
+        until(&health, "down").await;
+        scene.answers(healthy);
+        until(&health, "up").await;
+        // Once the flood is over, silence counts again.
+        limits.abort();
+        scene.answers(dead);
+        until(&health, "down").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_were_not_made_excuse_no_probe() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        health.note_call_refused();
+        health.vote(Vote::Unreachable(Why::TimedOut));
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(health.verdict(), Verdict::Up, "no vote");
+        scene.answers(dead);
+        let probe = health.probe_now();
+        health.note_call_refused();
+        assert!(probe.await.failed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_in_a_blip_do_not_shorten_the_way_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        scene.answers(dead);
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * SECOND {
+            assert!(health.probe_now().await.failed, "each confirms the failure of its login");
+        }
+        assert_eq!(health.verdict(), Verdict::Degraded);
+        while !health.verdict().is_down() {
+            assert!(health.probe_now().await.failed);
+        }
+        assert!(begin.elapsed() <= 5 * SECOND, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kept_start_of_an_outage_is_known_while_degraded() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        outage_file::store(&folder.path().join("outage.json"), Some(kept)).unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        let mut changes = health.subscribe();
+        let status = *changes.wait_for(|status| status.outage_started.is_some()).await.unwrap();
+        assert_eq!((status.verdict, status.outage_started), (Verdict::Degraded, Some(kept)));
+        assert_eq!(until(&health, "up").await.outage_started, None);
     }
 
     fn order(lasting: Duration) -> Override {

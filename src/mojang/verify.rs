@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     classify::{LocalFault, Oddity, Outcome, OutcomeClass, Verified, Why},
-    health::{Health, Verdict},
+    health::Health,
     machine::Vote,
     session_server::SessionServer,
 };
@@ -24,7 +24,8 @@ pub struct ConfirmedOutage {
 }
 
 impl ConfirmedOutage {
-    /// The start of the outage: the verdict's, or this login's own failure if the verdict is not Down.
+    /// The start of the outage: the one that is kept until Mojang is well again, also over a while of Degraded; if
+    /// there is none, this login's own failure.
     pub fn since(&self) -> Timestamp {
         self.since
     }
@@ -115,10 +116,7 @@ fn confirm(health: &Health, confirmed: bool, failed_at: Timestamp, why: Why) -> 
     if !confirmed || status.is_forced_up() {
         return VerifyResult::Unreachable(why);
     }
-    let since = match status.verdict {
-        Verdict::Down { outage_started } => outage_started,
-        Verdict::Up | Verdict::Degraded => failed_at,
-    };
+    let since = status.outage_started.unwrap_or(failed_at);
     VerifyResult::OutageConfirmed(ConfirmedOutage { since })
 }
 
@@ -140,7 +138,11 @@ fn settle(health: &Health, outcome: Outcome) -> VerifyResult {
         Outcome::Unreachable(why) => VerifyResult::Unreachable(why),
         Outcome::Unexpected(oddity) => VerifyResult::Unexpected(oddity),
         Outcome::Local(fault) => {
-            health.note_local_limit();
+            if fault == LocalFault::QueueFull {
+                health.note_call_refused();
+            } else {
+                health.note_local_limit();
+            }
             VerifyResult::Local(fault)
         }
     }

@@ -70,11 +70,13 @@ fn listen(address: SocketAddr, beside_v4: bool) -> io::Result<TcpListener> {
 
 /// Serves every connection in a task of its own until the program stops. The loop never waits for a client.
 ///
-/// Returns the connections that are still up.
+/// `on_limit` hears of every accept that fails for want of descriptors or memory. Returns the connections that are
+/// still up.
 pub async fn accept_loop<F>(
     listener: TcpListener,
     shutdown: Shutdown,
     serve: impl Fn(TcpStream, SocketAddr) -> F,
+    on_limit: impl Fn(),
 ) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -112,6 +114,9 @@ where
                     );
                 }
                 failing = true;
+                if is_shortage(&e) {
+                    on_limit();
+                }
                 tokio::select! {
                     () = shutdown.requested() => return connections,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => {}
@@ -119,6 +124,17 @@ where
             }
         }
     }
+}
+
+/// Whether this machine, or the limit set for this process, has nothing left to take a connection with.
+fn is_shortage(error: &io::Error) -> bool {
+    // No stable `ErrorKind` exists for these; the first two are the same on every Unix.
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+
+    let by_code = cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS));
+    by_code || error.kind() == io::ErrorKind::OutOfMemory
 }
 
 /// A panic ends one connection, and is logged.
@@ -146,5 +162,17 @@ mod tests {
         // Alone, an IPv6 wildcard takes both families.
         let alone = bind(&both[1..]).unwrap().swap_remove(0);
         assert!(!Socket::from(alone.into_std().unwrap()).only_v6().unwrap());
+    }
+
+    #[test]
+    fn shortages_are_told_from_other_failures() {
+        if cfg!(target_os = "linux") {
+            for code in [24, 23, 105, 12] {
+                assert!(is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
+            }
+            for code in [1, 4, 11, 22, 71, 103, 104] {
+                assert!(!is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
+            }
+        }
     }
 }
