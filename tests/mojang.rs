@@ -18,7 +18,7 @@ use postern::{
     mojang::{
         classify::{LocalFault, Oddity, Outcome, OutcomeClass, Why},
         health::{self, ForcedVerdict, Health, Override, Verdict},
-        session_server::{Config, SessionServer},
+        session_server::{Config, SessionServer, Standing},
         verify::VerifyResult,
     },
     task::{Shutdown, ShutdownTrigger},
@@ -164,7 +164,7 @@ fn notch() -> Username {
 }
 
 async fn ask(server: &SessionServer) -> Outcome {
-    server.has_joined(&notch(), "-7c9d5b0044c130109a5d7b5fb5c317c02b4e28c1", None).await
+    server.has_joined(Standing::Known, &notch(), "-7c9d5b0044c130109a5d7b5fb5c317c02b4e28c1", None).await
 }
 
 #[tokio::test]
@@ -281,11 +281,11 @@ async fn silence_and_refusal() {
 async fn the_request_is_exactly_this() {
     let stand_in = StandIn::always(no_content()).await;
     let address = Some("203.0.113.5".parse().unwrap());
-    let _ = stand_in.server().has_joined(&notch(), "-7c9d", address).await;
+    let _ = stand_in.server().has_joined(Standing::Known, &notch(), "-7c9d", address).await;
     let mut with_address = config(&stand_in.base, Duration::from_secs(5));
     with_address.prevent_client_proxy_connections = true;
     let strict = SessionServer::new(&with_address, Clock::system()).unwrap();
-    let _ = strict.has_joined(&notch(), "-7c9d", address).await;
+    let _ = strict.has_joined(Standing::Known, &notch(), "-7c9d", address).await;
     let _ = strict.probe().await;
     let requests = stand_in.requests();
     let first = requests[0].to_lowercase();
@@ -329,6 +329,23 @@ async fn throttling_shrinks_the_share_of_unknown_players() {
     assert!(server.unknown_logins().rate().unwrap() < before * 0.6);
 }
 
+#[tokio::test]
+async fn a_retry_after_silences_logins_and_probes_alike() {
+    let stand_in = StandIn::always(http(429, "Retry-After: 60\r\n", "")).await;
+    let watched = Watched::start(&stand_in, true);
+    // The first probe is told to wait; from then on nothing is asked, and nothing fails.
+    while stand_in.requests().is_empty() {
+        watched.health.probe_now().await;
+    }
+    let probed = watched.health.probe_now().await;
+    assert_eq!((probed.class, probed.failed), (OutcomeClass::Throttled, false));
+    for _ in 0..5 {
+        assert_eq!(watched.verify().await, VerifyResult::Throttled);
+    }
+    assert_eq!(stand_in.requests().len(), 1);
+    assert_eq!(watched.health.verdict(), Verdict::Degraded);
+}
+
 /// A monitor over the stand-in whose probes run only when asked for, but for the first.
 struct Watched {
     health: Health,
@@ -361,7 +378,7 @@ impl Watched {
 
     async fn verify(&self) -> VerifyResult {
         let deadline = Instant::now() + Duration::from_secs(20);
-        self.server.verify(&self.health, &notch(), "-7c9d", None, deadline).await
+        self.server.verify(&self.health, Standing::Known, &notch(), "-7c9d", None, deadline).await
     }
 }
 
@@ -480,7 +497,7 @@ async fn logins_alone_never_move_the_verdict_to_down() {
             let (server, health) = (Arc::clone(&watched.server), watched.health.clone());
             tokio::spawn(async move {
                 let deadline = Instant::now() + Duration::from_secs(20);
-                server.verify(&health, &notch(), "-7c9d", None, deadline).await
+                server.verify(&health, Standing::Known, &notch(), "-7c9d", None, deadline).await
             })
         })
         .collect();
@@ -497,7 +514,8 @@ async fn nothing_outlasts_the_deadline() {
     let watched = Watched::start(&stand_in, false);
     let begin = Instant::now();
     let deadline = begin + Duration::from_millis(200);
-    let result = watched.server.verify(&watched.health, &notch(), "-7c9d", None, deadline).await;
+    let result =
+        watched.server.verify(&watched.health, Standing::Known, &notch(), "-7c9d", None, deadline).await;
     assert_eq!(result, VerifyResult::Unreachable(Why::TimedOut));
     assert!(begin.elapsed() < Duration::from_secs(3));
 }

@@ -13,6 +13,7 @@ use crate::{
     address,
     mojang::{
         classify::Verified,
+        session_server::Standing,
         verify::{ConfirmedOutage, VerifyResult},
     },
     net::conn::{Conn, ConnError, Io, limit},
@@ -81,12 +82,14 @@ pub(super) async fn prove<S: Io>(
         }))
     };
     // Forged encryption responses cost an attacker nothing. Players the store knows never wait behind them.
-    if !cx.store.knows(&named.name, attempt.address) && !cx.server.unknown_logins().try_take() {
+    let known = cx.store.knows(&named.name, attempt.address);
+    let standing = if known { Standing::Known } else { Standing::Unknown };
+    if standing == Standing::Unknown && !cx.server.unknown_logins().try_take() {
         cx.health.note_call_refused();
         return refuse(Reason::RateLimited, None);
     }
     let (hash, deadline) = (&keyed.server_id_hash, attempt.deadline.at());
-    match cx.server.verify(&cx.health, &named.name, hash, Some(attempt.address), deadline).await {
+    match cx.server.verify(&cx.health, standing, &named.name, hash, Some(attempt.address), deadline).await {
         VerifyResult::Verified(verified) => Ok(Proven::Verified(verified)),
         VerifyResult::OutageConfirmed(confirmed) => Ok(Proven::Outage(confirmed)),
         VerifyResult::NotJoined => refuse(Reason::NotJoined, None),

@@ -55,6 +55,11 @@ pub enum Outcome {
         /// How long it asks us to wait, at most an hour.
         retry_after: Option<Duration>,
     },
+    /// Nothing was asked: an earlier answer's Retry-After is not over. Of the class `Throttled`, but never a failure.
+    Held {
+        /// What is left of it.
+        left: Duration,
+    },
     /// The server does not answer as it should.
     Unreachable(Why),
     /// It answered, with something that means nothing here: a block page, a wrong URL, another player.
@@ -70,7 +75,7 @@ pub enum OutcomeClass {
     Verified,
     /// See [`Outcome::NotJoined`].
     NotJoined,
-    /// See [`Outcome::Throttled`].
+    /// See [`Outcome::Throttled`] and [`Outcome::Held`].
     Throttled,
     /// See [`Outcome::Unreachable`].
     Unreachable,
@@ -110,7 +115,7 @@ impl Outcome {
         match self {
             Self::Verified(_) => OutcomeClass::Verified,
             Self::NotJoined => OutcomeClass::NotJoined,
-            Self::Throttled { .. } => OutcomeClass::Throttled,
+            Self::Throttled { .. } | Self::Held { .. } => OutcomeClass::Throttled,
             Self::Unreachable(_) => OutcomeClass::Unreachable,
             Self::Unexpected(_) => OutcomeClass::Unexpected,
             Self::Local(_) => OutcomeClass::Local,
@@ -376,10 +381,9 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     error.is::<rustls::Error>()
 }
 
-/// Whether hyper could not parse what came. Its error type is not ours to name, but its debug form is pinned by a
-/// test: an answer that is not HTTP must not look like an outage.
+/// Whether what came could not be parsed: an answer that is not HTTP must not look like an outage.
 fn is_not_http(error: &(dyn Error + 'static)) -> bool {
-    format!("{error:?}").starts_with("hyper::Error(Parse(")
+    error.downcast_ref().is_some_and(hyper::Error::is_parse)
 }
 
 /// Failures that never reached the wire.

@@ -67,7 +67,8 @@ enum Phase {
 ///
 /// A *failed* probe is `Unreachable` (with `treat_throttling_as_outage` also `Throttled`), a *healthy* one is
 /// `NotJoined`, an *odd* one is `Throttled`, `Unexpected` or `Verified` (nobody can have joined as the probe, so what
-/// vouches for it is not Mojang). `Local` probes change nothing.
+/// vouches for it is not Mojang). `Local` probes change nothing. A `Held` one is odd, so that Down ends where nothing
+/// may be asked; but with `treat_throttling_as_outage` it changes nothing.
 ///
 /// Logins can ask for probes out of turn. Those end an outage early, but failed ones count at most once per retry
 /// interval: on a busy server they would otherwise turn a moment's blip into an outage.
@@ -163,13 +164,17 @@ impl Machine {
         }
     }
 
-    /// Whether a probe of this class is a failed one.
-    pub(super) fn is_failure(&self, class: OutcomeClass) -> bool {
+    fn is_failure(&self, class: OutcomeClass) -> bool {
         match class {
             OutcomeClass::Unreachable => true,
             OutcomeClass::Throttled => self.config.treat_throttling_as_outage,
             _ => false,
         }
+    }
+
+    /// Whether this is what a failed probe found.
+    pub(super) fn failed_by(&self, outcome: &Outcome) -> bool {
+        !matches!(outcome, Outcome::Held { .. }) && self.is_failure(outcome.class())
     }
 
     /// An active probe has ended that began at `began`.
@@ -179,6 +184,10 @@ impl Machine {
         if class == OutcomeClass::Local {
             // Says nothing about the server, but that our own side is in trouble.
             self.limit_hit(now.tick);
+            return Effects::default();
+        }
+        if matches!(outcome, Outcome::Held { .. }) && self.is_failure(class) {
+            // Nothing was asked, and throttling is no sign of health here either.
             return Effects::default();
         }
         let failed = self.is_failure(class);
@@ -357,6 +366,7 @@ mod tests {
         Good,
         Fail,
         Slow,
+        Held,
         Odd,
         Vouch,
         Ours,
@@ -436,6 +446,7 @@ mod tests {
                     Good | GoodSoon => machine.probed(&Outcome::NotJoined, now.tick, now),
                     Fail | FailSoon => machine.probed(&Outcome::Unreachable(Why::TimedOut), now.tick, now),
                     Slow => machine.probed(&Outcome::Throttled { retry_after: None }, now.tick, now),
+                    Held => machine.probed(&Outcome::Held { left: Duration::from_secs(9) }, now.tick, now),
                     Odd => machine.probed(&Outcome::Unexpected(Oddity::Status(404)), now.tick, now),
                     Vouch => machine.probed(&Outcome::Verified(Verified::made_up()), now.tick, now),
                     Ours => machine.probed(&Outcome::Local(LocalFault::Lagging), now.tick, now),
@@ -530,6 +541,8 @@ mod tests {
             ("not with a failure between", Run::down, &[Good, Fail, Good], "down"),
             ("throttled out of down", Run::down, &[Slow, Slow], "degraded"),
             ("odd answers out of down", Run::down, &[Odd, Slow], "degraded"),
+            ("down ends where nothing may be asked", Run::down, &[Held, Held], "degraded"),
+            ("but that is no failure", Run::up, &[Held, Held, Held, Mute, Mute, Mute], "degraded"),
             ("mixed answers end it, but are not yet up", Run::down, &[Slow, Good], "degraded"),
             ("and one more good one", Run::down, &[Slow, Good, Good], "up"),
             ("votes cannot hold down open", Run::down, &[Good, Mute, Vote503, Mute, Good], "up"),
@@ -558,6 +571,9 @@ mod tests {
             (&[Good, Good, Slow], "degraded"),
             (&[Slow, Slow, Slow], "down"),
             (&[Slow, VoteSlow, VoteSlow], "down"),
+            (&[Slow, Held, Held, Held, Held], "degraded"),
+            (&[Good, Held, Good], "up"),
+            (&[Slow, Slow, Slow, Held, Held], "down"),
             (&[VoteSlow, VoteSlow, VoteSlow, VoteSlow], "degraded"),
             (&[Limit, Slow, VoteSlow, VoteSlow], "degraded"),
             (&[Slow, Slow, Slow, Good, Slow, Good], "down"),

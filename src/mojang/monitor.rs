@@ -179,8 +179,7 @@ impl Monitor {
         self.store_failed = false;
         let effects = self.machine.probed(&outcome, began, self.now());
         self.publish(&effects);
-        let class = outcome.class();
-        let probed = Probed { class, failed: self.machine.is_failure(class) };
+        let probed = Probed { class: outcome.class(), failed: self.machine.failed_by(&outcome) };
         for waiter in self.served.drain(..) {
             // The login that asked may have left.
             let _ = waiter.send(probed);

@@ -30,14 +30,18 @@ use super::{
 };
 use crate::{clock::Clock, identity::Username};
 
-/// Has-joined calls under way at once. At 50 ms each that is 5000 logins a second; more wait, then fail.
-const IN_FLIGHT: usize = 256;
+/// Has-joined calls under way at once for known players, and as many for unknown ones. At 50 ms each that is 2500
+/// logins a second; more wait, then fail.
+const IN_FLIGHT: usize = 128;
 
 /// How long a login waits for its call to begin before it is told to try again.
 const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Idle connections kept to a server that speaks HTTP/1.1 only.
 const IDLE_CONNECTIONS: usize = 32;
+
+/// Longest wait for which an answer's Retry-After silences all calls.
+const LONGEST_HOLD: Duration = Duration::from_mins(2);
 
 /// How often a busy HTTP/2 connection is checked. One dead connection would otherwise fail every login.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -53,6 +57,15 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 
 /// Who a probe asks for. Nobody can have joined with the probe's random server id.
 const PROBE_NAME: &str = "PosternProbe";
+
+/// Whether the store knows a player, which decides whom its call may wait behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A session has this name, and this network.
+    Known,
+    /// Anybody can be this.
+    Unknown,
+}
 
 /// How the session server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +99,8 @@ pub enum BuildError {
 /// Proxy settings in the environment are not followed: whoever sets them could vouch for players.
 #[derive(Debug)]
 pub struct SessionServer {
-    /// Pooled connections, for logins.
-    pooled: Client,
+    known: Lane,
+    strangers: Lane,
     /// A new connection for every call: a retry must not share the fate of a dead pooled one.
     fresh: Client,
     /// A new connection for every call, and name look-ups that logins have no part in.
@@ -96,11 +109,32 @@ pub struct SessionServer {
     url: Url,
     send_address: bool,
     clock: Clock,
-    slots: Semaphore,
     reserve: Reserve,
     unknown: Bucket,
+    /// Until when an answer has asked us not to ask.
+    not_before: Mutex<Option<Instant>>,
     /// When each class was last logged, and how many lines were left out since.
     logged: Mutex<HashMap<OutcomeClass, (Instant, u64)>>,
+}
+
+/// What the logins of one [`Standing`] share: a flood of unknown players fills their own slots, and the streams of
+/// their own HTTP/2 connection, and no known player waits behind it.
+#[derive(Debug)]
+struct Lane {
+    /// Pooled connections.
+    pooled: Client,
+    slots: Semaphore,
+}
+
+impl Lane {
+    fn new(config: &Config, slots: usize) -> Result<Self, BuildError> {
+        let pooled = builder(config)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(config.timeout)
+            .build()?;
+        Ok(Self { pooled, slots: Semaphore::new(slots) })
+    }
 }
 
 impl SessionServer {
@@ -118,48 +152,49 @@ impl SessionServer {
     ) -> Result<Self, BuildError> {
         // An error means that a provider is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let pooled = builder(config)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(config.timeout)
-            .build()?;
         let fresh = builder(config).pool_max_idle_per_host(0).build()?;
         let probing = builder(config).pool_max_idle_per_host(0).dns_resolver(Arc::new(resolver)).build()?;
         Ok(Self {
-            pooled,
+            known: Lane::new(config, slots)?,
+            strangers: Lane::new(config, slots)?,
             fresh,
             probing,
             url: has_joined_url(&config.base_url).ok_or(BuildError::Url)?,
             send_address: config.prevent_client_proxy_connections,
             clock,
-            slots: Semaphore::new(slots),
             reserve: Reserve::new(),
             unknown: Bucket::new(config.unknown_logins_per_minute),
+            not_before: Mutex::default(),
             logged: Mutex::default(),
         })
     }
 
-    /// One has-joined call, on a pooled connection. `client_ip` is sent only if the configuration says so.
+    /// One has-joined call, on a pooled connection. Known players never wait behind unknown ones. `client_ip` is sent
+    /// only if the configuration says so.
     pub async fn has_joined(
         &self,
+        standing: Standing,
         name: &Username,
         server_id_hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
-        self.login_call(&self.pooled, name, server_id_hash, client_ip).await
+        let lane = self.lane(standing);
+        self.login_call(lane, &lane.pooled, name, server_id_hash, client_ip).await
     }
 
     /// The same call once more, on a connection of its own.
     pub(super) async fn has_joined_afresh(
         &self,
+        standing: Standing,
         name: &Username,
         hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
-        self.login_call(&self.fresh, name, hash, client_ip).await
+        self.login_call(self.lane(standing), &self.fresh, name, hash, client_ip).await
     }
 
-    /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer. It has its own connection,
+    /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer, and `Held` says that nothing could
+    /// be asked. It has its own connection,
     /// look-up threads and descriptors, and never waits behind logins.
     pub async fn probe(&self) -> Outcome {
         let Ok(name) = Username::parse(PROBE_NAME) else { return Outcome::Local(LocalFault::Internal) };
@@ -189,20 +224,31 @@ impl SessionServer {
         &self.clock
     }
 
+    const fn lane(&self, standing: Standing) -> &Lane {
+        match standing {
+            Standing::Known => &self.known,
+            Standing::Unknown => &self.strangers,
+        }
+    }
+
     async fn login_call(
         &self,
+        lane: &Lane,
         client: &Client,
         name: &Username,
         hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
-        let Ok(Ok(_slot)) = timeout(QUEUE_WAIT, self.slots.acquire()).await else {
+        let Ok(Ok(_slot)) = timeout(QUEUE_WAIT, lane.slots.acquire()).await else {
             return self.noted(Outcome::Local(LocalFault::QueueFull));
         };
         self.call(client, name, hash, client_ip.filter(|_| self.send_address)).await
     }
 
     async fn call(&self, client: &Client, name: &Username, hash: &str, client_ip: Option<IpAddr>) -> Outcome {
+        if let Some(left) = self.held() {
+            return Outcome::Held { left };
+        }
         let url = query(&self.url, name, hash, client_ip);
         let asked = async {
             match client.get(url).send().await {
@@ -220,10 +266,25 @@ impl SessionServer {
         self.noted(outcome)
     }
 
-    /// Logs what an owner must hear of, and lets throttling shrink the share of unknown players.
+    /// What is left of the wait that an answer has asked for. Asking on would make it longer, or a block.
+    fn held(&self) -> Option<Duration> {
+        let not_before = (*self.not_before.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(not_before.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_HOLD);
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = not_before.max(Some(until));
+    }
+
+    /// Logs what an owner must hear of, and lets throttling shrink the share of unknown players and hold later calls.
     fn noted(&self, outcome: Outcome) -> Outcome {
-        if let Outcome::Throttled { .. } = outcome {
+        if let Outcome::Throttled { retry_after } = outcome {
             self.unknown.throttled();
+            if let Some(wait) = retry_after {
+                self.hold(wait);
+            }
         }
         if matches!(outcome, Outcome::Verified(_) | Outcome::NotJoined) {
             return outcome;
@@ -248,7 +309,7 @@ impl SessionServer {
                 left_out,
                 "a call to the session server failed on this machine: {fault}; players are told to try again"
             ),
-            Outcome::Verified(_) | Outcome::NotJoined => {}
+            Outcome::Verified(_) | Outcome::NotJoined | Outcome::Held { .. } => {}
         }
         outcome
     }
@@ -433,12 +494,50 @@ mod tests {
         let resolver = OwnThreadResolver::start().unwrap();
         let server = SessionServer::with(&config(&base), Clock::system(), 1, resolver).unwrap();
         let name = Username::parse("Notch").unwrap();
-        let slot = server.slots.acquire().await.unwrap();
+        let slot = server.known.slots.acquire().await.unwrap();
         let full = Outcome::Local(LocalFault::QueueFull);
-        assert_eq!(server.has_joined(&name, "abc", None).await, full);
+        assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, full);
         assert_eq!(server.probe().await.class(), OutcomeClass::Unreachable);
         drop(slot);
-        assert_eq!(server.has_joined(&name, "abc", None).await.class(), OutcomeClass::Unreachable);
+        assert_eq!(
+            server.has_joined(Standing::Known, &name, "abc", None).await.class(),
+            OutcomeClass::Unreachable
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_players_never_wait_behind_unknown_ones() {
+        let server = SessionServer::new(&config("http://127.0.0.1:1"), Clock::system()).unwrap();
+        let name = Username::parse("Notch").unwrap();
+        let flood = server.strangers.slots.acquire_many(u32::try_from(IN_FLIGHT).unwrap()).await.unwrap();
+        let full = Outcome::Local(LocalFault::QueueFull);
+        assert_eq!(server.has_joined(Standing::Unknown, &name, "abc", None).await, full);
+        assert_eq!(server.has_joined_afresh(Standing::Unknown, &name, "abc", None).await, full);
+        let asked = Outcome::Unreachable(Why::Refused);
+        assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, asked);
+        assert_eq!(server.has_joined_afresh(Standing::Known, &name, "abc", None).await, asked);
+        drop(flood);
+        assert_eq!(server.has_joined(Standing::Unknown, &name, "abc", None).await, asked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_after_holds_every_call_for_two_minutes_at_most() {
+        let server = SessionServer::new(&config("http://127.0.0.1:1"), Clock::system()).unwrap();
+        let throttled = |seconds| {
+            server.noted(Outcome::Throttled { retry_after: Some(Duration::from_secs(seconds)) });
+        };
+        throttled(0);
+        assert_eq!(server.held(), None);
+        throttled(3600);
+        assert_eq!(server.held(), Some(Duration::from_mins(2)));
+        throttled(1);
+        assert_eq!(server.held(), Some(Duration::from_mins(2)), "a shorter wait takes nothing back");
+        let name = Username::parse("Notch").unwrap();
+        let held = Outcome::Held { left: Duration::from_mins(2) };
+        assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, held);
+        assert_eq!(server.probe().await, held);
+        tokio::time::advance(Duration::from_mins(2)).await;
+        assert_eq!(server.probe().await, Outcome::Unreachable(Why::Refused));
     }
 
     /// A server that nobody listens as, and a probe whose look-ups fail like this.
@@ -463,8 +562,8 @@ mod tests {
         let server = without_look_ups(0, 0);
         let name = Username::parse("Notch").unwrap();
         let refused = Outcome::Unreachable(Why::Refused);
-        assert_eq!(server.has_joined(&name, "abc", None).await, refused);
-        assert_eq!(server.has_joined_afresh(&name, "abc", None).await, refused);
+        assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, refused);
+        assert_eq!(server.has_joined_afresh(Standing::Known, &name, "abc", None).await, refused);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use super::{
     classify::{LocalFault, Oddity, Outcome, OutcomeClass, Verified, Why},
     health::Health,
     machine::Vote,
-    session_server::SessionServer,
+    session_server::{SessionServer, Standing},
 };
 use crate::identity::Username;
 
@@ -76,24 +76,26 @@ impl SessionServer {
     pub async fn verify(
         &self,
         health: &Health,
+        standing: Standing,
         name: &Username,
         server_id_hash: &str,
         client_ip: Option<IpAddr>,
         deadline: Instant,
     ) -> VerifyResult {
-        let mut outcome = timeout_at(deadline, self.has_joined(name, server_id_hash, client_ip)).await;
-        if let Ok(Outcome::Throttled { retry_after: Some(wait) }) = outcome
+        let mut outcome =
+            timeout_at(deadline, self.has_joined(standing, name, server_id_hash, client_ip)).await;
+        if let Ok(Outcome::Throttled { retry_after: Some(wait) } | Outcome::Held { left: wait }) = outcome
             && wait <= SHORT_RETRY_AFTER
             && Instant::now() + wait < deadline
         {
             sleep(wait).await;
-            outcome = timeout_at(deadline, self.has_joined(name, server_id_hash, client_ip)).await;
+            outcome = timeout_at(deadline, self.has_joined(standing, name, server_id_hash, client_ip)).await;
         }
         match outcome {
             Ok(Outcome::Unreachable(why)) => {
                 let probe = health.probe_now();
                 let failed_at = self.clock().now();
-                let retry = self.has_joined_afresh(name, server_id_hash, client_ip);
+                let retry = self.has_joined_afresh(standing, name, server_id_hash, client_ip);
                 match timeout_at(deadline, retry).await {
                     Err(_) => VerifyResult::Unreachable(why),
                     Ok(Outcome::Unreachable(why)) => {
@@ -135,6 +137,8 @@ fn settle(health: &Health, outcome: Outcome) -> VerifyResult {
             health.vote(Vote::Throttled);
             VerifyResult::Throttled
         }
+        // No vote either: nothing was asked.
+        Outcome::Held { .. } => VerifyResult::Throttled,
         Outcome::Unreachable(why) => VerifyResult::Unreachable(why),
         Outcome::Unexpected(oddity) => VerifyResult::Unexpected(oddity),
         Outcome::Local(fault) => {
