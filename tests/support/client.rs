@@ -148,6 +148,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.send(packet).await;
     }
 
+    /// Switches the cipher on.
+    pub fn encrypt(&mut self, secret: [u8; 16]) {
+        let key = (&secret).into();
+        self.cipher = Some((KeyIvInit::new(key, key), KeyIvInit::new(key, key)));
+    }
+
     /// Answers an encryption request and switches the cipher on. Returns whether the client was to call the session
     /// server and could.
     pub async fn answer_encryption(
@@ -183,8 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             _ => Out::id(1).bytes(&secret_box).bytes(&token_box),
         };
         self.send(packet).await;
-        let key = (&secret).into();
-        self.cipher = Some((KeyIvInit::new(key, key), KeyIvInit::new(key, key)));
+        self.encrypt(secret);
         Some(authenticate)
     }
 
