@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -210,7 +210,13 @@ fn backends(
 
 /// Whether connecting to `address` would reach this proxy, which listens on `bound`.
 fn is_own(bound: SocketAddr, (host, port): &(String, u16)) -> bool {
-    let Ok(ip) = host.parse::<std::net::IpAddr>() else { return false };
+    // Other names are not looked up here: what they mean may change.
+    let ip = if host.eq_ignore_ascii_case("localhost") {
+        Ok(IpAddr::from(Ipv4Addr::LOCALHOST))
+    } else {
+        host.parse()
+    };
+    let Ok(ip) = ip else { return false };
     bound.port() == *port
         && (bound.ip() == ip || bound.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified()))
 }
