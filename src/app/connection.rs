@@ -138,7 +138,9 @@ async fn greet<S: Io + 'static>(mut conn: Conn<S>, mut caller: Caller, deadline:
     };
     match begun {
         Ok(Begun::Legacy(FirstBytes::Login)) => {
-            let text = Text::parse(cx.messages.text(MessageKey::NewerVersionNeeded), &[]);
+            let refusal = Refusal::new(Reason::NewerVersionNeeded).fact("cause", "a game from before 1.7");
+            journal::refused(&cx.audit, &cx.login.clock, &caller, &refusal, None);
+            let text = Text::parse(cx.messages.text(refusal.message), &[]);
             let kick = legacy_ping::kick(&text.to_section_codes());
             say_last(&mut conn, &kick).await;
         }

@@ -440,7 +440,8 @@ impl<C: Io> Talk<'_, C> {
         if let Some(threshold) = self.threshold
             && let Some(packet) = write_set_compression(self.player.dialect, threshold)
         {
-            self.pass(&packet).await?;
+            // In one step: whatever is said next, be it a refusal, is framed as the client now expects.
+            self.client.queue_packet(&packet);
             self.client.set_threshold(usize::try_from(threshold).ok());
         }
         Ok(())

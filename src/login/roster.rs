@@ -24,7 +24,7 @@ use crate::{
 
 /// How long an admission by policy counts towards the players at its address.
 const ADMISSION_COUNTS: Duration = Duration::from_hours(24);
-/// Bound on addresses whose admissions are remembered; beyond it the one admitted from longest ago goes. A hundred
+/// Bound on addresses whose admissions are remembered; beyond it the one remembered longest goes. A hundred
 /// bytes each.
 const MAX_ADDRESSES: usize = 65_536;
 

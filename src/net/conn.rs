@@ -139,19 +139,29 @@ impl<S: Io> Conn<S> {
 
     /// Sends one packet.
     pub async fn write_packet(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.queue_packet(packet);
+        self.flush().await
+    }
+
+    /// Frames one packet, to be sent with the next one.
+    pub fn queue_packet(&mut self, packet: &[u8]) {
         let mut framed = Vec::with_capacity(packet.len() + 8);
         frame::put_frame(&mut framed, packet, self.threshold);
-        self.write_raw(&framed).await
+        self.queue_raw(&framed);
     }
 
     /// Sends bytes without a frame, encrypted if the link is.
     pub async fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.queue_raw(bytes);
+        self.flush().await
+    }
+
+    fn queue_raw(&mut self, bytes: &[u8]) {
         let before = self.outbox.len();
         self.outbox.extend_from_slice(bytes);
         if let (Some(encryptor), Some(fresh)) = (&mut self.encryptor, self.outbox.get_mut(before..)) {
             encryptor.apply(fresh);
         }
-        self.flush().await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
