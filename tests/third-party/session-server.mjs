@@ -96,7 +96,8 @@ export class SessionServer {
       case 'up': return false
       case 'reset': response.socket.resetAndDestroy(); return true
       case 'unavailable': this.#reply(response, 503, { error: 'Service Unavailable', errorMessage: 'down' }); return true
-      case 'throttled': response.setHeader('Retry-After', '60'); this.#reply(response, 429, { error: 'TooManyRequestsException' }); return true
+      // Without Retry-After, which the proxy would honour for every login that follows.
+      case 'throttled': this.#reply(response, 429, { error: 'TooManyRequestsException' }); return true
       case 'garbage': response.writeHead(200, { 'Content-Type': 'text/html' }).end('<html>Blocked by your provider</html>'); return true
       default: throw new Error(`no such answer: ${how}`)
     }
