@@ -55,7 +55,8 @@ pub enum Outcome {
         /// How long it asks us to wait, at most an hour.
         retry_after: Option<Duration>,
     },
-    /// Nothing was asked: an earlier answer's Retry-After is not over. Of the class `Throttled`, but never a failure.
+    /// Nothing was asked: the Retry-After of an earlier login's answer is not over. Of the class `Throttled`, but says
+    /// nothing about the server. Probes never come to this.
     Held {
         /// What is left of it.
         left: Duration,

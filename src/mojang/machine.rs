@@ -67,8 +67,7 @@ enum Phase {
 ///
 /// A *failed* probe is `Unreachable` (with `treat_throttling_as_outage` also `Throttled`), a *healthy* one is
 /// `NotJoined`, an *odd* one is `Throttled`, `Unexpected` or `Verified` (nobody can have joined as the probe, so what
-/// vouches for it is not Mojang). `Local` probes change nothing. A `Held` one is odd, so that Down ends where nothing
-/// may be asked; but with `treat_throttling_as_outage` it changes nothing.
+/// vouches for it is not Mojang). `Local` probes change nothing, nor would a `Held` one, which asked nothing.
 ///
 /// Logins can ask for probes out of turn. Those end an outage early, but failed ones count at most once per retry
 /// interval: on a busy server they would otherwise turn a moment's blip into an outage.
@@ -179,15 +178,14 @@ impl Machine {
 
     /// An active probe has ended that began at `began`.
     pub(super) fn probed(&mut self, outcome: &Outcome, began: Instant, now: Moment) -> Effects {
+        if matches!(outcome, Outcome::Held { .. }) {
+            return Effects::default();
+        }
         let class = outcome.class();
         self.last_probe = Some((now.at, class));
         if class == OutcomeClass::Local {
             // Says nothing about the server, but that our own side is in trouble.
             self.limit_hit(now.tick);
-            return Effects::default();
-        }
-        if matches!(outcome, Outcome::Held { .. }) && self.is_failure(class) {
-            // Nothing was asked, and throttling is no sign of health here either.
             return Effects::default();
         }
         let failed = self.is_failure(class);
@@ -541,8 +539,10 @@ mod tests {
             ("not with a failure between", Run::down, &[Good, Fail, Good], "down"),
             ("throttled out of down", Run::down, &[Slow, Slow], "degraded"),
             ("odd answers out of down", Run::down, &[Odd, Slow], "degraded"),
-            ("down ends where nothing may be asked", Run::down, &[Held, Held], "degraded"),
-            ("but that is no failure", Run::up, &[Held, Held, Held, Mute, Mute, Mute], "degraded"),
+            ("down does not end where nothing was asked", Run::down, &[Held, Held, Held, Held], "down"),
+            ("nor does that break a row", Run::down, &[Good, Held, Good], "up"),
+            ("nor is it a failure", Run::up, &[Held, Held, Held], "up"),
+            ("nor is anything forgotten by it", Run::up, &[Fail, Fail, Held, Held, Fail], "down"),
             ("mixed answers end it, but are not yet up", Run::down, &[Slow, Good], "degraded"),
             ("and one more good one", Run::down, &[Slow, Good, Good], "up"),
             ("votes cannot hold down open", Run::down, &[Good, Mute, Vote503, Mute, Good], "up"),

@@ -26,6 +26,9 @@ use crate::{
 /// Shortest time from the start of one probe to the next, whoever asks: logins must not turn into a flood of probes.
 const PROBE_GAP: Duration = Duration::from_millis(500);
 
+/// Longest wait for which a throttled probe's Retry-After holds the next: Down must be reached and left in time.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
+
 /// Messages on their way to the monitor. Beyond it votes and hang-ups are lost, which only delays a verdict.
 const QUEUE: usize = 4096;
 
@@ -55,6 +58,7 @@ pub fn start(
         // A panic in there costs no more than the kept start.
         let stored = spawn_blocking(move || outage_file::load(&path, now)).await.unwrap_or_default();
         let outage_file = config.outage_file.clone();
+        let longest_turn = config.treat_throttling_as_outage.then_some(config.retry_interval);
         let machine = Machine::new(config, stored, Moment { at: clock.now(), tick: Instant::now() });
         status_tx.send_replace(machine.status());
         let monitor = Monitor {
@@ -68,6 +72,8 @@ pub fn start(
             waiting: Vec::new(),
             served: Vec::new(),
             last_start: None,
+            not_before: None,
+            longest_turn,
             jitter: 1.0,
             excusing: false,
             outage_file,
@@ -94,6 +100,11 @@ struct Monitor {
     /// Who waits for the probe that is running.
     served: Vec<oneshot::Sender<Probed>>,
     last_start: Option<Instant>,
+    /// Until when a probe's answer has asked us not to probe.
+    not_before: Option<Instant>,
+    /// Longest time from the start of a throttled probe to the next. Set where throttling counts as an outage: there
+    /// such probes are what leads to Down.
+    longest_turn: Option<Duration>,
     /// What the steady interval after the last probe is multiplied with.
     jitter: f64,
     /// Whether the last probe's silence was our own: logged once in a row.
@@ -157,7 +168,17 @@ impl Monitor {
             Pace::Steady(interval) => last + interval.mul_f64(self.jitter),
             Pace::Fast(interval) => last + interval,
         };
-        if self.asked || !self.waiting.is_empty() { in_turn.min(last + PROBE_GAP) } else { in_turn }
+        let out_of_turn = self.asked || !self.waiting.is_empty();
+        let due = if out_of_turn { in_turn.min(last + PROBE_GAP) } else { in_turn };
+        self.not_before.map_or(due, |not_before| due.max(not_before))
+    }
+
+    /// Honours a throttled probe's Retry-After. What logins are told to wait has no part in this: anybody can draw a
+    /// limit upon a login, and would hold the verdict with it.
+    fn hold(&mut self, outcome: &Outcome, began: Instant) {
+        let Outcome::Throttled { retry_after: Some(wait) } = outcome else { return };
+        let until = Instant::now() + (*wait).min(LONGEST_HOLD);
+        self.not_before = Some(self.longest_turn.map_or(until, |turn| until.min(began + turn)));
     }
 
     fn begin_probe(&mut self) -> Running {
@@ -177,6 +198,7 @@ impl Monitor {
             tracing::warn!("the session server vouches for a made-up login; anybody can join as anybody");
         }
         self.store_failed = false;
+        self.hold(&outcome, began);
         let effects = self.machine.probed(&outcome, began, self.now());
         self.publish(&effects);
         let probed = Probed { class: outcome.class(), failed: self.machine.failed_by(&outcome) };

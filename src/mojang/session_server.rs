@@ -40,7 +40,7 @@ const QUEUE_WAIT: Duration = Duration::from_secs(1);
 /// Idle connections kept to a server that speaks HTTP/1.1 only.
 const IDLE_CONNECTIONS: usize = 32;
 
-/// Longest wait for which an answer's Retry-After silences all calls.
+/// Longest wait for which an answer's Retry-After silences logins.
 const LONGEST_HOLD: Duration = Duration::from_mins(2);
 
 /// How often a busy HTTP/2 connection is checked. One dead connection would otherwise fail every login.
@@ -111,8 +111,6 @@ pub struct SessionServer {
     clock: Clock,
     reserve: Reserve,
     unknown: Bucket,
-    /// Until when an answer has asked us not to ask.
-    not_before: Mutex<Option<Instant>>,
     /// When each class was last logged, and how many lines were left out since.
     logged: Mutex<HashMap<OutcomeClass, (Instant, u64)>>,
 }
@@ -124,6 +122,8 @@ struct Lane {
     /// Pooled connections.
     pooled: Client,
     slots: Semaphore,
+    /// Until when an answer has asked us not to ask.
+    not_before: Mutex<Option<Instant>>,
 }
 
 impl Lane {
@@ -133,7 +133,19 @@ impl Lane {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(config.timeout)
             .build()?;
-        Ok(Self { pooled, slots: Semaphore::new(slots) })
+        Ok(Self { pooled, slots: Semaphore::new(slots), not_before: Mutex::default() })
+    }
+
+    /// What is left of the wait that an answer has asked for. Asking on would make it longer, or a block.
+    fn held(&self) -> Option<Duration> {
+        let not_before = (*self.not_before.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(not_before.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_HOLD);
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = not_before.max(Some(until));
     }
 }
 
@@ -164,7 +176,6 @@ impl SessionServer {
             clock,
             reserve: Reserve::new(),
             unknown: Bucket::new(config.unknown_logins_per_minute),
-            not_before: Mutex::default(),
             logged: Mutex::default(),
         })
     }
@@ -178,8 +189,7 @@ impl SessionServer {
         server_id_hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
-        let lane = self.lane(standing);
-        self.login_call(lane, &lane.pooled, name, server_id_hash, client_ip).await
+        self.login_call(standing, &self.lane(standing).pooled, name, server_id_hash, client_ip).await
     }
 
     /// The same call once more, on a connection of its own.
@@ -190,18 +200,21 @@ impl SessionServer {
         hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
-        self.login_call(self.lane(standing), &self.fresh, name, hash, client_ip).await
+        self.login_call(standing, &self.fresh, name, hash, client_ip).await
     }
 
-    /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer, and `Held` says that nothing could
-    /// be asked. It has its own connection,
-    /// look-up threads and descriptors, and never waits behind logins.
+    /// Asks for a player who cannot have joined; `NotJoined` is the healthy answer. It has its own connection, look-up
+    /// threads and descriptors, never waits behind logins, and is never `Held`: what one login was told to wait must
+    /// not blind the checks. How long they wait after a throttled one is the monitor's business.
     pub async fn probe(&self) -> Outcome {
         let Ok(name) = Username::parse(PROBE_NAME) else { return Outcome::Local(LocalFault::Internal) };
         let Some(server_id) = random_server_id() else { return Outcome::Local(LocalFault::Internal) };
         let released = self.reserve.release();
         let outcome = self.call(&self.probing, &name, &server_id, None).await;
         drop(released);
+        if let Outcome::Throttled { retry_after: Some(wait) } = outcome {
+            self.strangers.hold(wait);
+        }
         outcome
     }
 
@@ -233,22 +246,36 @@ impl SessionServer {
 
     async fn login_call(
         &self,
-        lane: &Lane,
+        standing: Standing,
         client: &Client,
         name: &Username,
         hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
+        let lane = self.lane(standing);
         let Ok(Ok(_slot)) = timeout(QUEUE_WAIT, lane.slots.acquire()).await else {
             return self.noted(Outcome::Local(LocalFault::QueueFull));
         };
-        self.call(client, name, hash, client_ip.filter(|_| self.send_address)).await
+        if let Some(left) = lane.held() {
+            return Outcome::Held { left };
+        }
+        let outcome = self.call(client, name, hash, client_ip.filter(|_| self.send_address)).await;
+        if let Outcome::Throttled { retry_after: Some(wait) } = outcome {
+            self.hold(standing, wait);
+        }
+        outcome
+    }
+
+    /// Honours a Retry-After that a login's call was answered with. Anybody can be a stranger and draw a limit upon
+    /// us, so a stranger's holds strangers only; a known player's shows that known players are limited too.
+    fn hold(&self, standing: Standing, wait: Duration) {
+        self.strangers.hold(wait);
+        if standing == Standing::Known {
+            self.known.hold(wait);
+        }
     }
 
     async fn call(&self, client: &Client, name: &Username, hash: &str, client_ip: Option<IpAddr>) -> Outcome {
-        if let Some(left) = self.held() {
-            return Outcome::Held { left };
-        }
         let url = query(&self.url, name, hash, client_ip);
         let asked = async {
             match client.get(url).send().await {
@@ -266,25 +293,10 @@ impl SessionServer {
         self.noted(outcome)
     }
 
-    /// What is left of the wait that an answer has asked for. Asking on would make it longer, or a block.
-    fn held(&self) -> Option<Duration> {
-        let not_before = (*self.not_before.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some(not_before.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
-    }
-
-    fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait.min(LONGEST_HOLD);
-        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        *not_before = not_before.max(Some(until));
-    }
-
-    /// Logs what an owner must hear of, and lets throttling shrink the share of unknown players and hold later calls.
+    /// Logs what an owner must hear of, and lets throttling shrink the share of unknown players.
     fn noted(&self, outcome: Outcome) -> Outcome {
-        if let Outcome::Throttled { retry_after } = outcome {
+        if matches!(outcome, Outcome::Throttled { .. }) {
             self.unknown.throttled();
-            if let Some(wait) = retry_after {
-                self.hold(wait);
-            }
         }
         if matches!(outcome, Outcome::Verified(_) | Outcome::NotJoined) {
             return outcome;
@@ -521,23 +533,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retry_after_holds_every_call_for_two_minutes_at_most() {
+    async fn a_retry_after_holds_logins_for_two_minutes_at_most_and_never_probes() {
         let server = SessionServer::new(&config("http://127.0.0.1:1"), Clock::system()).unwrap();
-        let throttled = |seconds| {
-            server.noted(Outcome::Throttled { retry_after: Some(Duration::from_secs(seconds)) });
-        };
-        throttled(0);
-        assert_eq!(server.held(), None);
-        throttled(3600);
-        assert_eq!(server.held(), Some(Duration::from_mins(2)));
-        throttled(1);
-        assert_eq!(server.held(), Some(Duration::from_mins(2)), "a shorter wait takes nothing back");
         let name = Username::parse("Notch").unwrap();
-        let held = Outcome::Held { left: Duration::from_mins(2) };
-        assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, held);
-        assert_eq!(server.probe().await, held);
+        let (known, unknown) = (Standing::Known, Standing::Unknown);
+        let ask = async |standing| server.has_joined(standing, &name, "abc", None).await;
+        let held = |seconds| Outcome::Held { left: Duration::from_secs(seconds) };
+        let asked = Outcome::Unreachable(Why::Refused);
+        server.hold(known, Duration::ZERO);
+        assert_eq!(ask(known).await, asked);
+
+        server.hold(unknown, Duration::from_hours(1));
+        assert_eq!(ask(unknown).await, held(120));
+        assert_eq!(ask(known).await, asked, "a stranger's answer holds strangers only");
+        assert_eq!(server.probe().await, asked);
+
+        server.hold(known, Duration::from_secs(60));
+        assert_eq!(ask(known).await, held(60));
+        assert_eq!(server.has_joined_afresh(known, &name, "abc", None).await, held(60));
+        assert_eq!(ask(unknown).await, held(120), "a shorter wait takes nothing back");
+        assert_eq!(server.probe().await, asked);
+
         tokio::time::advance(Duration::from_mins(2)).await;
-        assert_eq!(server.probe().await, Outcome::Unreachable(Why::Refused));
+        assert_eq!(ask(unknown).await, asked);
+        server.hold(known, Duration::from_secs(30));
+        assert_eq!(ask(unknown).await, held(30), "a known player's answer holds both");
     }
 
     /// A server that nobody listens as, and a probe whose look-ups fail like this.
