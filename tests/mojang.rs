@@ -330,20 +330,45 @@ async fn throttling_shrinks_the_share_of_unknown_players() {
 }
 
 #[tokio::test]
-async fn a_retry_after_silences_logins_and_probes_alike() {
-    let stand_in = StandIn::always(http(429, "Retry-After: 60\r\n", "")).await;
+async fn a_retry_after_is_no_reason_to_ask_again_and_no_vote() {
+    let stand_in = scripted(vec![http(429, "Retry-After: 60\r\n", "")], no_content()).await;
     let watched = Watched::start(&stand_in, true);
-    // The first probe is told to wait; from then on nothing is asked, and nothing fails.
-    while stand_in.requests().is_empty() {
-        watched.health.probe_now().await;
-    }
-    let probed = watched.health.probe_now().await;
-    assert_eq!((probed.class, probed.failed), (OutcomeClass::Throttled, false));
     for _ in 0..5 {
         assert_eq!(watched.verify().await, VerifyResult::Throttled);
     }
-    assert_eq!(stand_in.requests().len(), 1);
-    assert_eq!(watched.health.verdict(), Verdict::Degraded);
+    assert_eq!(stand_in.requests().iter().filter(|head| !is_probe(head)).count(), 1);
+    let probed = watched.health.probe_now().await;
+    assert_eq!((probed.class, probed.failed), (OutcomeClass::NotJoined, false), "probes go on");
+}
+
+#[tokio::test]
+async fn a_strangers_retry_after_neither_ends_an_outage_nor_shuts_out_known_players() {
+    let stand_in = StandIn::start(|head, _| {
+        if head.contains("username=Stranger") {
+            http(429, "Retry-After: 120\r\n", "")
+        } else {
+            http(503, "", "")
+        }
+    })
+    .await;
+    let watched = Watched::start(&stand_in, false);
+    while !watched.health.verdict().is_down() {
+        assert!(matches!(watched.verify().await, VerifyResult::OutageConfirmed(_)));
+    }
+    let stranger = Username::parse("Stranger").unwrap();
+    for _ in 0..2 {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let (server, health) = (&watched.server, &watched.health);
+        let refused = server.verify(health, Standing::Unknown, &stranger, "-7c9d", None, deadline).await;
+        assert_eq!(refused, VerifyResult::Throttled);
+    }
+    for _ in 0..2 {
+        assert!(watched.health.probe_now().await.failed);
+        assert!(watched.health.verdict().is_down());
+    }
+    assert!(matches!(watched.verify().await, VerifyResult::OutageConfirmed(_)), "policy may judge");
+    let strangers = stand_in.requests().iter().filter(|head| head.contains("username=Stranger")).count();
+    assert_eq!(strangers, 1, "strangers wait it out");
 }
 
 /// A monitor over the stand-in whose probes run only when asked for, but for the first.

@@ -413,12 +413,20 @@ mod tests {
         }
 
         fn start(&self, folder: &tempfile::TempDir) -> (Health, JoinHandle<()>, ShutdownTrigger) {
+            self.start_as(folder, false)
+        }
+
+        fn start_as(
+            &self,
+            folder: &tempfile::TempDir,
+            treat_throttling_as_outage: bool,
+        ) -> (Health, JoinHandle<()>, ShutdownTrigger) {
             let config = Config {
                 check_interval: 30 * SECOND,
                 retry_interval: 2 * SECOND,
                 failure_threshold: 3,
                 recovery_threshold: 2,
-                treat_throttling_as_outage: false,
+                treat_throttling_as_outage,
                 outage_file: folder.path().join("outage.json"),
             };
             let clock = self.clock.clone();
@@ -549,6 +557,46 @@ mod tests {
         }
         let probes = u32::try_from(scene.probes() - before).unwrap();
         assert!(begin.elapsed() >= PROBE_GAP * (probes - 1), "{probes} probes in {:?}", begin.elapsed());
+    }
+
+    fn told_to_wait() -> Outcome {
+        Outcome::Throttled { retry_after: Some(Duration::from_mins(2)) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_probe_holds_the_next_for_ten_seconds_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        until(&health, "down").await;
+        let begin = Instant::now();
+        scene.answers(told_to_wait);
+        until(&health, "degraded").await;
+        assert_eq!(begin.elapsed().as_secs(), 2 + 10, "left by two probes that were asked");
+
+        let before = scene.probes();
+        let asked = Instant::now();
+        assert_eq!(health.probe_now().await.class, OutcomeClass::Throttled);
+        assert_eq!(asked.elapsed().as_secs(), 10, "nobody can ask meanwhile");
+        assert_eq!(scene.probes(), before + 1);
+
+        scene.answers(dead);
+        let begin = Instant::now();
+        until(&health, "down").await;
+        assert_eq!(begin.elapsed().as_secs(), 10 + 2 + 2, "three fast probes after the wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttled_probes_lead_to_down_as_fast_where_that_is_an_outage() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start_as(&folder, true);
+        until(&health, "up").await;
+        scene.answers(told_to_wait);
+        until(&health, "degraded").await;
+        let begin = Instant::now();
+        until(&health, "down").await;
+        assert_eq!(begin.elapsed().as_secs(), 4);
     }
 
     #[tokio::test(start_paused = true)]
