@@ -548,7 +548,7 @@ mod tests {
         assert_eq!(ask(known).await, asked, "a stranger's answer holds strangers only");
         assert_eq!(server.probe().await, asked);
 
-        server.hold(known, Duration::from_secs(60));
+        server.hold(known, Duration::from_mins(1));
         assert_eq!(ask(known).await, held(60));
         assert_eq!(server.has_joined_afresh(known, &name, "abc", None).await, held(60));
         assert_eq!(ask(unknown).await, held(120), "a shorter wait takes nothing back");
