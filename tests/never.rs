@@ -30,6 +30,7 @@ const MODERN: i32 = 774;
 const TRY_AGAIN: &str = "could not be checked just now";
 const NO_SESSION: &str = "No cached session found";
 const FAILED_TO_VERIFY: &str = "Failed to verify username";
+const PIN_FAILURE: &str = "Incorrect PIN";
 const BUSY: &str = "authentication servers are busy";
 
 /// The program and its stand-ins.
@@ -57,8 +58,14 @@ impl Scene {
     }
 
     /// The same folder, a new run, which begins with the session server in that mode.
-    async fn restart(mut self, mode: Mode) -> Self {
+    async fn restart(self, mode: Mode) -> Self {
+        self.restart_after(mode, |_| {}).await
+    }
+
+    /// The same, with something done to the folder while nobody uses it.
+    async fn restart_after(mut self, mode: Mode, change: impl FnOnce(&Setup)) -> Self {
         self.proxy.stop().await;
+        change(&self.setup);
         self.sessions.set(mode);
         self.audit = self.setup.audit();
         let before = self.audit.lines().len();
@@ -288,6 +295,56 @@ async fn dry_run_and_disabled_admit_nobody() {
     }
 }
 
+// A player with a PIN is asked for it, or not let in.
+
+/// Two known players, one of which has set a PIN, in a new run that begins with the session server in that mode.
+async fn with_a_pin(change: impl FnOnce(Setup) -> Setup, mode: Mode) -> (Scene, Player, Player) {
+    let mut scene = Scene::with("", change).await;
+    let pinned = scene.make_known("Pinned").await;
+    let known = scene.make_known("Known").await;
+    let scene = scene.restart_after(mode, |setup| {
+        setup.edit(pinned.id, "pin_hash", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".into());
+    });
+    (scene.await, pinned, known)
+}
+
+#[tokio::test]
+async fn nobody_gets_past_a_pin_that_cannot_be_asked_for() {
+    let (mut scene, pinned, known) = with_a_pin(refuse_at_once, Mode::Down).await;
+    scene.audit.state("down").await;
+    for protocol in [758, MODERN] {
+        let (_, end) = scene.join(protocol, &pinned).await;
+        assert_refused(&end, PIN_FAILURE);
+        let event = scene.audit.reason("pin-failed").await;
+        assert_eq!((&event["player"], &event["facts"]["has_pin"]), (&"Pinned".into(), &true.into()));
+    }
+    assert!(is_in(&scene.login(&known).await), "policy admits whoever has none");
+    scene.gone().await;
+    // The session server's word needs no PIN.
+    scene.nothing_else_reached_the_backend().await;
+    assert!(is_in(&scene.login(&pinned).await));
+}
+
+#[tokio::test]
+async fn a_pin_holds_in_place_too() {
+    // Degraded all along: what decides is this login's own failure.
+    let (mut scene, pinned, known) = with_a_pin(never_down, Mode::DownForProxy).await;
+    scene.refused(&pinned, PIN_FAILURE, "pin-failed").await;
+    assert!(is_in(&scene.login(&known).await));
+    let event = scene.audit.next("login.fallback", |_| true).await;
+    assert_eq!(event["facts"]["in_place"], true);
+    scene.gone().await;
+    scene.nothing_else_reached_the_backend().await;
+
+    // Down, and the online attempt that a refused player is offered fails.
+    let (mut scene, pinned, known) = with_a_pin(|setup| setup, Mode::DownForProxy).await;
+    scene.audit.state("down").await;
+    scene.refused(&pinned, PIN_FAILURE, "pin-failed").await;
+    assert!(is_in(&scene.login(&known).await));
+    scene.gone().await;
+    scene.nothing_else_reached_the_backend().await;
+}
+
 // No client declares an outage, or holds one open.
 
 #[tokio::test]
@@ -419,6 +476,35 @@ async fn a_verified_login_displaces_whoever_is_in() {
     assert!(is_in(&end));
     assert!(verified.rest().await.1);
     assert_eq!(scene.proxy.players(), 1);
+}
+
+#[tokio::test]
+async fn a_verified_login_displaces_one_that_waits_for_its_backend() {
+    let silent = Backend::start(BackendKind::Silent, None).await;
+    let routes = format!(
+        "  quiet:\n    address: \"{}\"\nforced-hosts:\n  quiet.example.com: [quiet]\nforwarding:\n",
+        silent.address
+    );
+    let mut scene = Scene::with("", |setup| setup.replace("forwarding:\n", &routes)).await;
+    let player = Player::new("Known");
+    let mut waiting = scene.client(MODERN).await;
+    let first = waiting.login_at("quiet.example.com", &player, &scene.sessions);
+    let second = async {
+        until(|| silent.connections() == 1).await;
+        let began = Instant::now();
+        let (client, end) = scene.join(MODERN, &player).await;
+        (client, end, began.elapsed())
+    };
+    let (told, (_second, end, took)) = tokio::join!(first, second);
+    assert_refused(&told, "logged in from another place");
+    assert!(waiting.rest().await.1, "the first is closed without a reset");
+    assert!(matches!(end, End::In { authenticated: true, .. }), "{end:?}");
+    assert!(took < Duration::from_secs(10), "the first one's backend holds up nobody: {took:?}");
+    assert_eq!(scene.proxy.players(), 1);
+    let event = scene.audit.reason("displaced").await;
+    assert_eq!((&event["player"], &event["facts"]["proof"]), (&"Known".into(), &"verified".into()));
+    let event = scene.audit.next("login.verified", |_| true).await;
+    assert_eq!(event["facts"]["displaced"], true);
 }
 
 #[tokio::test]
@@ -825,6 +911,31 @@ async fn an_outage_and_its_start_survive_a_restart() {
     audit.state("down").await;
     let end = Client::connect(address(&proxy), MODERN).await.login(&known, &sessions).await;
     assert_refused(&end, "session has expired");
+}
+
+#[tokio::test]
+async fn a_player_whose_skin_cannot_be_read_joins_without_it() {
+    let mut scene = Scene::new().await;
+    let (bare, whole) = (scene.make_known("Bare").await, scene.make_known("Whole").await);
+    let mut scene = scene.restart(Mode::Down).await;
+    // A folder in its place fails every read and write, whoever runs this test and however often it is tried.
+    let document = scene.setup.document(bare.id);
+    std::fs::remove_file(&document).unwrap();
+    std::fs::create_dir(&document).unwrap();
+    scene.audit.state("down").await;
+    for (player, expected, fact) in
+        [(&bare, None, Some("not read in time")), (&whole, Some(whole.skin.clone()), None)]
+    {
+        let (client, end) = scene.join(MODERN, player).await;
+        let End::In { id, skin, authenticated: false, .. } = end else { panic!("{end:?}") };
+        assert_eq!((id, &skin), (player.id, &expected), "{}", player.name);
+        let event = scene.audit.next("login.fallback", |_| true).await;
+        assert_eq!(event["facts"].get("properties").and_then(Value::as_str), fact, "{event}");
+        drop(client);
+        scene.gone().await;
+    }
+    let skins: Vec<_> = scene.backend.seen().into_iter().skip(2).map(|seen| seen.skin).collect();
+    assert_eq!(skins, [None, Some(whole.skin)]);
 }
 
 #[tokio::test]
