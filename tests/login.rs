@@ -17,7 +17,11 @@ use support::{
     proxy::{Audit, address},
     wire::{In, Out},
 };
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
 use uuid::Uuid;
 
 /// Both sides of what changes in the packets before login success.
@@ -417,6 +421,123 @@ async fn plaintext_fallback_can_be_switched_off() {
     }
 }
 
+// Clients of before 1.7.
+
+/// Sends those bytes, and perhaps the end of the stream, and reads all of the answer: `FF`, the length, UTF-16.
+async fn ask_legacy(proxy: &Proxy, bytes: &[u8], ends: bool) -> (String, Duration) {
+    let mut stream = TcpStream::connect(address(proxy)).await.unwrap();
+    let began = Instant::now();
+    stream.write_all(bytes).await.unwrap();
+    if ends {
+        stream.shutdown().await.unwrap();
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer[0], 0xff, "{answer:x?}");
+    let units: Vec<u16> = answer[3..].chunks(2).map(|c| u16::from_be_bytes([c[0], c[1]])).collect();
+    assert_eq!(usize::from(u16::from_be_bytes([answer[1], answer[2]])), units.len());
+    (String::from_utf16(&units).unwrap(), began.elapsed())
+}
+
+#[tokio::test]
+async fn pings_and_logins_of_before_1_7_are_answered() {
+    let (sessions, backend, _setup, proxy, _audit) = modern_proxy("", |setup| setup).await;
+    // As clients of 1.6 send it: the name of a channel, their version, host and port.
+    let ping_1_6 =
+        [&[0xfe, 0x01, 0xfa, 0x00, 0x0b][..], &[0; 22], &[0x00, 0x07, 0x4a, 0, 0, 0, 0, 0x63, 0xdd]];
+    let ping_1_6 = ping_1_6.concat();
+    // The first two could be the beginning of a frame, and are answered once nothing follows, or nothing can.
+    for (ping, bare, ends, waits) in [
+        (&[0xfe][..], true, false, true),
+        (&[0xfe, 0x01], false, false, true),
+        (&[0xfe], true, true, false),
+        (&[0xfe, 0x01], false, true, false),
+        (&[0xfe, 0x01, 0xfa], false, false, false),
+        (&ping_1_6, false, false, false),
+    ] {
+        let (text, took) = ask_legacy(&proxy, ping, ends).await;
+        // The backend's own answer, in the words of that time.
+        let expected = if bare {
+            "A backend\u{a7}1\u{a7}20"
+        } else {
+            "\u{a7}1\u{0}127\0Stand-in\0A backend\u{0}1\u{0}20"
+        };
+        assert_eq!(text, expected, "{ping:x?}");
+        // The clock of the runtime counts whole milliseconds.
+        assert!(!waits || took >= Duration::from_millis(499), "{ping:x?}: {took:?}");
+    }
+    for login in [&b"\x02\x3d\x00\x05\0K\0n\0o\0w\0n"[..], &[0x02]] {
+        let (text, _) = ask_legacy(&proxy, login, false).await;
+        assert!(text.contains("newer Minecraft version"), "{text:?}");
+        assert!(text.starts_with('\u{a7}'), "colours are written out: {text:?}");
+    }
+    assert!(sessions.names().iter().all(|name| name == "posternprobe"));
+    // A handshake of 254 bytes begins like a ping.
+    let host =
+        format!("{}.{HOST}", ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(37)].join("."));
+    let mut client = Client::connect(address(&proxy), MODERN).await;
+    let packet = Out::id(0).varint(MODERN).str(&host).raw(&[0x63, 0xdd]).varint(2).0;
+    assert_eq!(packet.len(), 254);
+    client.handshake(&host, 2).await;
+    client.login_start("Known", Player::new("Known").id).await;
+    let end = client.finish_login(&Player::new("Known"), &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+    assert_eq!(backend.seen().len(), 1, "nobody before it");
+}
+
+// What the log says.
+
+#[tokio::test]
+async fn an_unknown_protocol_is_warned_of_once() {
+    let (logs, _guard) = Logs::keep();
+    let (sessions, _backend, _setup, proxy, _audit) = modern_proxy("", |setup| setup).await;
+    for protocol in [9999, 9998, 9999, MODERN] {
+        Client::connect(address(&proxy), protocol).await.status(HOST).await;
+        let end = login(&proxy, protocol, &Player::new("Known"), &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{protocol}: {end:?}");
+    }
+    let text = logs.text();
+    let warned: Vec<&str> = text.lines().filter(|line| line.contains("does not know; if such")).collect();
+    assert_eq!(warned.len(), 2, "{warned:#?}");
+    for (line, protocol) in warned.into_iter().zip([9999, 9998]) {
+        assert!(line.contains(" WARN "), "{line}");
+        assert!(line.contains(&format!("protocol={protocol} ")), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_who_left_and_how_much_was_relayed() {
+    let (logs, _guard) = Logs::keep();
+    let (sessions, _backend, _setup, proxy, _audit) = modern_proxy("", |setup| setup).await;
+    let mut client = Client::connect(address(&proxy), MODERN).await;
+    let end = client.login(&Player::new("Known"), &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+    let brand = Out::id(2).str("minecraft:brand").str("vanilla").0;
+    let size = support::wire::frame(&brand, client.threshold).len();
+    for _ in 0..3 {
+        client.send(Out(brand.clone())).await;
+        assert_eq!(client.recv().await.unwrap(), brand);
+    }
+    drop(client);
+    let began = Instant::now();
+    let line = loop {
+        let text = logs.text();
+        if let Some(line) = text.lines().find(|line| line.contains(" left ")) {
+            break line.to_owned();
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{text}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    // Login acknowledged is a frame of three bytes, and goes one way.
+    for part in ["player=\"Known\"", "cause=\"client-closed\"", "seconds=0"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("to_server={} ", 3 * size + 3), format!("to_client={} ", 3 * size)])
+    {
+        assert!(line.contains(&part), "{part}: {line}");
+    }
+}
+
 // PROXY headers.
 
 fn behind_proxies(setup: Setup, trusted: &str) -> Setup {
@@ -477,6 +598,108 @@ async fn policy_goes_by_the_address_in_the_proxy_header() {
         audit.reason(reason).await;
     }
     assert_eq!(backend.connections(), 6);
+}
+
+/// A proxy in an outage, with players who were verified before it from those addresses. So many may share one.
+async fn outage_behind(
+    limit: u32,
+    homes: &[(&Player, &str)],
+) -> (SessionServer, Backend, Setup, Proxy, Audit) {
+    let shared = format!("max-accounts-per-address: {limit}");
+    let change =
+        |setup| behind_proxies(setup, "127.0.0.0/8").replace("max-accounts-per-address: 100", &shared);
+    let (sessions, backend, setup, proxy, mut audit) = modern_proxy("", change).await;
+    for (player, home) in homes {
+        let end = login_behind(&proxy, v1(home), player, &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{end:?}");
+        gone(&proxy).await;
+    }
+    sessions.set(Mode::Down);
+    audit.state("down").await;
+    (sessions, backend, setup, proxy, audit)
+}
+
+#[tokio::test]
+async fn verified_players_share_their_address_up_to_the_limit() {
+    let (ann, ben, cat) = (Player::new("Ann"), Player::new("Ben"), Player::new("Cat"));
+    let homes = [(&ann, "203.0.113.7"), (&ben, "203.0.113.7"), (&cat, "203.0.113.8")];
+    for (limit, refused) in [(1, &["Ann", "Ben", "Cat"][..]), (2, &["Cat"]), (3, &[])] {
+        let (sessions, backend, _setup, proxy, mut audit) = outage_behind(limit, &homes).await;
+        // Cat comes from the neighbours' for once, and is one more there before anybody was admitted.
+        for player in [&cat, &ann, &ben] {
+            let end = login_behind(&proxy, v1("203.0.113.7"), player, &sessions).await;
+            if refused.contains(&player.name.as_str()) {
+                assert_refused(&end, "cannot vouch");
+                let event = audit.reason("shared-address").await;
+                let accounts = if player.name == "Cat" { 3 } else { 2 };
+                assert_eq!(event["facts"]["accounts_at_address"], accounts, "{event}");
+            } else {
+                assert!(matches!(end, End::In { .. }), "{limit} {}: {end:?}", player.name);
+                gone(&proxy).await;
+            }
+        }
+        // At home Cat is alone.
+        let end = login_behind(&proxy, v1("203.0.113.8"), &cat, &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{limit}: {end:?}");
+        assert_eq!(backend.connections(), 3 + 3 - refused.len() + 1);
+    }
+}
+
+#[tokio::test]
+async fn players_whom_policy_admitted_from_an_address_count_there() {
+    let (ann, ben, cat) = (Player::new("Ann"), Player::new("Ben"), Player::new("Cat"));
+    let homes = [(&ann, "203.0.113.7"), (&ben, "203.0.113.8"), (&cat, "203.0.113.9")];
+    let (sessions, backend, _setup, proxy, mut audit) = outage_behind(2, &homes).await;
+    // Nobody was ever verified there; each is let in by the range, also a second time, until there are two.
+    for (player, accounts) in [(&ann, 1), (&ann, 1), (&ben, 2), (&ann, 2)] {
+        let end = login_behind(&proxy, v1("203.0.113.99"), player, &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{}: {end:?}", player.name);
+        let event = audit.next("login.fallback", |_| true).await;
+        assert_eq!(event["facts"]["accounts_at_address"], accounts, "{event}");
+        gone(&proxy).await;
+    }
+    assert_refused(&login_behind(&proxy, v1("203.0.113.99"), &cat, &sessions).await, "cannot vouch");
+    let event = audit.reason("shared-address").await;
+    assert_eq!(event["facts"]["accounts_at_address"], 3);
+    let end = login_behind(&proxy, v1("203.0.113.98"), &cat, &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+    assert_eq!(backend.connections(), 3 + 4 + 1);
+}
+
+#[tokio::test]
+async fn hang_ups_from_five_networks_bring_a_probe_forward() {
+    let change = |setup| {
+        behind_proxies(setup, "127.0.0.0/8")
+            .replace("health-check-interval: 1", "health-check-interval: 3600")
+    };
+    let (sessions, _backend, _setup, proxy, mut audit) = modern_proxy("", change).await;
+    let probes = || sessions.names().iter().filter(|name| *name == "posternprobe").count();
+    let hang_up = async |from: &str, audit: &mut Audit| {
+        let mut client = Client::connect(address(&proxy), MODERN).await;
+        client.send_raw(v1(from)).await;
+        client.handshake(HOST, 2).await;
+        client.login_start("Known", Uuid::nil()).await;
+        assert_eq!(client.recv().await.unwrap()[0], 1);
+        drop(client);
+        audit.reason("client-left").await;
+    };
+    let before = probes();
+    // Five hang-ups, and more networks than one, but not five.
+    for from in ["192.0.2.1", "192.0.2.2", "192.0.2.200", "198.51.100.1", "203.0.113.1", "2001:db8:1::1"] {
+        hang_up(from, &mut audit).await;
+    }
+    // A player's own call to the session server takes longer than it takes a probe to begin.
+    let known = Player::new("Known");
+    let end = login_behind(&proxy, v1("192.0.2.1"), &known, &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+    assert_eq!(probes(), before, "{:?}", sessions.names());
+    hang_up("2001:db8:2::1", &mut audit).await;
+    let began = Instant::now();
+    while probes() == before {
+        assert!(began.elapsed() < Duration::from_secs(20), "no probe");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(proxy.health().verdict(), postern::mojang::health::Verdict::Up);
 }
 
 #[tokio::test]

@@ -1,0 +1,335 @@
+//! The program as its owner meets it: arguments, exit codes, what it prints, signals, files.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for anything that the program is to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Nobody listens on port 1: neither game server nor session server is there.
+const CONFIG: &str = r#"
+bind: "127.0.0.1:0"
+backends:
+  lobby:
+    address: "127.0.0.1:1"
+auth:
+  session-server: "http://127.0.0.1:1"
+"#;
+
+/// A folder with that configuration.
+fn folder_with(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.yml"), config).unwrap();
+    folder
+}
+
+fn postern(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    for variable in ["POSTERN_CONFIG", "POSTERN_FORWARDING_SECRET", "VELOCITY_FORWARDING_SECRET", "RUST_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs the program to its end: the exit code, standard output, standard error.
+fn ends(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = postern(folder, arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// What lies in a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The lines of a stream as they come.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            // The test may be over.
+            let _ = send.send(line.unwrap());
+        }
+    });
+    lines
+}
+
+/// The program while it runs; killed when the test is over, however it ends.
+struct Running {
+    child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+    /// Where it listens.
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Starts it and waits until it listens.
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child =
+            postern(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut running = Self { child, out, err, address: nowhere };
+        let Ok(done) = running.out.recv_timeout(PATIENCE) else {
+            let log: Vec<String> = running.err.try_iter().collect();
+            panic!("it does not listen: {log:#?}");
+        };
+        // Done (0.123s)! Listening on 127.0.0.1:40001
+        let (seconds, address) =
+            done.strip_prefix("Done (").and_then(|rest| rest.split_once("s)! Listening on ")).unwrap();
+        assert_eq!(seconds.split_once('.').unwrap().1.len(), 3, "{done}");
+        assert!((0.0..PATIENCE.as_secs_f64()).contains(&seconds.parse().unwrap()), "{done}");
+        running.address = address.parse().unwrap();
+        assert!(running.address.ip().is_loopback() && running.address.port() != 0, "{done}");
+        running
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for a line of the log with that in it.
+    fn logged(&self, part: &str) {
+        let began = Instant::now();
+        while let Ok(line) = self.err.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
+            if line.contains(part) {
+                return;
+            }
+        }
+        panic!("never logged: {part}");
+    }
+
+    /// Waits for the end. Both streams end with it; what was not read of them yet comes too.
+    fn end(&mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        let began = Instant::now();
+        let left = || PATIENCE.saturating_sub(began.elapsed());
+        let rest = |stream: &Receiver<String>| {
+            let mut lines = Vec::new();
+            while let Ok(line) = stream.recv_timeout(left()) {
+                lines.push(line);
+            }
+            assert!(left() > Duration::ZERO, "it does not end");
+            lines
+        };
+        let (out, err) = (rest(&self.out), rest(&self.err));
+        (self.child.wait().unwrap(), out, err)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The events in an audit log, as far as they were written whole.
+fn events(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// How often an event of that kind stands there.
+fn count(events: &[Value], kind: &str) -> usize {
+    events.iter().filter(|event| event["event"] == kind).count()
+}
+
+/// Waits until an event of that kind stands in an audit log.
+#[allow(clippy::disallowed_methods, reason = "another process writes it: there is nothing to wait on")]
+fn written(log: &Path, kind: &str) {
+    let began = Instant::now();
+    while count(&events(log), kind) == 0 {
+        assert!(began.elapsed() < PATIENCE, "no {kind} in {}", log.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Has a connection refused: what it sends is no handshake. Returns once it is closed.
+fn be_refused(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&[0xff; 16]).unwrap();
+    // A reset is an end, too.
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn check_says_ok_and_touches_nothing() {
+    let folder = folder_with(CONFIG);
+    let (code, out, err) = ends(folder.path(), &["check"]);
+    assert_eq!((code, out.lines().last(), err.as_str()), (0, Some("ok"), ""), "{out}");
+    assert!(out.contains("forwarding.secret") && out.contains("does not exist yet"), "{out}");
+    assert_eq!(files(folder.path()), ["config.yml"]);
+    assert_eq!(fs::read_to_string(folder.path().join("config.yml")).unwrap(), CONFIG);
+    // From elsewhere, with nothing to remark.
+    fs::write(folder.path().join("config.yml"), CONFIG.replace("http:", "https:")).unwrap();
+    fs::write(folder.path().join("forwarding.secret"), "a long random text").unwrap();
+    fs::set_permissions(folder.path().join("forwarding.secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let path = folder.path().join("config.yml");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (code, out, err) = ends(elsewhere.path(), &["--config", path.to_str().unwrap(), "check"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "ok\n", ""));
+    assert_eq!(files(folder.path()), ["config.yml", "forwarding.secret"]);
+    assert!(files(elsewhere.path()).is_empty());
+}
+
+#[test]
+fn every_problem_is_listed_and_ends_with_78() {
+    let config = CONFIG.replace("session-server:", "sesion-server: 1\n  timeout: soon\n  session-server:");
+    let folder = folder_with(&config);
+    for (command, listed_on_out) in [("check", true), ("run", false)] {
+        let (code, out, err) = ends(folder.path(), &[command]);
+        assert_eq!(code, 78, "{command}: {out}{err}");
+        let (listed, other) = if listed_on_out { (out, err) } else { (err, out) };
+        for problem in ["config.yml:7:3: ", "sesion-server", "config.yml:8:12: ", "auth.timeout"] {
+            assert!(listed.contains(problem), "{command}: {problem}: {listed}");
+        }
+        assert_eq!(listed.matches(" error: ").count(), 2, "{listed}");
+        assert_eq!(other, "", "{command}");
+        assert_eq!(files(folder.path()), ["config.yml"], "{command}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_there_ends_with_78_and_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["--config", "missing.yml"][..], &["run", "--config", "missing.yml"], &["check"]] {
+        let (code, out, err) = ends(folder.path(), arguments);
+        assert_eq!(code, 78, "{arguments:?}: {out}{err}");
+        assert!((out + &err).contains("does not exist"), "{arguments:?}");
+        assert!(files(folder.path()).is_empty(), "{arguments:?}");
+    }
+    let named = postern(folder.path(), &["run"]).env("POSTERN_CONFIG", "missing.yml").output().unwrap();
+    assert_eq!(named.status.code(), Some(78), "in the environment");
+    assert!(files(folder.path()).is_empty());
+}
+
+#[test]
+fn bad_usage_ends_with_64() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["dance"][..], &["run", "now"], &["--log-format", "xml"], &["--config"]] {
+        let (code, out, err) = ends(folder.path(), arguments);
+        assert_eq!((code, out.as_str()), (64, ""), "{arguments:?}");
+        assert!(err.contains("--help"), "{arguments:?}: {err}");
+    }
+    for arguments in [["--help"], ["--version"]] {
+        let (code, out, err) = ends(folder.path(), &arguments);
+        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
+        assert!(out.contains("postern"), "{out}");
+    }
+    assert!(files(folder.path()).is_empty());
+}
+
+#[test]
+fn the_first_start_writes_a_configuration_and_a_secret_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file where the folder of sessions should be stops it before it listens or asks anybody: this configuration
+    // says where the real ones are.
+    fs::write(folder.path().join("sessions"), "").unwrap();
+    let (code, out, err) = ends(folder.path(), &[]);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("sessions"), "{err}");
+    let (config, secret) = (folder.path().join("config.yml"), folder.path().join("forwarding.secret"));
+    assert_eq!(fs::read_to_string(&config).unwrap(), include_str!("../config.example.yml"));
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    let written = fs::read(&secret).unwrap();
+    assert!(written.len() >= 16);
+    for file in ["config.yml", "forwarding.secret"] {
+        assert!(err.lines().any(|line| line.contains("first start") && line.contains(file)), "{file}: {err}");
+    }
+    assert!(!err.contains(std::str::from_utf8(&written).unwrap().trim()), "a secret in the log");
+    // Whatever the owner made of them stays.
+    let own = format!("# mine\n{}", include_str!("../config.example.yml"));
+    fs::write(&config, &own).unwrap();
+    let (code, _, err) = ends(folder.path(), &["run"]);
+    assert_eq!(code, 1);
+    assert!(!err.contains("first start"), "{err}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), own);
+    assert_eq!(fs::read(&secret).unwrap(), written);
+}
+
+#[test]
+fn it_says_where_it_listens_and_stops_in_order_when_told_to() {
+    for name in ["TERM", "INT"] {
+        let folder = folder_with(CONFIG);
+        let mut running = Running::start(folder.path(), &["--log-format", "json"]);
+        be_refused(running.address);
+        running.signal(name);
+        let (status, out, log) = running.end();
+        assert_eq!(status.code(), Some(0), "{name}: {log:#?}");
+        assert_eq!(out, Vec::<String>::new(), "standard output is for one line");
+        for line in &log {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["level"].is_string() && line["fields"]["message"].is_string(), "{line}");
+        }
+        let events = events(&folder.path().join("audit.log"));
+        assert_eq!(events[0]["event"], "proxy.started");
+        assert_eq!(events[0]["listening"][0], running.address.to_string());
+        assert_eq!(count(&events, "login.refused"), 1, "{events:#?}");
+        assert_eq!(events.last().unwrap()["event"], "proxy.stopped");
+        assert!(TcpStream::connect(running.address).is_err());
+    }
+}
+
+#[test]
+fn a_hang_up_signal_opens_the_audit_log_anew() {
+    let folder = folder_with(CONFIG);
+    let (log, rotated) = (folder.path().join("audit.log"), folder.path().join("audit.log.old"));
+    let mut running = Running::start(folder.path(), &[]);
+    be_refused(running.address);
+    written(&log, "login.refused");
+    fs::rename(&log, &rotated).unwrap();
+    running.signal("HUP");
+    running.logged("opened audit.log anew");
+    be_refused(running.address);
+    written(&log, "login.refused");
+    running.signal("TERM");
+    let (status, ..) = running.end();
+    assert_eq!(status.code(), Some(0));
+    let (old, new) = (events(&rotated), events(&log));
+    for (kind, before, after) in [("proxy.started", 1, 0), ("login.refused", 1, 1), ("proxy.stopped", 0, 1)] {
+        assert_eq!((count(&old, kind), count(&new, kind)), (before, after), "{kind}");
+    }
+}
+
+#[test]
+fn a_second_one_on_the_same_folder_does_not_start() {
+    let folder = folder_with(CONFIG);
+    let mut running = Running::start(folder.path(), &[]);
+    let (code, out, err) = ends(folder.path(), &["run"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let line = err.lines().find(|line| line.contains("in use by another running proxy")).unwrap();
+    assert!(line.contains("sessions"), "{line}");
+    assert!(line.contains(&format!("process {}", running.child.id())), "{line}");
+    // The first goes on, and its log with it.
+    be_refused(running.address);
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(0));
+    let events = events(&folder.path().join("audit.log"));
+    assert_eq!((count(&events, "proxy.started"), count(&events, "login.refused")), (1, 1));
+    // And once it has ended, the folder is free.
+    Running::start(folder.path(), &[]);
+}
