@@ -333,16 +333,17 @@ async fn a_pin_holds_in_place_too() {
     assert!(is_in(&scene.login(&known).await));
     let event = scene.audit.next("login.fallback", |_| true).await;
     assert_eq!(event["facts"]["in_place"], true);
-    scene.gone().await;
-    scene.nothing_else_reached_the_backend().await;
+    assert_eq!(scene.backend.connections(), 3, "two before, and this one");
+}
 
+#[tokio::test]
+async fn a_pin_holds_after_a_failed_online_attempt() {
     // Down, and the online attempt that a refused player is offered fails.
     let (mut scene, pinned, known) = with_a_pin(|setup| setup, Mode::DownForProxy).await;
     scene.audit.state("down").await;
     scene.refused(&pinned, PIN_FAILURE, "pin-failed").await;
     assert!(is_in(&scene.login(&known).await));
-    scene.gone().await;
-    scene.nothing_else_reached_the_backend().await;
+    assert_eq!(scene.backend.connections(), 3, "two before, and this one");
 }
 
 // No client declares an outage, or holds one open.
