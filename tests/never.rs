@@ -30,7 +30,7 @@ const MODERN: i32 = 774;
 const TRY_AGAIN: &str = "could not be checked just now";
 const NO_SESSION: &str = "No cached session found";
 const FAILED_TO_VERIFY: &str = "Failed to verify username";
-const PIN_FAILURE: &str = "Incorrect PIN";
+const PIN_UNASKED: &str = "Mojang authentication servers appear to be down";
 const BUSY: &str = "authentication servers are busy";
 
 /// The program and its stand-ins.
@@ -314,7 +314,7 @@ async fn nobody_gets_past_a_pin_that_cannot_be_asked_for() {
     scene.audit.state("down").await;
     for protocol in [758, MODERN] {
         let (_, end) = scene.join(protocol, &pinned).await;
-        assert_refused(&end, PIN_FAILURE);
+        assert_refused(&end, PIN_UNASKED);
         let event = scene.audit.reason("pin-failed").await;
         assert_eq!((&event["player"], &event["facts"]["has_pin"]), (&"Pinned".into(), &true.into()));
     }
@@ -329,7 +329,7 @@ async fn nobody_gets_past_a_pin_that_cannot_be_asked_for() {
 async fn a_pin_holds_in_place_too() {
     // Degraded all along: what decides is this login's own failure.
     let (mut scene, pinned, known) = with_a_pin(never_down, Mode::DownForProxy).await;
-    scene.refused(&pinned, PIN_FAILURE, "pin-failed").await;
+    scene.refused(&pinned, PIN_UNASKED, "pin-failed").await;
     assert!(is_in(&scene.login(&known).await));
     let event = scene.audit.next("login.fallback", |_| true).await;
     assert_eq!(event["facts"]["in_place"], true);
@@ -341,7 +341,7 @@ async fn a_pin_holds_after_a_failed_online_attempt() {
     // Down, and the online attempt that a refused player is offered fails.
     let (mut scene, pinned, known) = with_a_pin(|setup| setup, Mode::DownForProxy).await;
     scene.audit.state("down").await;
-    scene.refused(&pinned, PIN_FAILURE, "pin-failed").await;
+    scene.refused(&pinned, PIN_UNASKED, "pin-failed").await;
     assert!(is_in(&scene.login(&known).await));
     assert_eq!(scene.backend.connections(), 3, "two before, and this one");
 }

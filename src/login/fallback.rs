@@ -133,7 +133,8 @@ fn obstacle(session: Option<&Session>, named: &Named, plaintext: bool, cx: &Logi
     }
     // A player with a PIN is always asked for it, and this version cannot ask.
     if session.is_some_and(|session| session.pin_hash.is_some()) {
-        return Some(Refusal::new(Reason::PinFailed).fact("cause", "this version cannot ask for PINs"));
+        let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::PinFailed) };
+        return Some(refusal.fact("cause", "this version cannot ask for PINs"));
     }
     if plaintext && !named.hello.dialect.authenticate_flag && !cx.config.allow_plaintext_fallback {
         return Some(Refusal::new(Reason::NewerVersionNeeded).fact("cause", "the link cannot be encrypted"));
@@ -182,14 +183,14 @@ async fn enter(
     });
     let Seated { place, permit, evidence, leaving } =
         judged.map_err(|no| Refusal::new(no.0).evidence(&no.1))?;
-    cx.store.count_fallback(permit.id());
-
     let mut facts = match serde_json::to_value(&evidence) {
         Ok(Value::Object(facts)) => facts,
         _ => Map::new(),
     };
     facts.insert("in_place".to_owned(), matches!(basis, Basis::InPlace(_)).into());
+    // Before anything is written, which would make a lost document anew.
     let properties = stored_properties(permit.id(), cx).await;
+    cx.store.count_fallback(permit.id());
     if properties.is_none() {
         facts.insert("properties".to_owned(), "not read in time".into());
     }
