@@ -178,6 +178,8 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Failures { failures: 1, last: Some(why) } => write!(f, "a check or login failed: {why}"),
+            Self::Failures { failures: 1, last: None } => f.write_str("a check was throttled"),
             Self::Failures { failures, last: Some(why) } => {
                 write!(f, "{failures} failed checks or logins, the last: {why}")
             }
@@ -185,6 +187,7 @@ impl fmt::Display for Cause {
                 write!(f, "{failures} failed checks or logins, the last: throttled")
             }
             Self::Throttled => f.write_str("it throttles this machine's address"),
+            Self::Healthy { checks: 1 } => f.write_str("a good check"),
             Self::Healthy { checks } => write!(f, "{checks} good checks in a row"),
             Self::OddAnswers { checks } => {
                 write!(f, "{checks} checks in a row answered, though throttled or oddly")
