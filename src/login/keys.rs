@@ -1,6 +1,7 @@
 //! The server's RSA key, the verify token, the shared secret, and the server id hash.
 
 use std::{
+    num::NonZero,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use rsa::{
 };
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 use tracing::{debug, error};
 
 use crate::{
@@ -71,17 +73,26 @@ impl ServerKey {
 
 /// The key in use, renewed while the program runs. A login keeps the key it began with.
 #[derive(Clone, Debug)]
-pub struct Keys(Arc<Mutex<Arc<ServerKey>>>);
+pub struct Keys {
+    current: Arc<Mutex<Arc<ServerKey>>>,
+    /// Responses being opened: one a core. More would not be faster, and a flood of forged ones would take every
+    /// thread that session documents are read and written on.
+    at_work: Arc<Semaphore>,
+}
 
 impl Keys {
     /// Makes the first key; some ten milliseconds of work.
     pub fn generate() -> Result<Self, KeyError> {
-        Ok(Self(Arc::new(Mutex::new(Arc::new(ServerKey::generate()?)))))
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self {
+            current: Arc::new(Mutex::new(Arc::new(ServerKey::generate()?))),
+            at_work: Arc::new(Semaphore::new(cores)),
+        })
     }
 
     /// The key for a login that begins now.
     pub fn current(&self) -> Arc<ServerKey> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Renews the key every few hours until the program stops.
@@ -93,7 +104,7 @@ impl Keys {
             }
             match tokio::task::spawn_blocking(ServerKey::generate).await {
                 Ok(Ok(key)) => {
-                    *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                    *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                     debug!("renewed the RSA key");
                 }
                 Ok(Err(error)) => error!(%error, "keeping the old RSA key"),
@@ -108,6 +119,7 @@ impl Keys {
 pub struct Challenge {
     key: Arc<ServerKey>,
     token: [u8; TOKEN_LEN],
+    at_work: Arc<Semaphore>,
 }
 
 /// What a client proved by its encryption response: it holds the secret and saw our token.
@@ -138,7 +150,7 @@ impl Challenge {
     pub fn new(keys: &Keys) -> Result<Self, BadResponse> {
         let mut token = [0; TOKEN_LEN];
         getrandom::fill(&mut token).map_err(|_| BadResponse::NoRandom)?;
-        Ok(Self { key: keys.current(), token })
+        Ok(Self { key: keys.current(), token, at_work: Arc::clone(&keys.at_work) })
     }
 
     /// The request to send.
@@ -151,13 +163,20 @@ impl Challenge {
         .write(dialect)
     }
 
-    /// Checks the response. Two RSA decryptions, off the network threads.
+    /// Checks the response: two RSA decryptions, off the network threads. Waits its turn behind others; the login's
+    /// deadline bounds that.
     pub async fn accept(
         self,
         response: EncryptionResponse,
         profile_key: Option<ProfileKey>,
     ) -> Result<Keyed, BadResponse> {
-        let work = move || self.open(&response, profile_key.as_ref());
+        // The semaphore is never closed. The permit goes with the work, which outlives a login that is cut short.
+        let permit = Arc::clone(&self.at_work).acquire_owned().await;
+        let work = move || {
+            let opened = self.open(&response, profile_key.as_ref());
+            drop(permit);
+            opened
+        };
         // A panic in there proves nothing either.
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(BadResponse::Secret))
     }
@@ -320,6 +339,23 @@ mod tests {
             let found = challenge.accept(response, brought).await.err().map(|bad| bad.to_string());
             assert_eq!(found.as_deref(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn responses_are_opened_a_few_at_a_time() {
+        let keys = Keys::generate().unwrap();
+        let cores = keys.at_work.available_permits();
+        let busy = Arc::clone(&keys.at_work).acquire_many_owned(u32::try_from(cores).unwrap()).await.unwrap();
+        let response = EncryptionResponse { secret: Vec::new(), proof: TokenProof::Encrypted(Vec::new()) };
+        let mut opening = Box::pin(Challenge::new(&keys).unwrap().accept(response, None));
+        tokio::select! {
+            biased;
+            _ = &mut opening => panic!("did not wait its turn"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(busy);
+        assert!(opening.await.is_err());
+        assert_eq!(keys.at_work.available_permits(), cores);
     }
 
     #[tokio::test(start_paused = true)]
