@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::protocol::{
-    cipher::{Decryptor, Encryptor, SharedSecret},
+    cipher::{self, Decryptor, Encryptor, SharedSecret},
     frame,
     reader::Malformed,
 };
@@ -176,10 +176,10 @@ impl<S: Io> Conn<S> {
     /// Switches the cipher on, both ways. Bytes that came already are decrypted: the client's cipher starts right
     /// behind its encryption response.
     pub fn encrypt(&mut self, secret: &SharedSecret) {
-        let mut decryptor = Decryptor::new(secret);
+        let (encryptor, mut decryptor) = cipher::pair(secret);
         decryptor.apply(&mut self.inbox);
         self.decryptor = Some(decryptor);
-        self.encryptor = Some(Encryptor::new(secret));
+        self.encryptor = Some(encryptor);
     }
 
     /// Whether the cipher is on.
