@@ -13,7 +13,7 @@ use postern::{
         frame::put_frame,
         version::{Dialect, ProtocolVersion},
     },
-    relay::{Config, link, run},
+    relay::{Config, Relay, link},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -47,7 +47,9 @@ fn start(runtime: &Runtime, encrypted: bool) -> (DuplexStream, DuplexStream) {
     };
     let (_, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
     let config = Config { read_timeout: Duration::from_mins(10) };
-    runtime.spawn(async move { run(client_parts, backend_parts, link, &config).await });
+    runtime.spawn(async move {
+        Relay::new(client_parts, backend_parts, link, Arc::default(), &config).run().await
+    });
     (client, backend)
 }
 

@@ -2,7 +2,10 @@
 
 use std::future::Future;
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
 
 /// The receiving end of the stop signal. Clones see the same signal.
 #[derive(Clone, Debug)]
@@ -53,4 +56,11 @@ where
             std::panic::resume_unwind(error.into_panic());
         }
     })
+}
+
+/// A panic ends one connection, and is logged.
+pub fn note_panic(ended: &Result<(), JoinError>) {
+    if ended.as_ref().is_err_and(JoinError::is_panic) {
+        tracing::error!("a connection's task panicked; this is a bug in Postern, please report it");
+    }
 }

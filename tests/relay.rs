@@ -19,7 +19,7 @@ use postern::{
         text::Text,
         version::{Dialect, ProtocolVersion},
     },
-    relay::{Config, EndCause, Ended, Handle, Side, link, run},
+    relay::{Config, EndCause, Ended, Handle, Relay, Side, Workshop, link},
 };
 use proptest::prelude::*;
 use tokio::{
@@ -139,6 +139,8 @@ struct Setup {
     capacity: usize,
     early_client: Vec<u8>,
     early_backend: Vec<u8>,
+    /// What it shares with other connections.
+    workshop: Arc<Workshop>,
 }
 
 impl Setup {
@@ -150,6 +152,7 @@ impl Setup {
             capacity: 64 << 10,
             early_client: vec![],
             early_backend: vec![],
+            workshop: Arc::default(),
         }
     }
 
@@ -178,8 +181,10 @@ impl Setup {
         };
         let activity = Arc::<Activity>::default();
         let (handle, link) = link(Dialect::of(ProtocolVersion(self.protocol)), Arc::clone(&activity));
+        let workshop = self.workshop;
+        let config = Config { read_timeout: READ_TIMEOUT };
         let run = tokio::spawn(async move {
-            run(client_parts, backend_parts, link, &Config { read_timeout: READ_TIMEOUT }).await
+            Relay::new(client_parts, backend_parts, link, workshop, &config).run().await
         });
         let encryptor = secret.as_ref().map(Encryptor::new);
         let decryptor = secret.as_ref().map(Decryptor::new);

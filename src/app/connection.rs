@@ -11,18 +11,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, time::timeout};
 use tracing::{debug, warn};
-use uuid::Uuid;
 
-use super::journal;
+use super::{
+    journal,
+    stay::{self, StayCx},
+};
 use crate::{
     address,
     audit::{Audit, Event, Kind},
-    backend::{self, EnterError, Entered, Fault, Player, Router},
+    backend::{self, EnterError, Fault, Player, Router},
     clock::Clock,
     foreign,
     identity::Username,
@@ -35,7 +34,6 @@ use crate::{
         deadline::Deadline,
         proxy_header::{self, Source},
     },
-    policy::Proof,
     protocol::{
         handshake::Intent,
         legacy_ping::{self, FirstBytes},
@@ -44,7 +42,7 @@ use crate::{
         version::{Dialect, ProtocolVersion},
     },
     reason::Reason,
-    relay,
+    relay::Workers,
     status::{self, Answers, Moment},
     task::Shutdown,
 };
@@ -57,8 +55,6 @@ const LEGACY_PING_WAIT: Duration = Duration::from_millis(500);
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// How long a displaced connection may take to go before its successor meets the backend.
 const DISPLACED_TIME: Duration = Duration::from_secs(2);
-/// How often the presence of a verified player is noted, so that a crash does not expire a long-online friend.
-const PRESENCE_EVERY: Duration = Duration::from_mins(15);
 /// How many unknown protocol numbers are remembered as warned of; anybody can make them up.
 const MAX_WARNED: usize = 256;
 
@@ -67,10 +63,12 @@ const MAX_WARNED: usize = 256;
 pub(super) struct ConnCx {
     pub(super) login: LoginCx,
     pub(super) net: net::Config,
-    pub(super) relay: relay::Config,
+    /// The threads that relay.
+    pub(super) workers: Workers,
+    pub(super) stay: Arc<StayCx>,
     pub(super) router: Arc<Router>,
     pub(super) answers: Answers,
-    pub(super) messages: Messages,
+    pub(super) messages: Arc<Messages>,
     pub(super) audit: Audit,
     /// Players are told and closed, and nobody new begins.
     pub(super) shutdown: Shutdown,
@@ -123,7 +121,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, cx: Arc<ConnCx>) 
 }
 
 /// Finds out who calls and what for.
-async fn greet<S: Io + 'static>(mut conn: Conn<S>, mut caller: Caller, deadline: &Deadline, cx: &ConnCx) {
+async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadline, cx: &ConnCx) {
     let begun = async {
         let source = read_source(&mut conn, &mut caller, cx).await?;
         if let Some(legacy) = read_legacy(&mut conn).await? {
@@ -231,13 +229,7 @@ async fn read_legacy<S: Io>(conn: &mut Conn<S>) -> Result<Option<FirstBytes>, Re
 }
 
 /// A login, and the stay that follows it.
-async fn log_in<S: Io + 'static>(
-    mut conn: Conn<S>,
-    hello: Hello,
-    caller: Caller,
-    deadline: &Deadline,
-    cx: &ConnCx,
-) {
+async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadline: &Deadline, cx: &ConnCx) {
     let dialect = hello.dialect;
     let route_key = hello.handshake.host.route_key();
     let too_old = cx.router.needs_newer_client(&route_key, &dialect);
@@ -263,7 +255,10 @@ async fn log_in<S: Io + 'static>(
         reason = line.closing() => Err(cut_short(reason, &line)),
     };
     match entered {
-        Ok((admission, entered)) => stay(conn, admission, entered, &line, &caller, cx).await,
+        Ok((admission, entered)) => {
+            journal::joined(&cx.audit, &cx.login.clock, &caller, &admission, &entered);
+            stay::begin(conn, admission, entered, caller.conn, line, cx);
+        }
         Err(Failed::Login(refusal)) => {
             refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
         }
@@ -372,54 +367,6 @@ async fn say_last<S: Io>(conn: &mut Conn<S>, bytes: &[u8]) {
     let _ = timeout(FAREWELL_TIME, farewell).await;
 }
 
-/// The player is in: pipes the connection until it ends.
-async fn stay<S: Io + 'static>(
-    conn: Conn<S>,
-    admission: Admission,
-    entered: Entered,
-    line: &Arc<Line>,
-    caller: &Caller,
-    cx: &ConnCx,
-) {
-    journal::joined(&cx.audit, &cx.login.clock, caller, &admission, &entered);
-    let Admission { admitted, place, named, .. } = admission;
-    let (id, name) = (admitted.profile().id, admitted.profile().name.clone());
-    line.set_piped();
-    let (handle, end) = relay::link(named.hello.dialect, Arc::clone(&line.activity));
-    let piped = relay::run(conn.into_parts(), entered.conn.into_parts(), end, &cx.relay);
-    let closing = async {
-        let reason = tokio::select! {
-            reason = line.closing() => reason,
-            () = cx.shutdown.requested() => Reason::ShuttingDown,
-        };
-        handle.close(cx.text(reason.message(), name.as_str(), reason));
-        std::future::pending::<()>().await;
-    };
-    let ended = tokio::select! {
-        ended = piped => Some(ended),
-        // Neither of these ends before the pipe does.
-        () = closing => None,
-        () = note_presence(id, admitted.proof(), cx) => None,
-    };
-    if admitted.proof() == Proof::Verified {
-        cx.login.store.note_presence(id);
-    }
-    drop(place);
-    if let Some(ended) = ended {
-        journal::left(caller, name.as_str(), &ended);
-    }
-}
-
-/// Only a verified connection refreshes trust.
-async fn note_presence(id: Uuid, proof: Proof, cx: &ConnCx) {
-    loop {
-        sleep(PRESENCE_EVERY).await;
-        if proof == Proof::Verified {
-            cx.login.store.note_presence(id);
-        }
-    }
-}
-
 /// Newer releases are served like the newest one known; that may fail, so the owner hears of it, once a number.
 fn warn_if_unknown(dialect: &Dialect, cx: &ConnCx) {
     let version = dialect.version();
@@ -447,6 +394,11 @@ impl ConnCx {
     }
 
     fn text(&self, key: MessageKey, player: &str, reason: Reason) -> Text {
-        Text::parse(self.messages.text(key), &[("player", player), ("reason", reason.code())])
+        text(&self.messages, key, player, reason)
     }
+}
+
+/// A text as the owner worded it.
+pub(super) fn text(messages: &Messages, key: MessageKey, player: &str, reason: Reason) -> Text {
+    Text::parse(messages.text(key), &[("player", player), ("reason", reason.code())])
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::connection::Caller;
+use super::connection::{Caller, ConnId};
 use crate::{
     audit::{Audit, Event, Kind},
     backend::{Backend, Entered, Fault},
@@ -137,9 +137,9 @@ pub(super) fn backend_failed(
 }
 
 /// A player who was in has gone.
-pub(super) fn left(caller: &Caller, name: &str, ended: &Ended) {
+pub(super) fn left(conn: ConnId, name: &str, ended: &Ended) {
     info!(
-        conn = %caller.conn, player = name, cause = ended.cause.label(), to_server = ended.to_server,
+        %conn, player = name, cause = ended.cause.label(), to_server = ended.to_server,
         to_client = ended.to_client, seconds = ended.duration.as_secs(), "left"
     );
 }

@@ -2,12 +2,16 @@
 
 use std::{
     collections::HashSet,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -25,6 +29,8 @@ use crate::{
         session_server::{BuildError, SessionServer},
     },
     net::listener::{self, BindError},
+    reason::Reason,
+    relay,
     session::{Store, StoreError},
     status::{Answers, AnswersError},
     task::{self, Shutdown, ShutdownTrigger},
@@ -32,8 +38,10 @@ use crate::{
 
 mod connection;
 mod journal;
+mod stay;
 
 use connection::ConnCx;
+use stay::StayCx;
 
 /// The proxy cannot start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,9 @@ pub enum StartError {
     /// No RSA key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// No threads to relay with.
+    #[error("cannot start the threads that relay: {0}")]
+    Threads(#[source] io::Error),
     /// The server list answer cannot be given as configured.
     #[error("status: {0}")]
     Answers(#[from] AnswersError),
@@ -77,6 +88,7 @@ struct Stop {
     /// To listeners and players.
     connections: ShutdownTrigger,
     accepting: Vec<JoinHandle<JoinSet<()>>>,
+    relaying: relay::Threads,
     /// To everything that serves logins.
     services: ShutdownTrigger,
     tasks: Vec<JoinHandle<()>>,
@@ -94,6 +106,7 @@ impl Proxy {
         let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
         let routes = Arc::new(Router::new(config.backend));
         let answers = Answers::new(&config.status, &config.messages, Arc::clone(&routes))?;
+        let relaying = relay::start().map_err(StartError::Threads)?;
         let listeners = listener::bind(&config.net.bind)?;
         let addresses: Vec<SocketAddr> =
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -108,6 +121,8 @@ impl Proxy {
         if config.login.fallback != FallbackMode::Enabled {
             info!(mode = ?config.login.fallback, "no player is admitted by policy during an outage");
         }
+        let messages = Arc::new(config.messages);
+        let stay = StayCx { relay: config.relay, messages: Arc::clone(&messages), store: store.clone() };
         let cx = Arc::new(ConnCx {
             login: LoginCx {
                 config: config.login,
@@ -122,10 +137,11 @@ impl Proxy {
                 clock: clock.clone(),
             },
             net: config.net,
-            relay: config.relay,
+            workers: relaying.workers(),
+            stay: Arc::new(stay),
             router: routes,
             answers,
-            messages: config.messages,
+            messages,
             audit: audit.clone(),
             shutdown: until_asked.clone(),
             serial: AtomicU64::new(0),
@@ -143,7 +159,8 @@ impl Proxy {
                 tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
-        let stop = Stop { connections, accepting, services, tasks: vec![monitor, renewing, watching] };
+        let stop =
+            Stop { connections, accepting, relaying, services, tasks: vec![monitor, renewing, watching] };
         Ok(Self { addresses, health, store, audit, clock, roster, grace: config.shutdown_grace, stop })
     }
 
@@ -170,18 +187,23 @@ impl Proxy {
     /// Stops accepting, tells players and closes them, lets logins and writes finish within the grace, and ends.
     pub async fn stop(self) {
         info!(players = self.players(), "stopping");
-        let Stop { connections, accepting, services, tasks } = self.stop;
+        let Stop { connections, accepting, relaying, services, tasks } = self.stop;
+        let deadline = Instant::now() + self.grace;
         connections.trigger();
-        let ended = tokio::time::timeout(self.grace, async {
+        self.roster.close_all(Reason::ShuttingDown);
+        let logins = tokio::time::timeout_at(deadline, async {
             for task in accepting {
                 if let Ok(mut connections) = task.await {
                     while let Some(ended) = connections.join_next().await {
-                        listener::note_panic(&ended);
+                        task::note_panic(&ended);
                     }
                 }
             }
         });
-        if ended.await.is_err() {
+        // A login that is over by then has passed its player on, who is told and closed like all others.
+        let logins_cut = logins.await.is_err();
+        let players_cut = relaying.finish(deadline).await;
+        if logins_cut || players_cut > 0 {
             warn!("some connections did not end within shutdown-grace; they are cut");
         }
         services.trigger();

@@ -2,16 +2,18 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
+    future::poll_fn,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Poll, Waker},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use super::refusal::Who;
@@ -38,7 +40,14 @@ pub struct Line {
     /// The player's proven id and how it was proven, once it has a place.
     pub seated: OnceLock<(Uuid, Proof)>,
     piped: AtomicBool,
-    close: watch::Sender<Option<Reason>>,
+    close: Mutex<Close>,
+}
+
+/// What a connection was asked, and the task that is to obey. A channel would take half a kilobyte.
+#[derive(Debug, Default)]
+struct Close {
+    reason: Option<Reason>,
+    waiting: Option<Waker>,
 }
 
 impl Default for Line {
@@ -48,7 +57,7 @@ impl Default for Line {
             who: OnceLock::new(),
             seated: OnceLock::new(),
             piped: AtomicBool::new(false),
-            close: watch::Sender::new(None),
+            close: Mutex::default(),
         }
     }
 }
@@ -66,25 +75,28 @@ impl Line {
 
     /// Asks the connection to end and to tell its client why. The first reason stays.
     pub fn close(&self, reason: Reason) {
-        self.close.send_if_modified(|current| {
-            let first = current.is_none();
-            current.get_or_insert(reason);
-            first
-        });
+        let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
+        close.reason.get_or_insert(reason);
+        let waiting = close.waiting.take();
+        drop(close);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
     }
 
-    /// Returns the reason once the connection was asked to end.
+    /// Returns the reason once the connection was asked to end. For the connection's own task: of several that wait,
+    /// only the last would be woken.
     pub async fn closing(&self) -> Reason {
-        let mut rx = self.close.subscribe();
-        loop {
-            if let Some(reason) = *rx.borrow_and_update() {
-                return reason;
+        poll_fn(|cx| {
+            let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
+            match (close.reason, &mut close.waiting) {
+                (Some(reason), _) => return Poll::Ready(reason),
+                (None, Some(waiting)) => waiting.clone_from(cx.waker()),
+                (None, none) => *none = Some(cx.waker().clone()),
             }
-            if rx.changed().await.is_err() {
-                // The sender is `self`: it lives as long as this borrow.
-                std::future::pending::<()>().await;
-            }
-        }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -95,7 +107,7 @@ struct Seat {
     address: IpAddr,
     address_match: AddressMatch,
     /// Closes when the place is given up.
-    taken: watch::Receiver<()>,
+    taken: oneshot::Receiver<()>,
 }
 
 #[derive(Debug, Default)]
@@ -121,19 +133,18 @@ pub struct Place {
     id: Uuid,
     line: Arc<Line>,
     /// Dropped with the place, which tells those who wait for it.
-    _taken: watch::Sender<()>,
+    _taken: oneshot::Sender<()>,
 }
 
 /// A connection that was asked to end.
 #[derive(Debug)]
-pub struct Leaving(watch::Receiver<()>);
+pub struct Leaving(oneshot::Receiver<()>);
 
 impl Leaving {
     /// Waits until it has ended, but not for long: its backend settles the rest.
-    pub async fn gone(mut self, at_most: Duration) {
-        let ended = async { while self.0.changed().await.is_ok() {} };
+    pub async fn gone(self, at_most: Duration) {
         // Too slow is not an error: the backend itself replaces a player who logs in again.
-        let _ = tokio::time::timeout(at_most, ended).await;
+        let _ = tokio::time::timeout(at_most, self.0).await;
     }
 }
 
@@ -222,12 +233,19 @@ impl Roster {
         proof: Proof,
         line: &Arc<Line>,
     ) -> Place {
-        let taken = watch::Sender::new(());
+        let (held, taken) = oneshot::channel();
         // A connection takes one place.
         let _ = line.seated.set((id, proof));
-        let seat = Seat { line: Arc::clone(line), proof, address, address_match, taken: taken.subscribe() };
+        let seat = Seat { line: Arc::clone(line), proof, address, address_match, taken };
         seats.by_id.insert(id, seat);
-        Place { roster: Arc::clone(self), id, line: Arc::clone(line), _taken: taken }
+        Place { roster: Arc::clone(self), id, line: Arc::clone(line), _taken: held }
+    }
+
+    /// Asks all connections that are piped to end. A login under way is not cut: it finds out by itself.
+    pub fn close_all(&self, reason: Reason) {
+        for seat in self.lock().by_id.values().filter(|seat| seat.line.is_piped()) {
+            seat.line.close(reason);
+        }
     }
 
     /// Players who are in.
@@ -344,6 +362,27 @@ mod tests {
         assert_eq!(silent(), Duration::ZERO);
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(silent(), Duration::from_secs(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_closes_those_who_are_in() {
+        let roster = Roster::new(Clock::system());
+        let address = "203.0.113.5".parse().unwrap();
+        let lines = [1, 2].map(|id| {
+            let line = Arc::new(Line::default());
+            let (place, _) = roster.seat_verified(Uuid::from_u128(id), address, &line);
+            (line, place)
+        });
+        let [(piped, _first), (login, _second)] = &lines;
+        piped.set_piped();
+        let told = tokio::spawn({
+            let piped = Arc::clone(piped);
+            async move { piped.closing().await }
+        });
+        tokio::task::yield_now().await;
+        roster.close_all(Reason::ShuttingDown);
+        assert_eq!(told.await.unwrap(), Reason::ShuttingDown);
+        tokio::time::timeout(Duration::from_secs(1), login.closing()).await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

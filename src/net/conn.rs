@@ -72,6 +72,17 @@ pub struct Parts<S> {
     pub threshold: Option<usize>,
 }
 
+impl<S> Parts<S> {
+    /// Turns the stream into another form of itself.
+    ///
+    /// # Errors
+    /// Those of `form`.
+    pub fn try_map_io<T>(self, form: impl FnOnce(S) -> io::Result<T>) -> io::Result<Parts<T>> {
+        let Self { io, inbox, decryptor, encryptor, threshold } = self;
+        Ok(Parts { io: form(io)?, inbox, decryptor, encryptor, threshold })
+    }
+}
+
 impl<S: Io> Conn<S> {
     /// A plain connection.
     pub fn new(io: S) -> Self {

@@ -5,11 +5,11 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{JoinError, JoinSet},
+    task::JoinSet,
 };
 use tracing::{debug, error, info};
 
-use crate::task::Shutdown;
+use crate::task::{Shutdown, note_panic};
 
 /// Wait after a failed accept: descriptors are short for a while, and trying at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -135,13 +135,6 @@ fn is_shortage(error: &io::Error) -> bool {
 
     let by_code = cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS));
     by_code || error.kind() == io::ErrorKind::OutOfMemory
-}
-
-/// A panic ends one connection, and is logged.
-pub fn note_panic(ended: &Result<(), JoinError>) {
-    if ended.as_ref().is_err_and(JoinError::is_panic) {
-        error!("a connection's task panicked; this is a bug in Postern, please report it");
-    }
 }
 
 #[cfg(test)]

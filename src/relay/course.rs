@@ -1,8 +1,9 @@
 //! The state of both directions, and what may pass in it.
 
 use super::{
-    head::{Content, Opener},
+    head::{Content, Inflater, Opener},
     pipe::{Fate, Gate},
+    workshop::Shelf,
 };
 use crate::protocol::{
     frame,
@@ -172,6 +173,8 @@ pub(super) struct Serverbound<'a> {
     pub course: &'a mut Course,
     /// For this direction alone.
     pub opener: &'a mut Opener,
+    /// For the opener.
+    pub inflaters: &'a Shelf<Inflater>,
     /// Whether frames are those of a compressed stream.
     pub compression: bool,
 }
@@ -183,12 +186,12 @@ impl Gate for Serverbound<'_> {
         let Some(content) = Content::of(there, header.content, self.compression)? else {
             return Ok(Fate::Open);
         };
-        let (head, more) = self.opener.head(&content)?;
+        let (head, more) = self.opener.head(&content, self.inflaters)?;
         let verdict = match self.course.judge_client(head) {
             Err(Malformed::Truncated) if more => return Ok(Fate::Open),
             verdict => verdict?,
         };
-        self.opener.close();
+        self.opener.close(self.inflaters);
         let len = header.prefix + header.content;
         Ok(match verdict {
             Verdict::Pass => Fate::Pass(len),
@@ -219,6 +222,8 @@ pub(super) struct Clientbound<'a> {
     pub course: &'a mut Course,
     /// For this direction alone.
     pub opener: &'a mut Opener,
+    /// For the opener.
+    pub inflaters: &'a Shelf<Inflater>,
     /// Whether frames are those of a compressed stream.
     pub compression: bool,
     /// What to pause for.
@@ -239,12 +244,12 @@ impl Gate for Clientbound<'_> {
         if content.packet > SIGNAL {
             return Ok(pass);
         }
-        let (head, more) = self.opener.head(&content)?;
+        let (head, more) = self.opener.head(&content, self.inflaters)?;
         match self.course.follow_backend(head) {
             Err(Malformed::Truncated) if more => return Ok(Fate::Open),
             followed => followed?,
         }
-        self.opener.close();
+        self.opener.close(self.inflaters);
         Ok(pass)
     }
 

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use super::{
     head::Opener,
     link::Link,
     pipe::{Pipe, Stop},
+    workshop::Workshop,
 };
 use crate::{
     net::conn::{Io, Parts},
@@ -47,6 +49,7 @@ enum Up {
 ///   relaying ──close──> farewell awaits the end of a frame ──> disconnect sent ──┐
 ///      └── first end of a side ──> lingering: the rest, at most LINGER ──────────┴──> over
 /// ```
+#[derive(Debug)]
 pub(super) struct Exchange<C, B> {
     client: C,
     backend: B,
@@ -61,6 +64,7 @@ pub(super) struct Exchange<C, B> {
     /// The client's threshold, for what we put in.
     threshold: Option<usize>,
     link: Link,
+    workshop: Arc<Workshop>,
     /// Waits for its place in the stream.
     insertion: Option<Vec<u8>>,
     /// What the client is to be told at the next frame's end.
@@ -74,7 +78,13 @@ pub(super) struct Exchange<C, B> {
 }
 
 impl<C: Io, B: Io> Exchange<C, B> {
-    pub(super) fn new(client: Parts<C>, backend: Parts<B>, link: Link, read_timeout: Duration) -> Self {
+    pub(super) fn new(
+        client: Parts<C>,
+        backend: Parts<B>,
+        link: Link,
+        workshop: Arc<Workshop>,
+        read_timeout: Duration,
+    ) -> Self {
         debug_assert_eq!(
             client.threshold, backend.threshold,
             "frames pass untouched, so both sides must agree"
@@ -92,6 +102,7 @@ impl<C: Io, B: Io> Exchange<C, B> {
             client: client.io,
             backend: backend.io,
             link,
+            workshop,
             insertion: None,
             farewell: None,
             cause: None,
@@ -110,13 +121,17 @@ impl<C: Io, B: Io> Exchange<C, B> {
     pub(super) async fn run(&mut self) -> EndCause {
         let cause = poll_fn(|cx| self.poll(cx)).await;
         if let Some(text) = self.farewell.take() {
-            self.say_farewell(&text).await;
+            // Apart from the exchange: a player who is in needs no room for this.
+            Box::pin(self.say_farewell(&text)).await;
         }
         cause
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
-        if let Poll::Ready(Some(text)) = self.link.closes.poll_recv(cx) {
+        self.link.listen(cx);
+        if self.farewell.is_none()
+            && let Some(text) = self.link.take_close()
+        {
             if let Some(cause) = self.cause.take() {
                 return Poll::Ready(cause);
             }
@@ -147,9 +162,10 @@ impl<C: Io, B: Io> Exchange<C, B> {
             let mut gate = Serverbound {
                 course: &mut self.course,
                 opener: &mut self.up_opener,
+                inflaters: &self.workshop.inflaters,
                 compression: self.up_compression,
             };
-            let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate);
+            let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate, &self.workshop);
             self.link.activity.touch(self.up.heard());
             match stop {
                 Poll::Pending | Poll::Ready(Stop::Paused) => {}
@@ -169,7 +185,9 @@ impl<C: Io, B: Io> Exchange<C, B> {
                 }
             }
         }
-        if self.up_stage == Up::Discarding && self.up.poll_discard(cx, &mut self.client).is_ready() {
+        if self.up_stage == Up::Discarding
+            && self.up.poll_discard(cx, &mut self.client, &self.workshop).is_ready()
+        {
             self.up_stage = Up::Done;
         }
         None
@@ -178,14 +196,13 @@ impl<C: Io, B: Io> Exchange<C, B> {
     /// From backend to client. Some cause if that ends it all.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Option<EndCause> {
         while !self.down_done {
-            if self.insertion.is_none()
-                && let Poll::Ready(Some(packet)) = self.link.insertions.poll_recv(cx)
-            {
-                self.insertion = Some(packet);
+            if self.insertion.is_none() {
+                self.insertion = self.link.take_insertion();
             }
             let mut gate = Clientbound {
                 course: &mut self.course,
                 opener: &mut self.down_opener,
+                inflaters: &self.workshop.inflaters,
                 compression: self.threshold.is_some(),
                 wanted: match (&self.farewell, &self.insertion) {
                     (Some(_), _) => Wanted::Farewell,
@@ -193,7 +210,7 @@ impl<C: Io, B: Io> Exchange<C, B> {
                     (None, None) => Wanted::Nothing,
                 },
             };
-            match self.down.poll(cx, &mut self.backend, &mut self.client, &mut gate) {
+            match self.down.poll(cx, &mut self.backend, &mut self.client, &mut gate, &self.workshop) {
                 Poll::Pending => return None,
                 Poll::Ready(Stop::Paused) => {
                     if self.farewell.is_some() {
@@ -288,5 +305,13 @@ impl<C: Io, B: Io> Exchange<C, B> {
         };
         // A client that is gone needs no farewell.
         let _ = timeout(FAREWELL, said).await;
+    }
+}
+
+impl<C, B> Drop for Exchange<C, B> {
+    fn drop(&mut self) {
+        for pipe in [&mut self.up, &mut self.down] {
+            pipe.give_up(&self.workshop);
+        }
     }
 }

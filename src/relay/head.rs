@@ -2,6 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::workshop::Shelf;
 use crate::protocol::reader::{Malformed, peek_varint};
 
 /// Bytes of a packet that are looked at: an id and the length of a channel at five bytes each, and
@@ -50,12 +51,13 @@ impl<'a> Content<'a> {
 /// Finds the heads of the packets of one direction, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Opener {
-    // Kept between frames, and not made before the first compressed one: most clients never send any.
+    // Borrowed until the head of the frame at hand is known.
     inflater: Option<Box<Inflater>>,
 }
 
+/// Inflates the beginnings of frames.
 #[derive(Debug)]
-struct Inflater {
+pub(super) struct Inflater {
     stream: Decompress,
     head: [u8; HEAD],
     made: usize,
@@ -66,11 +68,15 @@ struct Inflater {
 impl Opener {
     /// The first bytes of the packet as far as they can be known, and whether more can become known once more of the
     /// frame is there. To be called with the same frame until [`close`](Self::close).
-    pub(super) fn head<'a>(&'a mut self, content: &Content<'a>) -> Result<(&'a [u8], bool), Malformed> {
+    pub(super) fn head<'a>(
+        &'a mut self,
+        content: &Content<'a>,
+        inflaters: &Shelf<Inflater>,
+    ) -> Result<(&'a [u8], bool), Malformed> {
         if !content.deflated {
             return Ok((content.body, !content.whole));
         }
-        let inflater = self.inflater.get_or_insert_with(|| Box::new(Inflater::new()));
+        let inflater = self.inflater.get_or_insert_with(|| inflaters.take());
         inflater.feed(content.body, content.packet.min(HEAD))?;
         let all = inflater.ended
             || inflater.made >= content.packet.min(HEAD)
@@ -80,18 +86,21 @@ impl Opener {
     }
 
     /// Done with this frame.
-    pub(super) fn close(&mut self) {
-        if let Some(inflater) = &mut self.inflater {
+    pub(super) fn close(&mut self, inflaters: &Shelf<Inflater>) {
+        if let Some(mut inflater) = self.inflater.take() {
             inflater.restart();
+            inflaters.put(inflater);
         }
     }
 }
 
-impl Inflater {
-    fn new() -> Self {
+impl Default for Inflater {
+    fn default() -> Self {
         Self { stream: Decompress::new(true), head: [0; HEAD], made: 0, fed: 0, ended: false }
     }
+}
 
+impl Inflater {
     fn restart(&mut self) {
         if self.fed > 0 {
             self.stream.reset(true);
@@ -127,7 +136,7 @@ impl Inflater {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::frame;
+    use crate::{protocol::frame, relay::workshop::Workshop};
 
     fn content(packet: &[u8], threshold: usize) -> Vec<u8> {
         let mut framed = Vec::new();
@@ -138,6 +147,7 @@ mod tests {
 
     #[test]
     fn heads_byte_by_byte() {
+        let shelf = &Workshop::default().inflaters;
         let packet: Vec<u8> = (0..=255).cycle().take(5000).collect();
         for threshold in [1, 10_000] {
             let content = content(&packet, threshold);
@@ -149,31 +159,33 @@ mod tests {
                         continue;
                     };
                     assert_eq!(seen.packet, 5000);
-                    let (head, more) = opener.head(&seen).unwrap();
+                    let (head, more) = opener.head(&seen, shelf).unwrap();
                     assert!(packet.starts_with(head), "round {round}");
                     assert!(head.len() >= longest);
                     longest = head.len();
                     assert!(more || longest >= HEAD);
                 }
                 assert!(longest >= HEAD);
-                opener.close();
+                opener.close(shelf);
             }
         }
     }
 
     #[test]
     fn a_head_ends_with_its_packet() {
+        let shelf = &Workshop::default().inflaters;
         let content = content(&[5, 6, 7], 0);
         let seen = Content::of(&content, content.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen), Ok((&[5, 6, 7][..], false)));
+        assert_eq!(Opener::default().head(&seen, shelf), Ok((&[5, 6, 7][..], false)));
         // A frame that states less than it holds: the game stops there.
         let lying = [&[2], &content[1..]].concat();
         let seen = Content::of(&lying, lying.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen), Ok((&[5, 6][..], false)));
+        assert_eq!(Opener::default().head(&seen, shelf), Ok((&[5, 6][..], false)));
     }
 
     #[test]
     fn a_hidden_head() {
+        let shelf = &Workshop::default().inflaters;
         // Stored blocks of length zero: they inflate to nothing.
         let mut content = vec![100, 0x78, 0x9c];
         for _ in 0..1000 {
@@ -181,23 +193,24 @@ mod tests {
         }
         let mut opener = Opener::default();
         let seen = Content::of(&content[..600], content.len(), true).unwrap().unwrap();
-        assert_eq!(opener.head(&seen), Ok((&[][..], true)));
+        assert_eq!(opener.head(&seen, shelf), Ok((&[][..], true)));
         let seen = Content::of(&content, content.len(), true).unwrap().unwrap();
-        assert_eq!(opener.head(&seen), Ok((&[][..], false)));
+        assert_eq!(opener.head(&seen, shelf), Ok((&[][..], false)));
     }
 
     #[test]
     fn broken_contents() {
+        let shelf = &Workshop::default().inflaters;
         let of = |bytes: &[u8]| Content::of(bytes, bytes.len(), true).map(|_| ());
         assert_eq!(of(&[0x80]), Err(Malformed::Truncated));
         assert_eq!(of(&[0x80; 9]), Err(Malformed::VarIntTooLong));
         assert_eq!(of(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Err(Malformed::LengthOutOfRange));
         let not_zlib = [9, 1, 2, 3, 4, 5];
         let seen = Content::of(&not_zlib, not_zlib.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen), Err(Malformed::BadCompression));
+        assert_eq!(Opener::default().head(&seen, shelf), Err(Malformed::BadCompression));
         // A preset dictionary nobody has.
         let preset = [9, 0x78, 0xbb, 1, 2, 3, 4, 5];
         let seen = Content::of(&preset, preset.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen), Err(Malformed::BadCompression));
+        assert_eq!(Opener::default().head(&seen, shelf), Err(Malformed::BadCompression));
     }
 }

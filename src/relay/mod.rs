@@ -12,7 +12,7 @@
 //! and writes on what may pass as it came. It reads again only when all of that is written, so that a slow reader
 //! slows its writer down, and neither direction ever waits for the other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -21,15 +21,20 @@ use crate::{
     relay::exchange::Exchange,
 };
 
+mod batch;
 mod course;
 mod ended;
 mod exchange;
 mod head;
 mod link;
 mod pipe;
+mod workers;
+mod workshop;
 
 pub use ended::{EndCause, Ended, Side};
 pub use link::{Handle, Link, link};
+pub use workers::{Threads, Workers, start};
+pub use workshop::Workshop;
 
 /// How the pipe treats silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +44,37 @@ pub struct Config {
     pub read_timeout: Duration,
 }
 
-/// Relays between client and backend until one of them ends it, or the [`Handle`] does. Both parts stand right
-/// behind login success, and agree on compression. Closes both connections; may be cancelled, which closes them too.
+/// A connection to be relayed between client and backend, both right behind login success and agreed on compression.
 ///
-/// Memory: 16 KiB for each direction, whatever the peers send, and some 43 KiB for the inflater of a direction in which
-/// a compressed frame had to be looked into (mostly none: what clients send is short). Nothing is allocated per frame.
-///
-/// A backend that sets compression in the play state, which 1.8 alone has a packet for, ends the connection: no known
-/// server does, and one could not tell how the frames under way are meant.
-pub async fn run<C: Io, B: Io>(client: Parts<C>, backend: Parts<B>, link: Link, config: &Config) -> Ended {
-    let start = Instant::now();
-    let mut exchange = Exchange::new(client, backend, link, config.read_timeout);
-    let cause = exchange.run().await;
-    let (to_server, to_client) = exchange.written();
-    Ended { cause, to_server, to_client, duration: start.elapsed() }
+/// Memory: some 900 bytes. Buffers (16 KiB a direction) and inflaters (43 KiB) are borrowed from the workshop, and only
+/// while bytes are under way or a compressed frame's beginning is awaited. Nothing is allocated per frame.
+#[derive(Debug)]
+pub struct Relay<C, B> {
+    exchange: Exchange<C, B>,
+    start: Instant,
+}
+
+impl<C: Io, B: Io> Relay<C, B> {
+    /// Takes both connections up. Connections that share a workshop should be served by one thread.
+    pub fn new(
+        client: Parts<C>,
+        backend: Parts<B>,
+        link: Link,
+        workshop: Arc<Workshop>,
+        config: &Config,
+    ) -> Self {
+        let exchange = Exchange::new(client, backend, link, workshop, config.read_timeout);
+        Self { exchange, start: Instant::now() }
+    }
+
+    /// Relays until one of the two ends it, or the [`Handle`] does. Both connections are closed when the relay is
+    /// dropped.
+    ///
+    /// A backend that sets compression in the play state, which 1.8 alone has a packet for, ends the connection: no
+    /// known server does, and one could not tell how the frames under way are meant.
+    pub async fn run(&mut self) -> Ended {
+        let cause = self.exchange.run().await;
+        let (to_server, to_client) = self.exchange.written();
+        Ended { cause, to_server, to_client, duration: self.start.elapsed() }
+    }
 }

@@ -12,16 +12,18 @@ use tokio::{
     time::Instant,
 };
 
+use super::{
+    batch::Chain,
+    workshop::{BUFFER, Workshop},
+};
 use crate::protocol::{
     cipher::{Decryptor, Encryptor},
     frame,
     reader::Malformed,
 };
 
-/// Bytes of each direction's buffer: all that a connection can make the relay hold. Large enough that a burst of
-/// chunks costs few system calls, small enough that a thousand players cost 32 MiB. It must hold the largest head
-/// that is looked at (some 1 KiB).
-pub(super) const BUFFER: usize = 16 << 10;
+/// Reads in one turn of the thread's loop. A peer that sends without end must not keep the others waiting.
+const READS_A_TURN: u32 = 4;
 
 /// What becomes of the frame at the start of some bytes. Lengths count the whole frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +64,12 @@ pub(super) enum Stop {
 ///   buffer  | written | to be written | head not judged yet | free |
 ///           0      sent           cleared                filled
 /// ```
+///
+/// The buffer is borrowed from the workshop, and only while something is in it.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    buffer: Box<[u8]>,
+    /// Away while nothing is in it, or while it is being encrypted.
+    buffer: Option<Box<[u8; BUFFER]>>,
     sent: usize,
     cleared: usize,
     filled: usize,
@@ -77,7 +82,7 @@ pub(super) struct Pipe {
     /// A frame of our own, encrypted. Only between frames, and only when all before was written.
     inserted: BytesMut,
     decryptor: Option<Decryptor>,
-    encryptor: Option<Encryptor>,
+    chain: Option<Chain>,
     unflushed: bool,
     /// How the source ended, once it did.
     end: Option<io::Result<()>>,
@@ -99,16 +104,17 @@ impl Pipe {
     pub(super) fn new(early: BytesMut, decryptor: Option<Decryptor>, encryptor: Option<Encryptor>) -> Self {
         let now = Instant::now();
         Self {
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: None,
             sent: 0,
             cleared: 0,
             filled: 0,
             rest: 0,
             dropping: false,
-            early,
+            // Not even an empty one's memory is kept.
+            early: if early.is_empty() { BytesMut::new() } else { early },
             inserted: BytesMut::new(),
             decryptor,
-            encryptor,
+            chain: encryptor.map(Chain::new),
             unflushed: false,
             end: None,
             malformed: None,
@@ -150,27 +156,35 @@ impl Pipe {
         debug_assert!(self.is_between_frames(), "an insertion tears a frame apart");
         let mut framed = Vec::new();
         frame::put_frame(&mut framed, packet, threshold);
-        if let Some(encryptor) = &mut self.encryptor {
-            encryptor.apply(&mut framed);
+        if let Some(chain) = &mut self.chain {
+            chain.apply(&mut framed);
         }
         self.inserted.extend_from_slice(&framed);
         self.offered = Instant::now();
     }
 
-    /// Moves bytes until it has to wait or stops. Not to be called again once the source ended.
+    /// Moves bytes until it has to wait or stops, or until it is others' turn. Not to be called again once the source
+    /// ended.
     pub(super) fn poll<S, D, G>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut S,
         sink: &mut D,
         gate: &mut G,
+        workshop: &Workshop,
     ) -> Poll<Stop>
     where
         S: AsyncRead + Unpin,
         D: AsyncWrite + Unpin,
         G: Gate,
     {
+        let mut reads = 0;
         loop {
+            if let Some(chain) = &mut self.chain
+                && let Some(buffer) = ready!(chain.poll_back(&workshop.batch, cx))
+            {
+                self.buffer = Some(buffer);
+            }
             match self.poll_write(cx, sink) {
                 Poll::Pending => {
                     self.stalled = true;
@@ -185,7 +199,12 @@ impl Pipe {
             if self.is_between_frames() && gate.pauses() {
                 return Poll::Ready(Stop::Paused);
             }
-            if self.clear(gate) {
+            let before = self.cleared;
+            let run = self.clear(gate);
+            if self.cleared > before {
+                if self.hand_in(run, workshop, cx) {
+                    return Poll::Pending;
+                }
                 continue;
             }
             if let Some(error) = self.malformed.take() {
@@ -196,7 +215,12 @@ impl Pipe {
                 let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
                 return Poll::Ready(Stop::Ended(self.end.take().unwrap_or(Ok(()))));
             }
-            match ready!(self.poll_fill(cx, source)) {
+            if reads == READS_A_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reads += 1;
+            match ready!(self.poll_fill(cx, source, workshop)) {
                 Ok(true) => {}
                 Ok(false) => self.end = Some(Ok(())),
                 Err(error) => self.end = Some(Err(error)),
@@ -214,7 +238,10 @@ impl Pipe {
             let bytes = if ours {
                 self.inserted.chunk()
             } else {
-                self.buffer.get(self.sent..self.cleared).unwrap_or_default()
+                self.buffer
+                    .as_ref()
+                    .and_then(|buffer| buffer.get(self.sent..self.cleared))
+                    .unwrap_or_default()
             };
             if bytes.is_empty() {
                 break;
@@ -239,20 +266,20 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges what is there, up to a head that is not complete or to where the gate pauses. Encrypts what may pass.
-    /// Whether anything could be judged. All that was cleared before has been written.
-    fn clear<G: Gate>(&mut self, gate: &mut G) -> bool {
-        let before = self.cleared;
+    /// Judges what is there, up to a head that is not complete or to where the gate pauses. Returns where the cleared
+    /// bytes begin that may pass. All that was cleared before has been written.
+    fn clear<G: Gate>(&mut self, gate: &mut G) -> usize {
         let mut run = self.cleared;
+        let Some(buffer) = &self.buffer else { return run };
         while self.cleared < self.filled && self.malformed.is_none() {
             if self.rest == 0 {
                 if gate.pauses() {
                     break;
                 }
-                match gate.judge(self.buffer.get(self.cleared..self.filled).unwrap_or_default()) {
+                match gate.judge(buffer.get(self.cleared..self.filled).unwrap_or_default()) {
                     Ok(Fate::Open) => {
                         // No head is as large as the buffer; a gate that thinks so would wait for ever.
-                        if self.cleared == 0 && self.filled == self.buffer.len() {
+                        if self.cleared == 0 && self.filled == BUFFER {
                             self.malformed = Some(Malformed::FrameTooLarge);
                         }
                         break;
@@ -277,25 +304,58 @@ impl Pipe {
                 self.sent = self.cleared;
             }
         }
-        if let (Some(encryptor), Some(bytes)) = (&mut self.encryptor, self.buffer.get_mut(run..self.cleared))
+        run
+    }
+
+    /// Hands the cleared bytes from `run` on in to be encrypted, if the sink's link is. Whether it did: then the task
+    /// is woken when it is others' turn no more.
+    fn hand_in(&mut self, run: usize, workshop: &Workshop, cx: &Context<'_>) -> bool {
+        if let Some(chain) = &mut self.chain
+            && run < self.cleared
+            && let Some(buffer) = self.buffer.take()
         {
-            encryptor.apply(bytes);
+            chain.hand_in(buffer, run..self.cleared, &workshop.batch, cx);
+            return true;
         }
-        self.cleared > before
+        false
     }
 
     /// Reads more, behind the head that is not judged yet. Whether anything came.
-    fn poll_fill<S>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Poll<io::Result<bool>>
+    fn poll_fill<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        workshop: &Workshop,
+    ) -> Poll<io::Result<bool>>
     where
         S: AsyncRead + Unpin,
     {
+        let mut buffer = self.buffer.take().unwrap_or_else(|| workshop.buffers.take());
         if self.cleared > 0 {
             // All before `cleared` is written. What moves is a piece of a head, mostly nothing.
-            self.buffer.copy_within(self.cleared..self.filled, 0);
+            buffer.copy_within(self.cleared..self.filled, 0);
             self.filled -= self.cleared;
             (self.sent, self.cleared) = (0, 0);
         }
-        let free = self.buffer.get_mut(self.filled..).unwrap_or_default();
+        let read = self.poll_read(cx, source, &mut buffer);
+        if self.filled > 0 {
+            self.buffer = Some(buffer);
+        } else {
+            workshop.buffers.put(buffer);
+        }
+        read
+    }
+
+    fn poll_read<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        buffer: &mut [u8; BUFFER],
+    ) -> Poll<io::Result<bool>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let free = buffer.get_mut(self.filled..).unwrap_or_default();
         let len = if self.early.is_empty() {
             let mut read = ReadBuf::new(free);
             ready!(Pin::new(source).poll_read(cx, &mut read))?;
@@ -323,15 +383,35 @@ impl Pipe {
     }
 
     /// Reads and throws away until the source ends or breaks.
-    pub(super) fn poll_discard<S>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Poll<()>
+    pub(super) fn poll_discard<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        workshop: &Workshop,
+    ) -> Poll<()>
     where
         S: AsyncRead + Unpin,
     {
-        loop {
-            let mut read = ReadBuf::new(&mut self.buffer);
-            if ready!(Pin::new(&mut *source).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
-                return Poll::Ready(());
+        let mut buffer = self.buffer.take().unwrap_or_else(|| workshop.buffers.take());
+        let ended = loop {
+            let mut read = ReadBuf::new(&mut *buffer);
+            match Pin::new(&mut *source).poll_read(cx, &mut read) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+                Poll::Ready(_) => break Poll::Ready(()),
             }
+        };
+        workshop.buffers.put(buffer);
+        ended
+    }
+
+    /// Gives back what is borrowed: the connection is over.
+    pub(super) fn give_up(&mut self, workshop: &Workshop) {
+        if let Some(chain) = &mut self.chain {
+            chain.give_up(&workshop.batch);
+        }
+        if let Some(buffer) = self.buffer.take() {
+            workshop.buffers.put(buffer);
         }
     }
 }

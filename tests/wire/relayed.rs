@@ -40,7 +40,8 @@ async fn passed(pinned: &Pinned, packet: &Fixture, threshold: Option<usize>) -> 
     let dialect = dialect(packet.protocol);
     let (_handle, link) = relay::link(dialect, Arc::new(Activity::default()));
     let config = relay::Config { read_timeout: Duration::from_secs(30) };
-    let piped = relay::run(client_parts, backend_parts, link, &config);
+    let mut piped = relay::Relay::new(client_parts, backend_parts, link, Arc::default(), &config);
+    let piped = piped.run();
     let talk = async {
         let protocol = packet.protocol;
         let mut before = Vec::new();
