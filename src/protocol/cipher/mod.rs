@@ -13,19 +13,19 @@
 //!             p0 p1 p2 p3 …                                    AES ─d0─ AES ─d1─ AES ─ …
 //! ```
 
-#![expect(
-    clippy::inline_always,
-    reason = "only inside the backend's own function are its instructions enabled"
-)]
+mod decrypt;
+mod encrypt;
 
 use std::sync::Arc;
 
 use aes::{
     Aes128Enc, Block,
-    cipher::{
-        BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
-    },
+    cipher::{BlockCipherEncrypt, KeyInit},
 };
+
+use secrecy::zeroize::Zeroize as _;
+
+pub use encrypt::{Portion, encrypt_together};
 
 /// The 16 bytes that a client chooses and sends under the server's RSA key. Never printed.
 #[derive(Clone)]
@@ -43,14 +43,18 @@ impl SharedSecret {
     }
 }
 
+/// A key that outlives its player helps nobody but a thief.
+impl Drop for SharedSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 impl std::fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SharedSecret([REDACTED])")
     }
 }
-
-/// Registers laid out at once: more than any processor's pipeline holds, and still small on the stack (1 KiB).
-const SIDE_BY_SIDE: usize = 64;
 
 /// One direction's encryption. Bytes must pass in order, each once.
 pub struct Encryptor {
@@ -72,54 +76,6 @@ pub fn pair(secret: &SharedSecret) -> (Encryptor, Decryptor) {
     (Encryptor { aes: Arc::clone(&aes), register: secret.0 }, Decryptor { aes, register: secret.0 })
 }
 
-/// The next bytes of one stream, to be encrypted in place.
-#[derive(Debug)]
-pub struct Portion<'a> {
-    /// The stream's cipher.
-    pub encryptor: &'a mut Encryptor,
-    /// The bytes that come next in the stream.
-    pub bytes: &'a mut [u8],
-}
-
-/// Chains that are taken on together. Their steps fill the time that each would otherwise wait for its last block.
-const LANES: usize = 4;
-
-/// Encrypts the next bytes of independent streams in place, each as [`Encryptor::apply`] would, in a fraction of the
-/// time that one after the other takes. Lengths may be as uneven as they come: a portion that is done makes room for the
-/// next. Several portions of one stream cannot be given, as each borrows its cipher.
-pub fn encrypt_together<'a>(portions: impl IntoIterator<Item = Portion<'a>>) {
-    let mut waiting = portions.into_iter().filter(|portion| !portion.bytes.is_empty());
-    let mut lanes: [Option<Portion<'a>>; LANES] = [const { None }; LANES];
-    loop {
-        for lane in &mut lanes {
-            if lane.as_ref().is_none_or(|portion| portion.bytes.is_empty()) {
-                *lane = waiting.next();
-            }
-        }
-        lanes.sort_unstable_by_key(Option::is_none);
-        let steps = lanes.iter().flatten().map(|portion| portion.bytes.len()).min().unwrap_or(0);
-        match lanes.each_mut().map(Option::as_mut) {
-            [Some(a), Some(b), Some(c), Some(d)] => {
-                (a.cut(steps), (b.cut(steps), (c.cut(steps), (d.cut(steps), ())))).enter(());
-            }
-            [Some(a), Some(b), Some(c), None] => (a.cut(steps), (b.cut(steps), (c.cut(steps), ()))).enter(()),
-            [Some(a), Some(b), None, None] => (a.cut(steps), (b.cut(steps), ())).enter(()),
-            [Some(a), ..] => (a.cut(steps), ()).enter(()),
-            [None, ..] => return,
-        }
-    }
-}
-
-impl Portion<'_> {
-    /// Takes the first bytes, as many as all lanes have.
-    fn cut(&mut self, len: usize) -> Chain<'_> {
-        let bytes = std::mem::take(&mut self.bytes);
-        let (now, later) = bytes.split_at_mut(len);
-        self.bytes = later;
-        Chain { aes: &self.encryptor.aes, register: &mut self.encryptor.register, bytes: now }
-    }
-}
-
 impl Encryptor {
     /// The cipher at the start of its stream.
     pub fn new(secret: &SharedSecret) -> Self {
@@ -128,105 +84,7 @@ impl Encryptor {
 
     /// Encrypts the next bytes of the stream in place.
     pub fn apply(&mut self, bytes: &mut [u8]) {
-        let chain = Chain { aes: &self.aes, register: &mut self.register, bytes };
-        (chain, ()).enter(());
-    }
-}
-
-/// One stream's part in a loop over several.
-struct Chain<'a> {
-    aes: &'a Aes128Enc,
-    register: &'a mut [u8; 16],
-    bytes: &'a mut [u8],
-}
-
-/// A list of chains that still have to get their backend: a loop must run inside the backends of all its chains, as a
-/// call from outside for each block would load the round keys anew.
-trait Waiting {
-    /// Enters the backends one inside the other, then runs the loop.
-    fn enter(self, running: impl Running);
-}
-
-/// A list of chains inside their backends.
-trait Running {
-    /// Encrypts the next byte of each chain. `None` at the end.
-    fn step(&mut self) -> Option<()>;
-    /// Keeps the registers.
-    fn leave(self);
-}
-
-impl Waiting for () {
-    #[inline(always)]
-    fn enter(self, mut running: impl Running) {
-        while running.step().is_some() {}
-        running.leave();
-    }
-}
-
-impl<W: Waiting> Waiting for (Chain<'_>, W) {
-    #[inline(always)]
-    fn enter(self, running: impl Running) {
-        let (chain, waiting) = self;
-        chain.aes.encrypt_with_backend(Entry { chain, waiting, running });
-    }
-}
-
-/// The entry of one chain into its backend.
-struct Entry<'a, W, R> {
-    chain: Chain<'a>,
-    waiting: W,
-    running: R,
-}
-
-impl<W, R> BlockSizeUser for Entry<'_, W, R> {
-    type BlockSize = U16;
-}
-
-impl<W: Waiting, R: Running> BlockCipherEncClosure for Entry<'_, W, R> {
-    #[inline(always)]
-    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let register = u128::from_le_bytes(*self.chain.register);
-        let lane = Lane { backend, register, kept: self.chain.register, bytes: self.chain.bytes.iter_mut() };
-        self.waiting.enter((lane, self.running));
-    }
-}
-
-/// A chain inside its backend.
-struct Lane<'a, 'b, B> {
-    backend: &'b B,
-    /// The register, its first byte lowest.
-    register: u128,
-    kept: &'a mut [u8; 16],
-    bytes: std::slice::IterMut<'a, u8>,
-}
-
-impl Running for () {
-    #[inline(always)]
-    fn step(&mut self) -> Option<()> {
-        Some(())
-    }
-
-    #[inline(always)]
-    fn leave(self) {}
-}
-
-impl<B: BlockCipherEncBackend<BlockSize = U16>, R: Running> Running for (Lane<'_, '_, B>, R) {
-    #[inline(always)]
-    fn step(&mut self) -> Option<()> {
-        let (lane, others) = self;
-        let byte = lane.bytes.next()?;
-        let mut block = Block::from(lane.register.to_le_bytes());
-        lane.backend.encrypt_block((&mut block).into());
-        *byte ^= first(&block);
-        lane.register = lane.register >> 8 | u128::from(*byte) << 120;
-        others.step()
-    }
-
-    #[inline(always)]
-    fn leave(self) {
-        let (lane, others) = self;
-        *lane.kept = lane.register.to_le_bytes();
-        others.leave();
+        encrypt::Chain { aes: &self.aes, register: &mut self.register, bytes }.encrypt();
     }
 }
 
@@ -238,21 +96,19 @@ impl Decryptor {
 
     /// Decrypts the next bytes of the stream in place.
     pub fn apply(&mut self, bytes: &mut [u8]) {
-        let mut blocks = [Block::default(); SIDE_BY_SIDE];
-        let mut register = u128::from_le_bytes(self.register);
-        for chunk in bytes.chunks_mut(SIDE_BY_SIDE) {
-            for (block, byte) in blocks.iter_mut().zip(&*chunk) {
-                *block = register.to_le_bytes().into();
-                register = register >> 8 | u128::from(*byte) << 120;
-            }
-            let (laid_out, _) = blocks.split_at_mut(chunk.len());
-            self.aes.encrypt_blocks(laid_out);
-            for (byte, block) in chunk.iter_mut().zip(&*laid_out) {
-                *byte ^= first(block);
-            }
-        }
-        self.register = register.to_le_bytes();
+        let before = self.register;
+        self.register = match bytes.last_chunk() {
+            Some(last) => *last,
+            None => bytes.iter().fold(before, |register, byte| take_up(register, *byte)),
+        };
+        self.aes.encrypt_with_backend(decrypt::Windows { before, bytes });
     }
+}
+
+/// The register after one more ciphertext byte.
+#[inline]
+fn take_up(register: [u8; 16], byte: u8) -> [u8; 16] {
+    (u128::from_le_bytes(register) >> 8 | u128::from(byte) << 120).to_le_bytes()
 }
 
 /// The byte of an encrypted register that the stream is combined with.
