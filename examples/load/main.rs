@@ -134,16 +134,16 @@ enum Subject {
 
 impl Stage {
     fn set(options: Options) -> Outcome<Self> {
-        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let (subject, session_port, backend_port) = match options.address {
-            Some(address) => {
-                let subject = Subject::Running { address, pid: options.pid };
-                (subject, options.session_port, options.backend_port)
-            }
-            None => (Subject::Program(target::find_proxy(options.proxy_binary.as_ref())?), 0, 0),
+        let (subject, session_address, backend_address) = if let Some(address) = options.address {
+            let at = |port| SocketAddr::new(options.listen, port);
+            let subject = Subject::Running { address, pid: options.pid };
+            (subject, at(options.session_port), at(options.backend_port))
+        } else {
+            let free = SocketAddr::from(([127, 0, 0, 1], 0));
+            (Subject::Program(target::find_proxy(options.proxy_binary.as_ref())?), free, free)
         };
-        let sessions = session_server::start(loopback(session_port))?;
-        let backends = Backends::start(loopback(backend_port), &options.secret)?;
+        let sessions = session_server::start(session_address)?;
+        let backends = Backends::start(backend_address, &options.secret)?;
         let stage =
             Self { bench: Bench { options, backends, players: AtomicUsize::new(0) }, sessions, subject };
         if let Subject::Running { address, .. } = stage.subject {

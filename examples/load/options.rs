@@ -1,6 +1,10 @@
 //! What can be asked of the program.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -45,6 +49,9 @@ pub(crate) struct Options {
     /// Players in the measurement of memory
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub(crate) players: usize,
+    /// Seconds to leave everybody alone before memory is read
+    #[arg(long, default_value_t = 3, value_name = "S")]
+    pub(crate) settle: u64,
     /// Logins to measure
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub(crate) logins: usize,
@@ -61,11 +68,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) proxy_binary: Option<PathBuf>,
     /// Measure the proxy that runs at this address instead; what it must be pointed at is printed
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "proxy_binary")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = resolve, conflicts_with = "proxy_binary")]
     pub(crate) address: Option<SocketAddr>,
     /// With --address: that proxy's process, for its processor time and memory
     #[arg(long, requires = "address", value_name = "N")]
     pub(crate) pid: Option<u32>,
+    /// With --address: this machine's address for that proxy, if it runs elsewhere
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) listen: IpAddr,
     /// With --address: port of the stand-in session server
     #[arg(long, default_value_t = 25580, value_name = "PORT")]
     pub(crate) session_port: u16,
@@ -146,6 +156,12 @@ impl Options {
     pub(crate) fn threshold(&self) -> Option<usize> {
         self.compression.then_some(THRESHOLD)
     }
+}
+
+/// The first address of a host and port.
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    found.next().ok_or_else(|| "no address".to_owned())
 }
 
 /// From how many bytes servers compress if nobody tells them otherwise.

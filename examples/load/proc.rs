@@ -1,10 +1,6 @@
 //! What the system knows of a process: time on the processors, memory. Everything is `None` where there is no `/proc`.
 
-use std::{
-    collections::BTreeMap,
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -16,10 +12,6 @@ const TICKS: f64 = 100.0;
 /// By how much the ticks may exceed the exact count before that is known to have missed something: both kinds of time
 /// are rounded to ticks.
 const ROUNDING: f64 = 0.03;
-
-/// How long an idle process keeps its memory unchanged until it counts as settled, and how long to wait for that.
-const SETTLED: Duration = Duration::from_secs(1);
-const SETTLING: Duration = Duration::from_secs(5);
 
 /// Processor time of a process up to a moment.
 #[derive(Debug)]
@@ -71,20 +63,6 @@ pub(crate) fn cpu_during<T>(pid: Option<u32>, work: impl FnOnce() -> T) -> (T, O
 /// Resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> Option<u64> {
     numbers::resident_bytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
-}
-
-/// Resident memory in bytes once it changes no more, or after some seconds whatever it does.
-pub(crate) fn resident_settled(pid: u32) -> Option<u64> {
-    let began = Instant::now();
-    let (mut since, mut last) = (began, resident(pid)?);
-    while since.elapsed() < SETTLED && began.elapsed() < SETTLING {
-        pause(Duration::from_millis(50));
-        let now = resident(pid)?;
-        if now.abs_diff(last) > last / 200 {
-            (since, last) = (Instant::now(), now);
-        }
-    }
-    resident(pid)
 }
 
 /// How many files this process may have open, where that is known and limited.

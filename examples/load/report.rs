@@ -66,6 +66,7 @@ impl Report {
                 "echo_rate": options.echo_rate,
                 "echo_seconds": options.echo_seconds,
                 "players": options.players,
+                "settle": options.settle,
                 "logins": options.logins,
                 "pings": options.pings,
                 "concurrency": options.concurrency,

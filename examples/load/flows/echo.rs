@@ -20,7 +20,8 @@ use super::{Bench, Figure, Lane, joined, throughput};
 use crate::{
     failure::{During, Outcome, ensure},
     numbers::percentile,
-    proc::pause,
+    options::Options,
+    proc::{self, pause},
     target::Target,
     wire::{Inbox, Packet, Reader, frame, run_of_frames, said},
 };
@@ -31,8 +32,8 @@ const FRAME: usize = 100;
 /// Time before a packet is due in which the sender does not sleep any more.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// Packets sent first whose latency does not count.
-const WARM_UP: u64 = 100;
+/// One in so many of a second's packets is sent first, without its latency counting.
+const WARM_UP: u32 = 10;
 
 /// Connections that are flooded beside a busy echo.
 const FLOODED: usize = 4;
@@ -44,32 +45,8 @@ pub(super) fn measure(bench: &Bench, target: &Target, busy: bool) -> Outcome<Vec
     let run = run_of_frames(throughput::SERVER_PACKET, 2048, 1 << 20, None)?;
     let flood = Flood { run, stop: AtomicBool::new(false), received: AtomicUsize::new(0) };
     let began = Instant::now();
-    let latencies = thread::scope(|scope| {
-        let flooders: Vec<_> = lanes
-            .iter()
-            .flat_map(|Lane { client, server }| {
-                let flood = &flood;
-                let size = bench.options.write_size;
-                [
-                    scope.spawn(move || flood.send(server, size)),
-                    scope.spawn(move || flood.receive(&client.stream)),
-                ]
-            })
-            .collect();
-        let latencies = echo(bench, lane);
-        flood.stop.store(true, Ordering::Relaxed);
-        let broken = flooders.iter().any(thread::ScopedJoinHandle::is_finished);
-        for Lane { client, server } in &lanes {
-            // Whoever waits for these wakes up.
-            let _ = client.stream.shutdown(Shutdown::Both);
-            let _ = server.shutdown(Shutdown::Both);
-        }
-        for flooder in flooders {
-            joined(flooder).during("flooding")?;
-        }
-        ensure(!broken, "a flooded connection broke")?;
-        latencies
-    })?;
+    let (outcome, cpu) = proc::cpu_during(target.pid, || beside(&flood, &lanes, bench, lane));
+    let latencies = outcome?;
     let time = began.elapsed();
     let microseconds = |percent| percentile(&latencies, percent).map(|nanoseconds| nanoseconds as f64 / 1e3);
     let (id, beside) = if busy { ("echo-busy", ", 4 others flooded") } else { ("echo", "") };
@@ -81,8 +58,40 @@ pub(super) fn measure(bench: &Bench, target: &Target, busy: bool) -> Outcome<Vec
     if busy {
         let rate = flood.received.load(Ordering::Relaxed) as f64 / 1e6 / time.as_secs_f64();
         figures.push(Figure::new("echo-busy.flood", "what the 4 others got meanwhile", "MB/s", Some(rate)));
+    } else {
+        let all = uncounted(&bench.options) as f64 + latencies.len() as f64;
+        figures.push(Figure::new("echo.cpu", work("each"), "CPU-µs", cpu.map(|cpu| cpu * 1e6 / all)));
     }
     Ok(figures)
+}
+
+/// Echoes while all other lanes are flooded.
+fn beside(flood: &Flood, lanes: &[Lane], bench: &Bench, lane: Lane) -> Outcome<Vec<u64>> {
+    thread::scope(|scope| {
+        let flooders: Vec<_> = lanes
+            .iter()
+            .flat_map(|Lane { client, server }| {
+                let size = bench.options.write_size;
+                [
+                    scope.spawn(move || flood.send(server, size)),
+                    scope.spawn(move || flood.receive(&client.stream)),
+                ]
+            })
+            .collect();
+        let latencies = echo(bench, lane);
+        let broken = flooders.iter().any(thread::ScopedJoinHandle::is_finished);
+        flood.stop.store(true, Ordering::Relaxed);
+        for Lane { client, server } in lanes {
+            // Whoever waits for these wakes up.
+            let _ = client.stream.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+        }
+        for flooder in flooders {
+            joined(flooder).during("flooding")?;
+        }
+        ensure(!broken, "a flooded connection broke")?;
+        latencies
+    })
 }
 
 /// When which packet is due.
@@ -90,6 +99,9 @@ pub(super) fn measure(bench: &Bench, target: &Target, busy: bool) -> Outcome<Vec
 struct Schedule {
     began: Instant,
     interval: Duration,
+    /// Packets of the warm-up.
+    uncounted: u64,
+    /// All packets.
     packets: u64,
 }
 
@@ -99,14 +111,21 @@ impl Schedule {
     }
 }
 
+/// Packets of the warm-up.
+fn uncounted(options: &Options) -> u64 {
+    u64::from(options.echo_rate / WARM_UP)
+}
+
 /// Latencies in nanoseconds.
 fn echo(bench: &Bench, lane: Lane) -> Outcome<Vec<u64>> {
     let Lane { client, server } = lane;
     let options = &bench.options;
+    let uncounted = uncounted(options);
     let schedule = Schedule {
         began: Instant::now() + Duration::from_millis(10),
         interval: Duration::from_secs(1) / options.echo_rate,
-        packets: WARM_UP + u64::from(options.echo_rate) * u64::from(options.echo_seconds),
+        uncounted,
+        packets: uncounted + u64::from(options.echo_rate) * u64::from(options.echo_seconds),
     };
     let stream = client.stream;
     let (encryptor, decryptor) =
@@ -164,7 +183,7 @@ fn receive(
         reader.byte()?;
         let number = u64::from_be_bytes(reader.take(8)?.try_into()?);
         ensure(number == expected, format!("echo {number} came in the place of {expected}"))?;
-        if number >= WARM_UP {
+        if number >= schedule.uncounted {
             let latency = now.saturating_duration_since(schedule.due(number));
             latencies.push(u64::try_from(latency.as_nanos())?);
         }

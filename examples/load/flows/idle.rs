@@ -1,6 +1,10 @@
 //! Memory of players who are in and do nothing, and what is left of it when they went.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    thread,
+    time::Duration,
+};
 
 use super::{Bench, Figure, Lane, throughput};
 use crate::{
@@ -38,14 +42,14 @@ pub(super) fn measure(bench: &Bench, target: &Target) -> Outcome<Vec<Figure>> {
     // What is done once, whoever comes first.
     leave(vec![visit(bench, target, &bench.name(), &burst)?])?;
 
-    let before = settled(target);
+    let before = settled(bench, target);
     let wave = || -> Outcome<(Option<f64>, Option<f64>)> {
         let lanes = bench.side_by_side(players, |at| {
             visit(bench, target, names.get(at).map_or("", String::as_str), &burst)
         })?;
-        let within = settled(target);
+        let within = settled(bench, target);
         leave(lanes)?;
-        Ok((within, settled(target)))
+        Ok((within, settled(bench, target)))
     };
     let (first, left) = wave()?;
     let (second, left_again) = wave()?;
@@ -59,8 +63,10 @@ pub(super) fn measure(bench: &Bench, target: &Target) -> Outcome<Vec<Figure>> {
     ])
 }
 
-fn settled(target: &Target) -> Option<f64> {
-    target.pid.and_then(proc::resident_settled).map(|bytes| bytes as f64)
+/// Resident memory in bytes, after everybody had time to come to rest.
+fn settled(bench: &Bench, target: &Target) -> Option<f64> {
+    proc::pause(Duration::from_secs(bench.options.settle));
+    target.pid.and_then(proc::resident).map(|bytes| bytes as f64)
 }
 
 /// Lets a player in; it gets its burst and sends a little.
@@ -68,7 +74,7 @@ fn visit(bench: &Bench, target: &Target, name: &str, burst: &[u8]) -> Outcome<La
     let mut lane = bench.join(target, name)?;
     let Lane { client, server } = &mut lane;
     // It fits into no socket's buffer, so both ends must be at it.
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let sender = scope.spawn(|| (&*server).write_all(burst).map_err(|error| said(&error)));
         let received = receive(client, burst);
         let sent = sender.join().unwrap_or_else(|_| Err("a thread of the generator panicked".into()));
