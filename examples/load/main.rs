@@ -52,7 +52,7 @@ use clap::Parser;
 use backend::Backends;
 use failure::{During, Outcome};
 use flows::{Bench, Work};
-use options::{Command, Options};
+use options::{Command, Options, SECRET};
 use report::{Report, Side};
 use target::Target;
 
@@ -155,12 +155,15 @@ impl Stage {
     /// Says what a running proxy must be pointed at, and waits until it is.
     fn await_pointing(&self, address: SocketAddr) -> Outcome<()> {
         let Self { bench, sessions, .. } = self;
+        // An owner's own secret is not for terminals and build logs.
+        let secret = &bench.options.secret;
+        let secret = if secret == SECRET { format!("\"{secret}\"") } else { "as given".to_owned() };
         tell(&format!(
             "Point the proxy at {address} at these, without limits on logins per minute or per address:\n\
              \x20 session server (its base URL):  http://{sessions}\n\
              \x20 backend:                        {}\n\
-             \x20 forwarding:                     modern (Velocity), secret \"{}\"",
-            bench.backends.modern, bench.options.secret
+             \x20 forwarding:                     modern (Velocity), secret {secret}",
+            bench.backends.modern
         ));
         let began = Instant::now();
         loop {

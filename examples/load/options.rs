@@ -83,7 +83,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 25581, value_name = "PORT")]
     pub(crate) backend_port: u16,
     /// Forwarding secret between proxy and backend
-    #[arg(long, default_value = "a secret for measurements on loopback", value_name = "TEXT")]
+    #[arg(long, default_value = SECRET, value_name = "TEXT")]
     pub(crate) secret: String,
     /// Print everything as JSON, each round by itself
     #[arg(long)]
@@ -163,6 +163,9 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
     found.next().ok_or_else(|| "no address".to_owned())
 }
+
+/// The forwarding secret unless another is given: it guards nothing but stand-ins.
+pub(crate) const SECRET: &str = "a secret for measurements on loopback";
 
 /// From how many bytes servers compress if nobody tells them otherwise.
 pub(crate) const THRESHOLD: usize = 256;
