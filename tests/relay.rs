@@ -141,6 +141,7 @@ struct Setup {
     early_backend: Vec<u8>,
     /// What it shares with other connections.
     workshop: Arc<Workshop>,
+    secret: [u8; 16],
 }
 
 impl Setup {
@@ -153,6 +154,7 @@ impl Setup {
             early_client: vec![],
             early_backend: vec![],
             workshop: Arc::default(),
+            secret: *b"sixteen  secrets",
         }
     }
 
@@ -164,7 +166,7 @@ impl Setup {
     fn start(self) -> Rig {
         let (client, client_io) = duplex(self.capacity);
         let (backend, backend_io) = duplex(self.capacity);
-        let secret = self.encrypted.then(|| SharedSecret::new(b"sixteen  secrets").unwrap());
+        let secret = self.encrypted.then(|| SharedSecret::new(&self.secret).unwrap());
         let client_parts = Parts {
             io: client_io,
             inbox: BytesMut::from(&self.early_client[..]),
@@ -952,6 +954,75 @@ async fn a_stuck_connection_can_still_be_closed() {
     let seen = packets(&rig.client.read_to_end().await, None);
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0][0], newest().1.disconnect);
+}
+
+/// Players of one thread are encrypted together; each gets its own bytes in its own order, whatever becomes of others.
+async fn players_share_a_workshop() {
+    let workshop = Arc::<Workshop>::default();
+    let mut players = Vec::new();
+    for player in 0..9u8 {
+        let setup = Setup {
+            encrypted: true,
+            secret: [player; 16],
+            workshop: Arc::clone(&workshop),
+            capacity: 500 << (player % 4),
+            ..Setup::new(763)
+        };
+        let mut rig = setup.start();
+        players.push(tokio::spawn(async move {
+            // From a few bytes at once to more than a buffer.
+            let flood: Vec<Vec<u8>> = (1..12)
+                .map(|piece| {
+                    frame(
+                        &[&[0x33, player], &noise(piece * 100 * (usize::from(player) + 1))[..]].concat(),
+                        How::Plain,
+                    )
+                })
+                .collect();
+            let bytes = flood.concat();
+            let leaves = player % 4 == 3;
+            let Rig { client, backend, .. } = &mut rig;
+            let sending = async {
+                for piece in &flood {
+                    if backend.write_all(piece).await.is_err() {
+                        assert!(leaves, "player {player} is cut");
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let reading = async {
+                let mut got = vec![0; if leaves { bytes.len() / 2 } else { bytes.len() }];
+                client.io.read_exact(&mut got).await.unwrap();
+                let got = client.decrypt(got);
+                assert!(got == bytes[..got.len()], "player {player}");
+                if leaves {
+                    // In the middle of it all, and without a word.
+                    drop(std::mem::replace(&mut client.io, duplex(1).0));
+                }
+            };
+            tokio::join!(sending, reading);
+            if !leaves {
+                rig.up(&frame(&[1, 2, 3], How::Plain)).await;
+                rig.down(&frame(&[1, 2, 3], How::Plain)).await;
+            }
+            drop(rig.client);
+            drop(rig.backend);
+            rig.run.await.unwrap();
+        }));
+    }
+    for player in players {
+        player.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn players_of_one_thread_get_their_own_bytes() {
+    players_share_a_workshop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn players_of_several_threads_get_their_own_bytes() {
+    players_share_a_workshop().await;
 }
 
 /// A packet of the client, and whether it arrives.

@@ -19,11 +19,13 @@
 //!   6 % of the time. **MB/s** is what went through while this machine also had to play both ends, so it says more
 //!   about the machine than about the proxy.
 //! - **Echo**: from the moment a packet was due to the moment its echo was there, at a fixed rate that does not wait
-//!   for answers. Half of it is this program's and the system's: compare with the plain relay in the same run.
+//!   for answers. Half of it is this program's and the system's: compare with the plain relay in the same run. On a
+//!   machine that has other work to do, the slowest of a hundred are slow because of that work, on both sides.
 //!   The `echo-busy` figures have all processors saturated, and who floods faster delays more: look at what the
 //!   flooded got, too.
 //! - **Memory per idle player**: growth of resident memory with all players in, after each got 100 kB and sent
-//!   little, divided by their number. What the proxy remembers of a player (its session) is part of it.
+//!   little, divided by their number. What the proxy remembers of a player (its session) is part of it. Thousands of
+//!   players take longer than `--limit` and more files than `ulimit -n` mostly allow.
 //! - **Logins, pings**: processor time for 1000 of them, from connecting to the connection's end. The relay's logins
 //!   are those of an offline-mode server: no RSA, no session server.
 //!

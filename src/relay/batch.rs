@@ -174,3 +174,83 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::protocol::cipher::SharedSecret;
+
+    fn encryptor(player: u8) -> Encryptor {
+        Encryptor::new(&SharedSecret::new(&[player; 16]).unwrap())
+    }
+
+    fn plain(player: u8) -> Box<[u8; BUFFER]> {
+        Box::new(std::array::from_fn(|at| at.to_le_bytes()[0] ^ player))
+    }
+
+    #[test]
+    fn the_first_to_ask_does_the_work_of_all() {
+        let batch = Batch::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut chains = [1, 2, 3].map(|player| Chain::new(encryptor(player)));
+        let mut alone = [1, 2, 3].map(encryptor);
+        for round in 0..3 {
+            let ranges = [0..BUFFER, 7..7 + round, 100..2000];
+            for ((chain, range), player) in chains.iter_mut().zip(&ranges).zip(1..) {
+                assert_eq!(chain.poll_back(&batch, &cx), Poll::Ready(None));
+                chain.hand_in(plain(player), range.clone(), &batch, &cx);
+            }
+            assert_eq!(batch.lock().len(), 3);
+            for at in [1, 0, 2] {
+                let Poll::Ready(Some(got)) = chains[at].poll_back(&batch, &cx) else { panic!("not done") };
+                assert!(batch.lock().is_empty());
+                let mut expected = plain(u8::try_from(at).unwrap() + 1);
+                alone[at].apply(&mut expected[ranges[at].clone()]);
+                assert!(got == expected, "player {at}, round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn work_of_a_connection_that_is_over_is_not_kept() {
+        let batch = Batch::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut chains = [1, 2].map(|player| Chain::new(encryptor(player)));
+        for chain in &mut chains {
+            chain.hand_in(plain(0), 0..10, &batch, &cx);
+        }
+        chains[0].give_up(&batch);
+        assert_eq!(batch.lock().len(), 1);
+        assert!(matches!(chains[1].poll_back(&batch, &cx), Poll::Ready(Some(_))));
+        chains[1].give_up(&batch);
+    }
+
+    /// The relay keeps each batch to one thread; what is here is right without that too.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn across_threads() {
+        let batch = Arc::<Batch>::default();
+        let players = (1..=8).map(|player| {
+            let batch = Arc::clone(&batch);
+            tokio::spawn(async move {
+                let (mut chain, mut alone) = (Chain::new(encryptor(player)), encryptor(player));
+                for round in 0..200 {
+                    let range = round..round * 3;
+                    poll_fn(|cx| {
+                        chain.hand_in(plain(player), range.clone(), &batch, cx);
+                        Poll::Ready(())
+                    })
+                    .await;
+                    let got = poll_fn(|cx| chain.poll_back(&batch, cx)).await.unwrap();
+                    let mut expected = plain(player);
+                    alone.apply(&mut expected[range]);
+                    assert!(got == expected, "player {player}, round {round}");
+                }
+            })
+        });
+        for player in players.collect::<Vec<_>>() {
+            player.await.unwrap();
+        }
+    }
+}

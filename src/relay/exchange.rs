@@ -315,3 +315,65 @@ impl<C, B> Drop for Exchange<C, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+    use crate::{
+        protocol::{
+            cipher::{SharedSecret, pair},
+            frame::put_frame,
+            version::{Dialect, ProtocolVersion},
+        },
+        relay::link::link,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_quiet_holds_no_buffers() {
+        let (mut client, client_io) = duplex(1000);
+        let (mut backend, backend_io) = duplex(1000);
+        let secret = SharedSecret::new(&[7; 16]).unwrap();
+        let threshold = Some(256);
+        let (encryptor, decryptor) = pair(&secret);
+        let (mut encrypts, _) = pair(&secret);
+        let (inbox, spare) = (BytesMut::new(), BytesMut::with_capacity(4096));
+        let client_parts =
+            Parts { io: client_io, inbox, decryptor: Some(decryptor), encryptor: Some(encryptor), threshold };
+        let backend_parts =
+            Parts { io: backend_io, inbox: spare, decryptor: None, encryptor: None, threshold };
+        let (_handle, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
+        let workshop = Arc::<Workshop>::default();
+        let mut exchange =
+            Exchange::new(client_parts, backend_parts, link, Arc::clone(&workshop), Duration::from_mins(1));
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        // One is compressed, and so its beginning is inflated.
+        put_frame(&mut up, &[0x7f; 600], threshold);
+        put_frame(&mut up, &[0x7f; 60], threshold);
+        put_frame(&mut down, &[0x7f; 60_000], Some(usize::MAX));
+        let talk = async {
+            for _ in 0..2 {
+                let mut up = up.clone();
+                encrypts.apply(&mut up);
+                let (mut got_up, mut got_down) = (up.clone(), down.clone());
+                client.write_all(&up).await.unwrap();
+                backend.read_exact(&mut got_up).await.unwrap();
+                let (sent, got) = tokio::join!(backend.write_all(&down), client.read_exact(&mut got_down));
+                sent.unwrap();
+                got.unwrap();
+            }
+            // Both wait for their peers when time moves.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        tokio::select! {
+            cause = exchange.run() => panic!("{cause:?}"),
+            () = talk => {}
+        }
+        assert!(!exchange.up.holds_memory() && !exchange.down.holds_memory());
+        assert!(!exchange.up_opener.holds_memory() && !exchange.down_opener.holds_memory());
+        // Nor did it take more than one for each direction.
+        assert!(workshop.buffers.spare() <= 2 && workshop.inflaters.spare() == 1);
+    }
+}

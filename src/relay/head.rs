@@ -85,6 +85,11 @@ impl Opener {
         Ok((inflater.head.get(..inflater.made).unwrap_or_default(), !all))
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_memory(&self) -> bool {
+        self.inflater.is_some()
+    }
+
     /// Done with this frame.
     pub(super) fn close(&mut self, inflaters: &Shelf<Inflater>) {
         if let Some(mut inflater) = self.inflater.take() {

@@ -405,6 +405,11 @@ impl Pipe {
         ended
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_memory(&self) -> bool {
+        self.buffer.is_some() || self.early.capacity() + self.inserted.capacity() > 0
+    }
+
     /// Gives back what is borrowed: the connection is over.
     pub(super) fn give_up(&mut self, workshop: &Workshop) {
         if let Some(chain) = &mut self.chain {

@@ -9,6 +9,7 @@ use std::{
     future::Future,
     io,
     num::NonZero,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -31,12 +32,13 @@ use crate::task;
 /// player would wait behind many turns of busy ones; each look is a system call.
 const TURNS_BETWEEN_POLLS: u32 = 16;
 
-/// A connection to serve, begun on the thread that is to serve it.
-type Begin = Box<dyn FnOnce(&mut JoinSet<()>) + Send>;
+/// A connection to serve, begun on the thread that is to serve it. Boxed, so that its task holds nothing twice: not
+/// what it is made of beside what it is.
+type Serve = Box<dyn FnOnce(Arc<Workshop>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What a thread is told.
 enum Order {
-    Serve(Begin),
+    Serve(Serve, Counted),
     /// Takes no more, and ends when all connections have, or at that moment.
     Finish(Instant),
 }
@@ -50,7 +52,6 @@ struct Worker {
     orders: mpsc::UnboundedSender<Order>,
     /// Connections handed over that have not ended.
     load: Arc<AtomicUsize>,
-    workshop: Arc<Workshop>,
 }
 
 impl fmt::Debug for Worker {
@@ -101,13 +102,13 @@ fn start_one(number: usize) -> io::Result<(Worker, oneshot::Receiver<usize>)> {
     // It logs where its starter does.
     let log = dispatcher::get_default(Clone::clone);
     thread::Builder::new().name(format!("relay-{number}")).spawn(move || {
-        let cut = dispatcher::with_default(&log, || work(&runtime, inbox));
+        let cut = dispatcher::with_default(&log, || runtime.block_on(work(inbox)));
         // Closes what is left.
         drop(runtime);
         // Nobody may be waiting.
         let _ = end.send(cut);
     })?;
-    Ok((Worker { orders, load: Arc::default(), workshop: Arc::default() }, ended))
+    Ok((Worker { orders, load: Arc::default() }, ended))
 }
 
 impl Workers {
@@ -120,16 +121,9 @@ impl Workers {
         let Some(worker) = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)) else {
             return;
         };
-        let (counted, workshop) = (Counted::new(&worker.load), Arc::clone(&worker.workshop));
-        let begin = Box::new(move |stays: &mut JoinSet<()>| {
-            let served = serve(workshop);
-            stays.spawn(async move {
-                served.await;
-                drop(counted);
-            });
-        });
+        let serve = Box::new(move |workshop| Box::pin(serve(workshop)) as _);
         // Closed: the program no longer waits for connections, and this one is cut like all the others.
-        let _ = worker.orders.send(Order::Serve(begin));
+        let _ = worker.orders.send(Order::Serve(serve, Counted::new(&worker.load)));
     }
 }
 
@@ -153,33 +147,127 @@ impl Threads {
     }
 }
 
-/// Serves until told to finish, or until nobody is left who could tell.
-fn work(runtime: &Runtime, mut inbox: mpsc::UnboundedReceiver<Order>) -> usize {
-    let mut stays = JoinSet::new();
-    runtime.block_on(async {
-        let deadline = loop {
-            tokio::select! {
-                Some(ended) = stays.join_next() => task::note_panic(&ended),
-                order = inbox.recv() => match order {
-                    Some(Order::Serve(begin)) => begin(&mut stays),
-                    Some(Order::Finish(deadline)) => break deadline,
-                    None => return 0,
-                },
-            }
-        };
-        inbox.close();
-        while let Some(order) = inbox.recv().await {
-            if let Order::Serve(begin) = order {
-                begin(&mut stays);
-            }
+/// Serves until told to finish, or until nobody is left who could tell. Returns how many connections are cut.
+async fn work(mut inbox: mpsc::UnboundedReceiver<Order>) -> usize {
+    let workshop = Arc::<Workshop>::default();
+    let mut served = JoinSet::new();
+    let begin = |served: &mut JoinSet<()>, serve: Serve, counted: Counted| {
+        let workshop = Arc::clone(&workshop);
+        served.spawn(async move {
+            serve(workshop).await;
+            drop(counted);
+        });
+    };
+    let deadline = loop {
+        tokio::select! {
+            Some(ended) = served.join_next() => task::note_panic(&ended),
+            order = inbox.recv() => match order {
+                Some(Order::Serve(serve, counted)) => begin(&mut served, serve, counted),
+                Some(Order::Finish(deadline)) => break deadline,
+                None => return served.len(),
+            },
         }
-        let drained = async {
-            while let Some(ended) = stays.join_next().await {
-                task::note_panic(&ended);
-            }
-        };
-        // Too late is not an error: the rest is counted.
-        let _ = timeout_at(deadline, drained).await;
-        stays.len()
-    })
+    };
+    inbox.close();
+    while let Some(order) = inbox.recv().await {
+        if let Order::Serve(serve, counted) = order {
+            begin(&mut served, serve, counted);
+        }
+    }
+    let drained = async {
+        while let Some(ended) = served.join_next().await {
+            task::note_panic(&ended);
+        }
+    };
+    // Too late is not an error: the rest is counted.
+    let _ = timeout_at(deadline, drained).await;
+    served.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    /// Hands over a connection that tells when it is served and by whom, then waits for its end.
+    async fn begin(workers: &Workers) -> (thread::ThreadId, oneshot::Sender<()>) {
+        let (begun, hears) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        workers.hand_over(move |_| async move {
+            begun.send(thread::current().id()).unwrap();
+            let _ = ended.await;
+        });
+        (hears.await.unwrap(), end)
+    }
+
+    fn load(workers: &Workers) -> usize {
+        workers.0.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum()
+    }
+
+    #[tokio::test]
+    async fn the_thread_with_the_fewest_gets_the_next() {
+        let threads = start().unwrap();
+        let (workers, cores) = (threads.workers(), threads.ended.len());
+        let mut serving = Vec::new();
+        for _ in 0..3 * cores {
+            serving.push(begin(&workers).await);
+        }
+        for (thread, _) in &serving {
+            assert_eq!(serving.iter().filter(|(other, _)| other == thread).count(), 3);
+        }
+        let (left, end) = serving.remove(0);
+        end.send(()).unwrap();
+        // The count goes down with the task, just behind its end.
+        while load(&workers) == 3 * cores {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(begin(&workers).await.0, left);
+        drop(serving);
+        assert_eq!(threads.finish(Instant::now() + Duration::from_mins(1)).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_in_time_is_cut_and_counted() {
+        let threads = start().unwrap();
+        let workers = threads.workers();
+        let (_, _held) = begin(&workers).await;
+        let (_, end) = begin(&workers).await;
+        end.send(()).unwrap();
+        assert_eq!(threads.finish(Instant::now()).await, 1);
+        // Too late for anybody else.
+        let (begun, hears) = oneshot::channel::<()>();
+        workers.hand_over(move |_| async move { drop(begun) });
+        hears.await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn without_anybody_who_could_stop_them_they_stop() {
+        let threads = start().unwrap();
+        let (held, cut) = oneshot::channel::<()>();
+        threads.workers().hand_over(move |_| async move {
+            let _held = held;
+            pending::<()>().await;
+        });
+        drop(threads);
+        cut.await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_connection() {
+        let threads = start().unwrap();
+        let workers = threads.workers();
+        let (_, other) = begin(&workers).await;
+        for _ in 0..2 * threads.ended.len() {
+            workers.hand_over(|_| -> std::future::Ready<()> { panic!("on purpose") });
+        }
+        while load(&workers) > 1 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..threads.ended.len() {
+            begin(&workers).await.1.send(()).unwrap();
+        }
+        other.send(()).unwrap();
+        assert_eq!(threads.finish(Instant::now() + Duration::from_mins(1)).await, 0);
+    }
 }

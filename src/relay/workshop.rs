@@ -54,6 +54,11 @@ impl<T> Shelf<T> {
         spare.unwrap_or_else(self.make)
     }
 
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Gives one back.
     pub(super) fn put(&self, thing: Box<T>) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);

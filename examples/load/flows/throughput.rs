@@ -17,8 +17,8 @@ use crate::{
     wire::{run_of_frames, said},
 };
 
-/// Player position and vehicle (what a client sends), chunk data (what a server sends), in the release of the traffic
-/// flows. A proxy has no reason to look into either.
+/// A vehicle's move from clients, chunk data from servers, by their ids in the release of the traffic flows. A proxy has
+/// no reason to look into either.
 pub(crate) const CLIENT_PACKET: u8 = 0x18;
 pub(crate) const SERVER_PACKET: u8 = 0x24;
 
