@@ -2,7 +2,10 @@
 
 use std::io::Read;
 
-use flate2::{Compression, read::ZlibEncoder};
+use flate2::{
+    Compression,
+    bufread::{ZlibDecoder, ZlibEncoder},
+};
 
 use super::{
     reader::{Malformed, peek_varint},
@@ -14,6 +17,13 @@ pub const MAX_FRAME: usize = 0x1f_ffff;
 
 /// Longest packet that the game inflates.
 pub const MAX_INFLATED: usize = 8 << 20;
+
+/// Longest packet that is put into a zlib stream as it is. Packets of our own are short, and a compressor costs a
+/// third of a megabyte of memory to begin with: more than all else that a login allocates.
+const MAX_STORED: usize = 16 << 10;
+
+/// What an inflated packet is first given room for, whatever its stated length.
+const FIRST_ROOM: usize = 4 << 10;
 
 /// Where a frame's content stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +57,16 @@ pub fn decompress(content: &[u8], limit: usize) -> Result<Vec<u8>, Malformed> {
     if stated > limit {
         return Err(Malformed::FrameTooLarge);
     }
-    let mut packet = Vec::new();
-    flate2::read::ZlibDecoder::new(body)
+    let mut packet = Vec::with_capacity(stated.min(FIRST_ROOM) + 1);
+    ZlibDecoder::new(body)
         .take(stated as u64 + 1)
         .read_to_end(&mut packet)
         .map_err(|_| Malformed::BadCompression)?;
     if packet.len() == stated { Ok(packet) } else { Err(Malformed::BadCompression) }
 }
 
-/// Appends `packet` as one frame. With a threshold, packets of at least that many bytes are compressed.
+/// Appends `packet` as one frame. With a threshold, packets of at least that many bytes go as a zlib stream, long
+/// ones compressed.
 pub fn put_frame(out: &mut Vec<u8>, packet: &[u8], threshold: Option<usize>) {
     let as_i32 = |len: usize| i32::try_from(len).unwrap_or(i32::MAX);
     match threshold {
@@ -68,6 +79,13 @@ pub fn put_frame(out: &mut Vec<u8>, packet: &[u8], threshold: Option<usize>) {
             out.push(0);
             out.extend_from_slice(packet);
         }
+        Some(_) if packet.len() <= MAX_STORED => {
+            let mut length = Vec::with_capacity(5);
+            put_varint(&mut length, as_i32(packet.len()));
+            put_varint(out, as_i32(length.len() + packet.len() + STORED_EXTRA));
+            out.extend_from_slice(&length);
+            put_stored(out, packet);
+        }
         Some(_) => {
             let mut body = Vec::new();
             put_varint(&mut body, as_i32(packet.len()));
@@ -79,9 +97,54 @@ pub fn put_frame(out: &mut Vec<u8>, packet: &[u8], threshold: Option<usize>) {
     }
 }
 
+/// What [`put_stored`] adds: the stream's header, the block's header, the checksum.
+const STORED_EXTRA: usize = 2 + 5 + 4;
+
+/// Appends a zlib stream (RFC 1950) of one stored block (RFC 1951, 3.2.4).
+fn put_stored(out: &mut Vec<u8>, packet: &[u8]) {
+    debug_assert!(packet.len() <= MAX_STORED, "a stored block states its length in 16 bits");
+    #[expect(clippy::cast_possible_truncation, reason = "bounded by MAX_STORED")]
+    let length = packet.len() as u16;
+    // Deflate with a 32 KiB window, fastest level; last block, stored.
+    out.extend_from_slice(&[0x78, 0x01, 0x01]);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&(!length).to_le_bytes());
+    out.extend_from_slice(packet);
+    out.extend_from_slice(&adler32(packet).to_be_bytes());
+}
+
+fn adler32(bytes: &[u8]) -> u32 {
+    const PRIME: u32 = 65521;
+    let (mut a, mut b) = (1, 0);
+    // So many sums stay within 32 bits before they are reduced.
+    for chunk in bytes.chunks(5552) {
+        for byte in chunk {
+            a += u32::from(*byte);
+            b += a;
+        }
+        a %= PRIME;
+        b %= PRIME;
+    }
+    b << 16 | a
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checksums() {
+        // An example that is worked out by hand in many places, and the longest run of the largest sums.
+        assert_eq!(adler32(b"Wikipedia"), 0x11e6_0398);
+        let mut framed = Vec::new();
+        for (len, longer) in [(MAX_STORED, true), (MAX_STORED + 1, false)] {
+            framed.clear();
+            put_frame(&mut framed, &vec![0xff; len], Some(256));
+            let head = header(&framed).unwrap().unwrap();
+            assert_eq!(framed.len() > len, longer, "only short packets are stored");
+            assert_eq!(decompress(&framed[head.prefix..], len).unwrap(), vec![0xff; len]);
+        }
+    }
 
     #[test]
     fn headers() {
