@@ -20,6 +20,9 @@ use crate::identity::Property;
 /// Largest document that is read, in bytes. Real ones are around 3 KiB.
 const MAX_DOCUMENT: u64 = 1 << 20;
 
+/// Room for most documents, in bytes.
+const TYPICAL_DOCUMENT: usize = 4 << 10;
+
 /// Name of the folder, inside the store's, for documents that were set aside.
 const DAMAGED: &str = "damaged";
 
@@ -50,13 +53,14 @@ struct DocumentRef<'a> {
     properties: &'a [Property],
 }
 
-/// The part of a document that the index leaves out, checked without keeping it.
+/// The part of a document that the index leaves out.
 #[derive(Deserialize)]
-struct Rest<'a> {
+struct Rest<P> {
     version: u32,
-    #[serde(borrow, rename = "properties")]
-    _properties: Vec<PropertyRef<'a>>,
+    properties: Vec<P>,
 }
+
+/// A [`Property`] that is checked without keeping it.
 
 #[derive(Deserialize)]
 struct PropertyRef<'a> {
@@ -134,15 +138,21 @@ impl Files {
         let document = self.document(session.id);
         let temporary = shard.join(format!(".{}.tmp", session.id));
         let content = DocumentRef { version: FORMAT_VERSION, session, properties };
-        let mut bytes =
-            serde_json::to_vec(&content).map_err(|error| StoreError::io("write", &document)(error.into()))?;
+        let mut bytes = Vec::with_capacity(TYPICAL_DOCUMENT);
+        serde_json::to_writer(&mut bytes, &content)
+            .map_err(|error| StoreError::io("write", &document)(error.into()))?;
         bytes.push(b'\n');
 
-        if !shard.is_dir() {
+        let written = write_synced(&temporary, &bytes).or_else(|error| {
+            // The folder's first document. Asking before every write would cost each a system call.
+            if !error.is_not_found() {
+                return Err(error);
+            }
             create_folder(&shard)?;
             sync_folder(&self.root)?;
-        }
-        let written = write_synced(&temporary, &bytes)
+            write_synced(&temporary, &bytes)
+        });
+        let written = written
             .and_then(|()| fs::rename(&temporary, &document).map_err(StoreError::io("replace", &document)));
         if written.is_err() {
             // It may hold space that a full disk needs. If it cannot be removed, the next start does it.
@@ -157,14 +167,11 @@ impl Files {
         let path = self.document(id);
         let mut bytes = Vec::new();
         match read_bounded(&path, &mut bytes) {
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
+            Err(error) if error.is_not_found() => return Ok(None),
             other => other?,
         }
-        // The index's rules first, so that both agree on what is damaged.
-        parse_session(&path, &bytes)?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(&path, error))
+        let (session, properties) = parse(&path, &bytes)?;
+        Ok(Some(Document { version: FORMAT_VERSION, session, properties }))
     }
 
     /// Deletes a document for good, if it is there.
@@ -201,11 +208,12 @@ impl Files {
 /// that it belongs there. `buffer` is scratch space.
 pub(super) fn load_session(path: &Path, buffer: &mut Vec<u8>) -> Result<Session, StoreError> {
     read_bounded(path, buffer)?;
-    parse_session(path, buffer)
+    parse::<PropertyRef>(path, buffer).map(|(session, _)| session)
 }
 
-fn parse_session(path: &Path, bytes: &[u8]) -> Result<Session, StoreError> {
-    let rest: Rest = serde_json::from_slice(bytes).map_err(|error| damaged(path, error))?;
+/// Parses all of a document. What is damaged is so however much of it is wanted.
+fn parse<'a, P: Deserialize<'a>>(path: &Path, bytes: &'a [u8]) -> Result<(Session, Vec<P>), StoreError> {
+    let rest: Rest<P> = serde_json::from_slice(bytes).map_err(|error| damaged(path, error))?;
     if rest.version != FORMAT_VERSION {
         let why = format!("its format version is {}, this Postern reads {FORMAT_VERSION}", rest.version);
         return Err(damaged(path, why));
@@ -219,7 +227,7 @@ fn parse_session(path: &Path, bytes: &[u8]) -> Result<Session, StoreError> {
         return Err(damaged(path, format!("its folder should be {first:02x}")));
     }
     session.tidy_addresses();
-    Ok(session)
+    Ok((session, rest.properties))
 }
 
 fn damaged(path: &Path, why: impl Display) -> StoreError {
