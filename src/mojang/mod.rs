@@ -11,5 +11,6 @@ pub mod verify;
 
 mod machine;
 mod monitor;
+mod names;
 mod outage_file;
 mod reserve;

@@ -26,6 +26,7 @@ use super::{
         judge_head, judge_profile,
     },
     health::Probe,
+    names::{FRESH, Found, Noting, Remembering, System},
     reserve::{OwnThreadResolver, Reserve},
 };
 use crate::{clock::Clock, identity::Username};
@@ -103,7 +104,7 @@ pub struct SessionServer {
     strangers: Lane,
     /// A new connection for every call: a retry must not share the fate of a dead pooled one.
     fresh: Client,
-    /// A new connection for every call, and name look-ups that logins have no part in.
+    /// A new connection for every call, and a name look-up of its own for each; logins live on what these find.
     probing: Client,
     /// The full has-joined URL without its query.
     url: Url,
@@ -127,8 +128,9 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(config: &Config, slots: usize) -> Result<Self, BuildError> {
+    fn new(config: &Config, slots: usize, found: &Found) -> Result<Self, BuildError> {
         let pooled = builder(config)
+            .dns_resolver(Arc::new(Remembering::new(System, found.clone(), FRESH)))
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(config.timeout)
@@ -164,11 +166,15 @@ impl SessionServer {
     ) -> Result<Self, BuildError> {
         // An error means that a provider is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let fresh = builder(config).pool_max_idle_per_host(0).build()?;
-        let probing = builder(config).pool_max_idle_per_host(0).dns_resolver(Arc::new(resolver)).build()?;
+        let found = Found::default();
+        // A retry takes no old answer if a new one can be had: the old address may be what failed.
+        let looking_up = Arc::new(Remembering::new(System, found.clone(), Duration::ZERO));
+        let fresh = builder(config).pool_max_idle_per_host(0).dns_resolver(looking_up).build()?;
+        let resolver = Arc::new(Noting::new(resolver, found.clone()));
+        let probing = builder(config).pool_max_idle_per_host(0).dns_resolver(resolver).build()?;
         Ok(Self {
-            known: Lane::new(config, slots)?,
-            strangers: Lane::new(config, slots)?,
+            known: Lane::new(config, slots, &found)?,
+            strangers: Lane::new(config, slots, &found)?,
             fresh,
             probing,
             url: has_joined_url(&config.base_url).ok_or(BuildError::Url)?,
