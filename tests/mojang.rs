@@ -30,6 +30,11 @@ use tokio::{
     time::Instant,
 };
 
+// Elsewhere trust comes from the system, not from the environment.
+#[cfg(target_os = "linux")]
+#[path = "mojang/http2.rs"]
+mod http2;
+
 const ID: &str = "069a79f444e94726a5befca90e38aaf5";
 
 /// What the stand-in does with one request.
@@ -319,6 +324,31 @@ async fn logins_share_connections_and_probes_never_do() {
     assert_eq!(stand_in.connections.load(Ordering::SeqCst), 4);
 }
 
+/// An idle connection goes away when its server thinks that it was idle for long enough.
+#[tokio::test]
+async fn an_idle_connection_that_the_server_closed_fails_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = server(&format!("http://{}", listener.local_addr().unwrap()), Duration::from_secs(5));
+    let serving = tokio::spawn(async move {
+        for _ in 0..20 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            // Promises to stay, and goes.
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "nothing more was sent into it");
+        }
+    });
+    for _ in 0..20 {
+        assert_eq!(ask(&server).await, Outcome::NotJoined);
+        tokio::task::yield_now().await;
+    }
+    serving.await.unwrap();
+}
+
 #[tokio::test]
 async fn throttling_shrinks_the_share_of_unknown_players() {
     let stand_in = StandIn::always(http(429, "", "")).await;
@@ -386,6 +416,10 @@ impl Watched {
     }
 
     fn start_in(stand_in: &StandIn, treat_throttling_as_outage: bool, folder: tempfile::TempDir) -> Self {
+        Self::over(stand_in.server(), treat_throttling_as_outage, folder)
+    }
+
+    fn over(server: Arc<SessionServer>, treat_throttling_as_outage: bool, folder: tempfile::TempDir) -> Self {
         let config = health::Config {
             check_interval: Duration::from_hours(1),
             retry_interval: Duration::from_hours(1),
@@ -394,7 +428,6 @@ impl Watched {
             treat_throttling_as_outage,
             outage_file: folder.path().join("outage.json"),
         };
-        let server = stand_in.server();
         let (trigger, shutdown) = Shutdown::new();
         let clock = Clock::starting_at("2026-11-21T20:00:00Z".parse().unwrap());
         let (health, task) = health::start(config, clock, server.prober(), shutdown, Box::new(|_| {}));
