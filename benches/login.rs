@@ -11,9 +11,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern::{
     clock::Clock,
+    identity::Username,
     login::{
         self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx,
-        keys::Keys,
+        keys::{Challenge, Keys},
         roster::{Line, Roster},
     },
     mojang::{
@@ -22,10 +23,17 @@ use postern::{
     },
     net::{conn::Conn, deadline::Deadline},
     policy::Rules,
+    protocol::{
+        handshake::Handshake,
+        login::{EncryptionResponse, LoginStart, TokenProof},
+        version::{Dialect, ProtocolVersion},
+    },
     session::{self, Store},
     task::Shutdown,
 };
-use support::{Client, Player};
+use rand_core::OsRng;
+use rsa::{Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey};
+use support::{Client, Player, wire::Out};
 use tokio::{io::duplex, runtime::Runtime};
 
 async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> LoginCx {
@@ -110,6 +118,47 @@ async fn one(cx: &LoginCx, sessions: &support::SessionServer, player: &Player) {
     tokio::join!(server, player);
 }
 
+/// The server's part of the key exchange: two decryptions and the hash, on the blocking pool as in a login.
+fn encryption_responses(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let keys = Keys::generate().unwrap();
+    let public = RsaPublicKey::from_public_key_der(keys.current().public_der()).unwrap();
+    let seal = |bytes: &[u8]| public.encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
+    // The token is another login's: what that costs is the same.
+    let (secret, token) = (seal(&[5; 16]), seal(&[6; 4]));
+    c.bench_function("open an encryption response", |b| {
+        b.iter(|| {
+            let response =
+                EncryptionResponse { secret: secret.clone(), proof: TokenProof::Encrypted(token.clone()) };
+            runtime.block_on(Challenge::new(&keys).unwrap().accept(response, None)).unwrap_err()
+        });
+    });
+    c.bench_function("make a key", |b| b.iter(|| Keys::generate().unwrap()));
+}
+
+/// All that a scanner costs that stops at login start: reading, answering with an encryption request.
+fn first_words(c: &mut Criterion) {
+    let dialect = Dialect::of(ProtocolVersion(774));
+    let keys = Keys::generate().unwrap();
+    let (handshake, start) = packets();
+    c.bench_function("handshake and login start to encryption request", |b| {
+        b.iter(|| {
+            let handshake = Handshake::read(&handshake).unwrap();
+            let start = LoginStart::read(&start, &dialect).unwrap();
+            let name = Username::parse(&start.name).unwrap();
+            let request = Challenge::new(&keys).unwrap().request(&dialect, true);
+            (handshake, name, request)
+        });
+    });
+}
+
+/// Handshake and login start of a 1.21.11 client, without their frames.
+fn packets() -> (Vec<u8>, Vec<u8>) {
+    let handshake = Out::id(0).varint(774).str("play.example.com").raw(&25565_u16.to_be_bytes()).varint(2);
+    let start = Out::id(0).str("Bench").raw(&[7; 16]);
+    (handshake.0, start.0)
+}
+
 fn logins(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -125,5 +174,5 @@ fn logins(c: &mut Criterion) {
     runtime.block_on(cx.store.close()).unwrap();
 }
 
-criterion_group!(benches, logins);
+criterion_group!(benches, encryption_responses, first_words, logins);
 criterion_main!(benches);

@@ -28,6 +28,7 @@ mod fallback;
 mod hang_ups;
 pub mod keys;
 mod online;
+mod opener;
 pub mod refusal;
 pub mod roster;
 mod stage;
