@@ -246,7 +246,7 @@ impl Writer {
                 self.reopen();
             }
             let mut lines = Vec::new();
-            let events = work.events.iter().cloned().chain(work.dropped.map(Dropped::event));
+            let events = work.events.into_iter().chain(work.dropped.map(Dropped::event));
             events.for_each(|event| event.write_line(&mut lines));
             if let Err(GaveUp { lines }) = self.write(&lines) {
                 tracing::error!(

@@ -191,7 +191,7 @@ mod tests {
         for _ in 0..3 {
             let (key, opener) = key();
             // More than one blinding pair lasts for.
-            for round in 0..2 * BLINDINGS as u8 {
+            for round in 0..2 * u8::try_from(BLINDINGS).unwrap() {
                 let encrypt =
                     |bytes: &[u8]| key.to_public_key().encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
                 assert_eq!(opener.open(&encrypt(&[round; 16])), Some([round; 16]));

@@ -215,7 +215,7 @@ mod tests {
     async fn logins_use_what_a_probe_has_found() {
         let s = scene();
         assert_eq!(ask(&s.probe, HOST).await, Some(vec![1]));
-        advance(FRESH - Duration::from_millis(1)).await;
+        advance(Duration::from_millis(119_999)).await;
         assert_eq!(ask(&s.login, HOST).await, Some(vec![1]));
         assert_eq!(s.logins_ask.asked(), 0);
         assert_eq!(ask(&s.login, "other.example.com").await, Some(vec![2]), "that is about another name");

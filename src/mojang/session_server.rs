@@ -354,7 +354,6 @@ fn builder(config: &Config) -> ClientBuilder {
         .default_headers(headers)
         .timeout(config.timeout)
         .connect_timeout(config.timeout)
-        .read_timeout(config.timeout)
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_proxy()

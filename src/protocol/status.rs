@@ -1,7 +1,7 @@
 //! The status state: request, answer, ping.
 
 use super::{
-    ids,
+    frame, ids,
     reader::{Malformed, Reader},
     writer::Writer,
 };
@@ -44,6 +44,36 @@ pub const MAX_ANSWER: usize = 32767;
 pub fn write_answer(json: &str) -> Vec<u8> {
     let id = ids::status_clientbound::STATUS_RESPONSE.in_release(4).unwrap_or(0);
     Writer::packet(id).string(json).finish()
+}
+
+/// An answer in its frame, for any number of clients: the status state has neither cipher nor compression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerFrame {
+    bytes: Box<[u8]>,
+    /// Bytes of JSON, at the end.
+    json: usize,
+}
+
+impl AnswerFrame {
+    /// Frames an answer.
+    pub fn new(json: &str) -> Self {
+        let packet = write_answer(json);
+        let mut bytes = Vec::with_capacity(packet.len() + 3);
+        frame::put_frame(&mut bytes, &packet, None);
+        Self { bytes: bytes.into(), json: json.len() }
+    }
+
+    /// The whole frame.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The answer itself.
+    pub fn json(&self) -> &str {
+        let json = self.bytes.get(self.bytes.len() - self.json..).unwrap_or_default();
+        // It came from a text.
+        std::str::from_utf8(json).unwrap_or_default()
+    }
 }
 
 /// Reads a backend's answer.

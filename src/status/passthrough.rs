@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use crate::{
     net::conn::{Conn, ConnError, Io},
     protocol::{
         handshake::{Handshake, Intent, VirtualHost},
-        status::{self, StatusRequest},
+        status::{self, AnswerFrame, StatusRequest},
         version::{Dialect, ProtocolVersion},
     },
     task,
@@ -33,8 +33,17 @@ const MAX_ANSWERS: usize = 1024;
 /// Longest frame of an answer: its units take at most three bytes each, and a little stands around them.
 const MAX_FRAME: usize = status::MAX_ANSWER * 3 + 16;
 
-/// A backend's answer, JSON; `None` if no backend of the route gave one.
-pub type BackendAnswer = Option<Arc<str>>;
+/// A backend's answer; `None` if no backend of the route gave one.
+pub type BackendAnswer = Option<Arc<Shown>>;
+
+/// An answer as it is shown until it is asked for anew.
+#[derive(Debug)]
+pub struct Shown {
+    /// Byte for byte the backend's.
+    pub plain: Arc<AnswerFrame>,
+    /// The same with the outage notice, once somebody was to be shown it.
+    pub noticed: OnceLock<Arc<AnswerFrame>>,
+}
 
 /// What is asked: the route, and the release whose answer the client gets. Numbers not known here share one.
 type Key = (RouteId, ProtocolVersion);
@@ -135,7 +144,7 @@ async fn ask_one(
     // The answer is shown to everyone on this route, so nothing in the question comes from one client.
     let host = router.host_of(route).unwrap_or(&backend.host);
     match question(Conn::new(stream), host, backend.port, release).await {
-        Ok(json) => Some(json),
+        Ok(shown) => Some(Arc::new(shown)),
         Err(error) => {
             tracing::debug!(backend = backend.name, %error, "no usable status answer");
             None
@@ -148,14 +157,16 @@ async fn question<S: Io>(
     host: &str,
     port: u16,
     version: ProtocolVersion,
-) -> Result<Arc<str>, ConnError> {
+) -> Result<Shown, ConnError> {
     let handshake = Handshake { version, host: VirtualHost::parse(host)?, port, intent: Intent::Status };
     conn.write_packet(&handshake.write(host)).await?;
     conn.write_packet(&StatusRequest::Status.write()).await?;
     let packet = conn.read_packet(MAX_FRAME).await?;
     let json = status::read_answer(&packet)?;
     match serde_json::from_str(json) {
-        Ok(serde_json::Value::Object(_)) => Ok(json.into()),
+        Ok(serde_json::Value::Object(_)) => {
+            Ok(Shown { plain: Arc::new(AnswerFrame::new(json)), noticed: OnceLock::new() })
+        }
         _ => Err(std::io::Error::other("the status answer is not a JSON object").into()),
     }
 }

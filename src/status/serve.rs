@@ -1,11 +1,21 @@
 //! Answers server list pings.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Read,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::{Config, Mode, passthrough::Passthrough};
+use super::{
+    Config, Mode,
+    passthrough::{Passthrough, Shown},
+};
 use crate::{
     backend::{diagnose::plain_text, route::Router},
     messages::{MessageKey, Messages},
@@ -13,7 +23,7 @@ use crate::{
     protocol::{
         handshake::Handshake,
         legacy_ping::{LegacyAnswer, LegacyPing},
-        status::{MAX_ANSWER, StatusRequest, write_answer, write_pong},
+        status::{AnswerFrame, MAX_ANSWER, StatusRequest, write_pong},
         text::Text,
         version::{Dialect, ProtocolVersion},
     },
@@ -69,6 +79,8 @@ struct Sources {
     max_players: u32,
     favicon: Option<String>,
     backends: Passthrough,
+    /// The newest answer of our own for each protocol number that one names, and what was so when it was made.
+    made: Mutex<HashMap<ProtocolVersion, (Moment, Arc<AnswerFrame>)>>,
 }
 
 impl Answers {
@@ -86,11 +98,12 @@ impl Answers {
             max_players: config.max_players,
             favicon: config.favicon.as_deref().map(read_favicon).transpose()?,
             backends: Passthrough::new(router, config.cache),
+            made: Mutex::default(),
         };
         let newest = Dialect::of(ProtocolVersion(i32::MAX));
         let largest = Moment { outage: true, online: u32::MAX };
         for description in [&sources.description, &sources.offline] {
-            let answer = sources.own(description, &newest, largest);
+            let answer = sources.own(description, newest.release(), largest);
             if !fits(&sources.with_notice(answer, largest).to_string()) {
                 return Err(AnswersError::TooLong);
             }
@@ -98,8 +111,8 @@ impl Answers {
         Ok(Self(Arc::new(sources)))
     }
 
-    /// The answer for a client, JSON.
-    pub async fn answer(&self, handshake: &Handshake, dialect: &Dialect, moment: Moment) -> String {
+    /// The answer for a client.
+    pub async fn answer(&self, handshake: &Handshake, dialect: &Dialect, moment: Moment) -> Arc<AnswerFrame> {
         self.0.answer(&handshake.host.route_key(), dialect, moment).await
     }
 
@@ -107,7 +120,7 @@ impl Answers {
     pub async fn legacy_answer(&self, ping: LegacyPing, moment: Moment) -> Vec<u8> {
         let newest = Dialect::of(ProtocolVersion(i32::MAX));
         let answer = self.0.answer("", &newest, moment).await;
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let answer: Value = serde_json::from_str(answer.json()).unwrap_or_default();
         let number = |key: &str| {
             let number = answer.pointer(key).and_then(Value::as_u64).unwrap_or(0);
             u32::try_from(number).unwrap_or(u32::MAX)
@@ -123,21 +136,31 @@ impl Answers {
 }
 
 impl Sources {
-    async fn answer(&self, route_key: &str, dialect: &Dialect, moment: Moment) -> String {
+    async fn answer(&self, route_key: &str, dialect: &Dialect, moment: Moment) -> Arc<AnswerFrame> {
         let own = match self.mode {
             Mode::Static => &self.description,
             Mode::Passthrough => match self.backends.ask(route_key, dialect).await {
-                Some(json) => return self.pass_on(&json, moment),
+                Some(shown) => return self.pass_on(&shown, moment),
                 None => &self.offline,
             },
         };
-        self.with_notice(self.own(own, dialect, moment), moment).to_string()
+        // A client of a known version is told its own number, so that it shows the server as one it can join. That
+        // makes as many answers as there are known versions, and one for all others.
+        let protocol = if dialect.is_known() { dialect.version() } else { dialect.release() };
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.get(&protocol) {
+            Some((then, frame)) if *then == moment => Arc::clone(frame),
+            _ => {
+                let answer = self.with_notice(self.own(own, protocol, moment), moment).to_string();
+                let frame = Arc::new(AnswerFrame::new(&answer));
+                made.insert(protocol, (moment, Arc::clone(&frame)));
+                frame
+            }
+        }
     }
 
-    /// An answer of our own. A client of a known version is told its own number, so that it shows the server as one
-    /// it can join.
-    fn own(&self, description: &Text, dialect: &Dialect, moment: Moment) -> Value {
-        let protocol = if dialect.is_known() { dialect.version() } else { dialect.release() };
+    /// An answer of our own.
+    fn own(&self, description: &Text, protocol: ProtocolVersion, moment: Moment) -> Value {
         let mut answer = json!({
             "version": { "name": "Postern", "protocol": protocol.0 },
             "players": { "max": self.max_players, "online": moment.online },
@@ -151,17 +174,18 @@ impl Sources {
 
     /// A backend's answer, byte for byte unless there is an outage to show. The notice is left out where it does not
     /// fit: the list entry is worth more.
-    fn pass_on(&self, json: &str, moment: Moment) -> String {
-        if moment.outage
-            && self.notice.is_some()
-            && let Ok(answer) = serde_json::from_str(json)
-        {
-            let answer = self.with_notice(answer, moment).to_string();
-            if fits(&answer) {
-                return answer;
-            }
+    fn pass_on(&self, shown: &Shown, moment: Moment) -> Arc<AnswerFrame> {
+        if !moment.outage || self.notice.is_none() {
+            return Arc::clone(&shown.plain);
         }
-        json.to_owned()
+        let noticed = || match serde_json::from_str(shown.plain.json()) {
+            Ok(answer) => {
+                let answer = self.with_notice(answer, moment).to_string();
+                if fits(&answer) { Arc::new(AnswerFrame::new(&answer)) } else { Arc::clone(&shown.plain) }
+            }
+            Err(_) => Arc::clone(&shown.plain),
+        };
+        Arc::clone(shown.noticed.get_or_init(noticed))
     }
 
     /// Makes the outage notice the second line of the description.
@@ -219,7 +243,7 @@ fn keep_first_line(component: &mut Value) -> bool {
 }
 
 /// Serves a connection in the status state: at most one request, then at most one ping, then it is over. Anything
-/// else ends it too. Each wait is bounded.
+/// else ends it too. Each wait is bounded. Closing the connection is left to dropping it: there is nothing to flush.
 pub async fn serve<S: Io>(
     conn: &mut Conn<S>,
     handshake: &Handshake,
@@ -229,22 +253,23 @@ pub async fn serve<S: Io>(
 ) {
     let mut answered = false;
     while let Ok(Ok(packet)) = timeout(PATIENCE, conn.read_packet(MAX_FRAME)).await {
-        let reply = match StatusRequest::read(&packet) {
+        let sent = match StatusRequest::read(&packet) {
             Ok(StatusRequest::Status) if !answered => {
                 answered = true;
-                write_answer(&answers.answer(handshake, dialect, moment).await)
+                let answer = answers.answer(handshake, dialect, moment).await;
+                timeout(PATIENCE, conn.write_raw(answer.bytes())).await
             }
             Ok(StatusRequest::Ping(number)) => {
+                // Whether it got there or not, nothing follows.
                 let _ = timeout(PATIENCE, conn.write_packet(&write_pong(number))).await;
-                break;
+                return;
             }
-            _ => break,
+            _ => return,
         };
-        if !matches!(timeout(PATIENCE, conn.write_packet(&reply)).await, Ok(Ok(()))) {
-            break;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
         }
     }
-    let _ = timeout(PATIENCE, conn.close()).await;
 }
 
 /// Reads a favicon into the form that answers have it in.

@@ -18,7 +18,7 @@ use crate::{
     net::conn::ConnError,
     protocol::{
         handshake::{Intent, VirtualHost},
-        status::read_answer,
+        status::{read_answer, write_answer},
     },
 };
 
@@ -106,7 +106,7 @@ fn hello(protocol: i32, host: &str) -> (Handshake, Dialect) {
 
 async fn ask(answers: &Answers, protocol: i32, host: &str, moment: Moment) -> String {
     let (handshake, dialect) = hello(protocol, host);
-    answers.answer(&handshake, &dialect, moment).await
+    answers.answer(&handshake, &dialect, moment).await.json().to_owned()
 }
 
 fn value(json: &str) -> Value {
@@ -385,6 +385,7 @@ async fn talk(packets: &[&[u8]]) -> Vec<Vec<u8>> {
         client.write_packet(packet).await.unwrap();
     }
     serve(&mut server, &handshake, &dialect, &answers, UP).await;
+    drop(server);
     let mut replies = Vec::new();
     loop {
         match client.read_packet(1 << 16).await {
@@ -393,6 +394,33 @@ async fn talk(packets: &[&[u8]]) -> Vec<Vec<u8>> {
                 assert!(matches!(error, ConnError::Closed), "{error}");
                 return replies;
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_are_made_once_for_all_they_are_true_for() {
+    let fake = Fake::start(ANSWER).await;
+    let mut config = config(Mode::Passthrough);
+    config.show_outage = true;
+    let (_socket, closed) = closed_port();
+    for port in [fake.address.port(), closed] {
+        let answers = Answers::new(&config, &Messages::default(), router(&[port])).unwrap();
+        let ask = async |protocol, moment| {
+            let (handshake, dialect) = hello(protocol, "");
+            answers.answer(&handshake, &dialect, moment).await
+        };
+        for moment in [UP, DOWN] {
+            let first = ask(774, moment).await;
+            assert!(Arc::ptr_eq(&first, &ask(774, moment).await));
+            assert_eq!(first.json().contains("appear to be down"), moment.outage, "{}", first.json());
+            let header = crate::protocol::frame::header(first.bytes()).unwrap().unwrap();
+            assert_eq!(read_answer(&first.bytes()[header.prefix..]), Ok(first.json()));
+        }
+        assert!(!ask(774, UP).await.json().contains("appear to be down"), "the notice goes with the outage");
+        if port == closed {
+            assert!(ask(774, Moment { online: 9, ..UP }).await.json().contains("\"online\":9"));
+            assert!(ask(47, UP).await.json().contains("\"protocol\":47"));
         }
     }
 }
