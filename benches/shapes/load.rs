@@ -25,8 +25,8 @@ const WRITE: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Bytes of a connection in a tick, where the rate is limited: 5 MB/s, little enough for every shape with four
-/// connections a core, so that latencies beside it compare.
-const IN_A_TICK: u32 = 250_000;
+/// connections a core, so that latencies beside it compare. A run of frames has four times as many.
+const IN_A_TICK: u32 = 256 << 10;
 
 /// About a chunk of the world.
 const CHUNK: u32 = 16 << 10;
@@ -190,7 +190,6 @@ fn send_paced(
     mut due: Instant,
     over: &AtomicBool,
 ) -> io::Result<()> {
-    // A piece that ends with the run is shorter.
     for piece in run.chunks(len as usize).cycle() {
         pause(due.saturating_duration_since(Instant::now()));
         if over.load(Ordering::Relaxed) {

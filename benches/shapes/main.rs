@@ -1,7 +1,7 @@
 //! Shapes of runtime under the same relay: one runtime for all threads or one for each, every connection encrypted
 //! alone or together with others; over sockets, in one process.
 //!
-//! `cargo bench --bench shapes -- [FILTER] [--rounds N] [--megabytes N] [--json]`
+//! `cargo bench --bench shapes -- [FILTER] [--shape NAME]... [--rounds N] [--megabytes N] [--json]`
 //!
 //! Processor time is that of the relaying threads alone. Clients and backends are threads with blocking sockets on the
 //! same processors, so megabytes per second tell what is left for the relay, not what it could do; latencies hold
@@ -37,6 +37,9 @@ use crate::{
 struct Options {
     /// Only flows whose name has this in it.
     filter: Option<String>,
+    /// Only this shape. Can be given several times.
+    #[arg(long = "shape", value_parser = Shape::named)]
+    shapes: Vec<Shape>,
     /// Rounds; figures are their medians.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -63,12 +66,13 @@ fn main() {
     };
     let wanted = |flow: &&Flow| options.filter.as_ref().is_none_or(|part| flow.name.contains(part));
     let flows: Vec<&Flow> = Flow::ALL.iter().filter(wanted).collect();
+    let shapes = if options.shapes.is_empty() { Shape::ALL.to_vec() } else { options.shapes };
     let mut figures: BTreeMap<(usize, &'static str), BTreeMap<&'static str, Vec<f64>>> = BTreeMap::new();
     for round in 0..rounds {
         for (number, flow) in flows.iter().enumerate() {
             // No shape is always the one behind the same other.
-            for turn in 0..Shape::ALL.len() {
-                let shape = Shape::ALL[(turn + round) % Shape::ALL.len()];
+            for turn in 0..shapes.len() {
+                let shape = shapes[(turn + round) % shapes.len()];
                 for (unit, value) in flow.measure(shape, size) {
                     let row = figures.entry((number, unit)).or_default();
                     row.entry(shape.name()).or_default().push(value);
@@ -79,19 +83,19 @@ fn main() {
     if options.json {
         print_json(&flows, figures);
     } else {
-        print_table(&flows, figures);
+        print_table(&flows, &shapes, figures);
     }
 }
 
-fn print_table(flows: &[&Flow], figures: impl IntoIterator<Item = Row>) {
+fn print_table(flows: &[&Flow], shapes: &[Shape], figures: impl IntoIterator<Item = Row>) {
     print!("{:<44} {:<10}", "flow", "");
-    for shape in Shape::ALL {
+    for shape in shapes {
         print!(" {:>16}", shape.name());
     }
     println!();
     for ((number, unit), row) in figures {
         print!("{:<44} {unit:<10}", flows[number].name);
-        for shape in Shape::ALL {
+        for shape in shapes {
             let median = row.get(shape.name()).and_then(|values| numbers::median(values));
             print!(" {:>16}", median.map_or_else(|| "-".into(), |median| format!("{median:.2}")));
         }

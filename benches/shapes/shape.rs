@@ -58,6 +58,15 @@ impl Shape {
         }
     }
 
+    /// The shape of that name.
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|shape| shape.name() == name)
+            .ok_or_else(|| format!("the shapes are {names}"))
+    }
+
     /// Starts its threads.
     pub(crate) fn start(self) -> Running {
         let together = matches!(self, Self::SharedTogether | Self::ThreadsTogether);
