@@ -1,17 +1,14 @@
 //! What is measured.
 
 use std::{
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use tokio::runtime::Builder;
 
 use crate::{
-    load::{Lane, Pace, await_bytes, client_stream, echo, flood_backend, flood_clients, run_of_frames},
+    load::{Flood, Lane, Pace, client_stream, echo, flood_backend, flood_clients, run_of_frames},
     numbers::percentile,
     proc,
     shape::{Running, Shape, relaying_time},
@@ -108,22 +105,20 @@ impl Flow {
         let figures = match self.what {
             What::ToClients { frame, connections_a_core } => {
                 let lanes = lanes(&running, connections_a_core);
-                flood_clients(&lanes, &run_of_frames(frame), Pace::Unlimited, |received| {
-                    throughput(received, size)
-                })
+                flood_clients(&lanes, &run_of_frames(frame), Pace::Unlimited, |flood| throughput(flood, size))
             }
             What::ToServer { frame } => {
                 let run = run_of_frames(frame);
                 // As many again as are under way when the last count.
                 let bytes = size.bytes() + size.bytes() / WARM_UP + (16 << 20);
                 let stream = client_stream(&run, usize::try_from(bytes).unwrap());
-                flood_backend(&Lane::new(&running), &run, &stream, |received| throughput(received, size))
+                flood_backend(&Lane::new(&running), &run, &stream, |flood| throughput(flood, size))
             }
             What::Echo { beside } => echo_beside(&running, beside, size),
             What::Elsewhere => {
                 let lanes = lanes(&running, BESIDE);
-                flood_clients(&lanes, &run_of_frames(2048), Pace::Unlimited, |received| {
-                    await_bytes(received, size.bytes() / WARM_UP);
+                flood_clients(&lanes, &run_of_frames(2048), Pace::Unlimited, |flood| {
+                    flood.await_bytes(size.bytes() / WARM_UP);
                     microseconds(&tasks_elsewhere(size.echoes))
                 })
             }
@@ -138,18 +133,18 @@ fn lanes(running: &Running, connections_a_core: usize) -> Vec<Lane> {
 }
 
 /// Waits for the bytes of a flood; what they cost.
-fn throughput(received: &AtomicU64, size: Size) -> Vec<Figure> {
-    await_bytes(received, size.bytes() / WARM_UP);
-    costs(received, || {
-        let before = received.load(Ordering::Relaxed);
-        await_bytes(received, before + size.bytes());
+fn throughput(flood: &Flood, size: Size) -> Vec<Figure> {
+    flood.await_bytes(size.bytes() / WARM_UP);
+    costs(flood, || {
+        let before = flood.received();
+        flood.await_bytes(before + size.bytes());
     })
     .1
 }
 
 /// What the bytes received during `work` cost, and how many came a second.
-fn costs<T>(received: &AtomicU64, work: impl FnOnce() -> T) -> (T, Vec<Figure>) {
-    let now = || (received.load(Ordering::Relaxed), relaying_time(), Instant::now());
+fn costs<T>(flood: &Flood, work: impl FnOnce() -> T) -> (T, Vec<Figure>) {
+    let now = || (flood.received(), relaying_time(), Instant::now());
     let before = now();
     let outcome = work();
     let after = now();
@@ -173,9 +168,9 @@ fn echo_beside(running: &Running, beside: Beside, size: Size) -> Vec<Figure> {
         }
         return figures;
     };
-    flood_clients(&others, &run_of_frames(2048), pace, |received| {
-        await_bytes(received, size.bytes() / WARM_UP);
-        let (latencies, mut figures) = costs(received, || echo(&lane, size.echoes));
+    flood_clients(&others, &run_of_frames(2048), pace, |flood| {
+        flood.await_bytes(size.bytes() / WARM_UP);
+        let (latencies, mut figures) = costs(flood, || echo(&lane, size.echoes));
         figures.extend(microseconds(&latencies));
         figures
     })

@@ -116,16 +116,54 @@ pub(crate) enum Pace {
     Ticks,
 }
 
-/// Ends the threads at the lanes, also when what they are needed for panics.
-struct Ending<'a> {
-    lanes: &'a [Lane],
-    over: &'a AtomicBool,
+/// What is known of a flood while it lasts.
+#[derive(Default)]
+pub(crate) struct Flood {
+    received: AtomicU64,
+    /// Somebody sends or receives no more, for it is over or broken.
+    over: AtomicBool,
 }
+
+impl Flood {
+    /// Bytes that have come so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many bytes in all.
+    pub(crate) fn await_bytes(&self, bytes: u64) {
+        let began = Instant::now();
+        while self.received() < bytes {
+            self.check();
+            assert!(began.elapsed() < STUCK, "{} bytes of {bytes} arrived", self.received());
+            pause(Duration::from_millis(1));
+        }
+    }
+
+    fn check(&self) {
+        assert!(!self.is_over(), "a flooded connection broke");
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// Notes the end of one thread's part, also if it panics.
+struct Part<'a>(&'a Flood);
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Wakes the threads at the lanes to their end, also if what they are needed for panics.
+struct Ending<'a>(&'a [Lane]);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        self.lanes.iter().for_each(Lane::close);
+        self.0.iter().for_each(Lane::close);
     }
 }
 
@@ -134,31 +172,36 @@ pub(crate) fn flood_clients<T>(
     lanes: &[Lane],
     run: &[u8],
     pace: Pace,
-    measure: impl FnOnce(&AtomicU64) -> T,
+    measure: impl FnOnce(&Flood) -> T,
 ) -> T {
-    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let flood = Flood::default();
     let began = Instant::now();
     thread::scope(|scope| {
-        let _ending = Ending { lanes, over: &over };
+        let _ending = Ending(lanes);
         for (number, lane) in lanes.iter().enumerate() {
-            let (received, over) = (&received, &over);
-            scope.spawn(move || match pace {
-                Pace::Unlimited => {
-                    run.chunks(WRITE).cycle().try_for_each(|piece| (&lane.backend).write_all(piece))
+            let flood = &flood;
+            scope.spawn(move || {
+                let _part = Part(flood);
+                match pace {
+                    Pace::Unlimited => {
+                        run.chunks(WRITE).cycle().try_for_each(|piece| (&lane.backend).write_all(piece))
+                    }
+                    Pace::Spread => {
+                        let interval = TICK * CHUNK / IN_A_TICK;
+                        let first = began + interval.mul_f64(number as f64 / lanes.len() as f64);
+                        send_paced(&lane.backend, run, CHUNK, interval, first)
+                    }
+                    Pace::Ticks => send_paced(&lane.backend, run, IN_A_TICK, TICK, began),
                 }
-                Pace::Spread => {
-                    let interval = TICK * CHUNK / IN_A_TICK;
-                    let first = began + interval.mul_f64(number as f64 / lanes.len() as f64);
-                    send_paced(&lane.backend, run, CHUNK, interval, first, over)
-                }
-                Pace::Ticks => send_paced(&lane.backend, run, IN_A_TICK, TICK, began, over),
             });
             scope.spawn(move || {
-                receive(&lane.client, run, Some(Decryptor::new(&secret())), received);
-                assert!(over.load(Ordering::Relaxed), "a flooded connection ended");
+                let _part = Part(flood);
+                receive(&lane.client, run, Some(Decryptor::new(&secret())), flood);
             });
         }
-        measure(&received)
+        let outcome = measure(&flood);
+        flood.check();
+        outcome
     })
 }
 
@@ -167,17 +210,19 @@ pub(crate) fn flood_backend<T>(
     lane: &Lane,
     run: &[u8],
     stream: &[u8],
-    measure: impl FnOnce(&AtomicU64) -> T,
+    measure: impl FnOnce(&Flood) -> T,
 ) -> T {
-    let (received, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let flood = Flood::default();
     thread::scope(|scope| {
-        let _ending = Ending { lanes: std::slice::from_ref(lane), over: &over };
+        let _ending = Ending(std::slice::from_ref(lane));
         scope.spawn(|| stream.chunks(WRITE).try_for_each(|piece| (&lane.client).write_all(piece)));
         scope.spawn(|| {
-            receive(&lane.backend, run, None, &received);
-            assert!(over.load(Ordering::Relaxed), "a flooded connection ended");
+            let _part = Part(&flood);
+            receive(&lane.backend, run, None, &flood);
         });
-        measure(&received)
+        let outcome = measure(&flood);
+        flood.check();
+        outcome
     })
 }
 
@@ -188,13 +233,9 @@ fn send_paced(
     len: u32,
     interval: Duration,
     mut due: Instant,
-    over: &AtomicBool,
 ) -> io::Result<()> {
     for piece in run.chunks(len as usize).cycle() {
         pause(due.saturating_duration_since(Instant::now()));
-        if over.load(Ordering::Relaxed) {
-            break;
-        }
         to.write_all(piece)?;
         due += interval;
     }
@@ -202,7 +243,7 @@ fn send_paced(
 }
 
 /// Counts what comes until the connection ends, and compares the beginning.
-fn receive(mut from: &TcpStream, run: &[u8], mut decryptor: Option<Decryptor>, received: &AtomicU64) {
+fn receive(mut from: &TcpStream, run: &[u8], mut decryptor: Option<Decryptor>, flood: &Flood) {
     let mut expected = run.iter().cycle();
     let mut uncompared = COMPARED;
     let mut buffer = vec![0; 256 << 10];
@@ -218,20 +259,7 @@ fn receive(mut from: &TcpStream, run: &[u8], mut decryptor: Option<Decryptor>, r
             decryptor.apply(fresh);
         }
         assert!(fresh.iter().eq(expected.by_ref().take(fresh.len())), "what arrives is not what was sent");
-        received.fetch_add(read as u64, Ordering::Relaxed);
-    }
-}
-
-/// Waits until so many bytes have come in all.
-pub(crate) fn await_bytes(received: &AtomicU64, bytes: u64) -> u64 {
-    let began = Instant::now();
-    loop {
-        let now = received.load(Ordering::Relaxed);
-        if now >= bytes {
-            return now;
-        }
-        assert!(began.elapsed() < STUCK, "{now} bytes of {bytes} arrived");
-        pause(Duration::from_millis(1));
+        flood.received.fetch_add(read as u64, Ordering::Relaxed);
     }
 }
 
@@ -239,9 +267,8 @@ pub(crate) fn await_bytes(received: &AtomicU64, bytes: u64) -> u64 {
 /// after that each was back, in nanoseconds.
 pub(crate) fn echo(lane: &Lane, frames: u32) -> Vec<u64> {
     let began = Instant::now() + Duration::from_millis(10);
-    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _ending = Ending { lanes: std::slice::from_ref(lane), over: &over };
+        let _ending = Ending(std::slice::from_ref(lane));
         scope.spawn(|| send_back(&lane.backend));
         let sender = scope.spawn(|| {
             let mut encryptor = Encryptor::new(&secret());

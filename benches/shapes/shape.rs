@@ -1,6 +1,6 @@
 //! The shapes of runtime, each with the same relay in it.
 
-use std::{fs, net::TcpStream, sync::Arc, time::Duration};
+use std::{fs, net::TcpStream, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use postern::{
@@ -122,6 +122,10 @@ impl Running {
                 waiting.block_on(threads.finish(Instant::now()));
             }
         }
+        // They say so a little before they are gone, and their time must not count as the next shape's.
+        while relaying_threads().next().is_some() {
+            proc::pause(Duration::from_millis(1));
+        }
     }
 }
 
@@ -154,12 +158,15 @@ async fn serve(client: TcpStream, backend: TcpStream, workshop: Arc<Workshop>) {
 
 /// Seconds that the relaying threads have spent on the processors so far. `None` where there is no `/proc`.
 pub(crate) fn relaying_time() -> Option<f64> {
-    let mut nanoseconds = 0;
-    for entry in fs::read_dir("/proc/self/task").ok()?.flatten() {
-        let text = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        if text("comm").starts_with(NAME) {
-            nanoseconds += numbers::schedstat_nanoseconds(&text("schedstat"))?;
-        }
-    }
+    let times = relaying_threads()
+        .map(|thread| numbers::schedstat_nanoseconds(&fs::read_to_string(thread.join("schedstat")).ok()?));
+    // None at all would be a cheap relay.
+    let nanoseconds = times.sum::<Option<u64>>().filter(|time| *time > 0)?;
     Some(nanoseconds as f64 / 1e9)
+}
+
+/// Where the system tells of each.
+fn relaying_threads() -> impl Iterator<Item = PathBuf> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|entry| entry.path());
+    threads.filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with(NAME)))
 }
