@@ -21,6 +21,9 @@ use crate::{numbers, proc};
 /// What the names of all threads that relay begin with. Only one shape runs at a time.
 const NAME: &str = "relay-";
 
+/// Where Linux tells of the threads of this process.
+const THREADS: &str = "/proc/self/task";
+
 /// As often as the program's own threads, so that nothing but the shape differs.
 const TURNS_BETWEEN_POLLS: u32 = 16;
 
@@ -158,15 +161,15 @@ async fn serve(client: TcpStream, backend: TcpStream, workshop: Arc<Workshop>) {
 
 /// Seconds that the relaying threads have spent on the processors so far. `None` where there is no `/proc`.
 pub(crate) fn relaying_time() -> Option<f64> {
+    fs::metadata(THREADS).ok()?;
     let times = relaying_threads()
         .map(|thread| numbers::schedstat_nanoseconds(&fs::read_to_string(thread.join("schedstat")).ok()?));
-    // None at all would be a cheap relay.
-    let nanoseconds = times.sum::<Option<u64>>().filter(|time| *time > 0)?;
+    let nanoseconds = times.sum::<Option<u64>>()?;
     Some(nanoseconds as f64 / 1e9)
 }
 
 /// Where the system tells of each.
 fn relaying_threads() -> impl Iterator<Item = PathBuf> {
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|entry| entry.path());
+    let threads = fs::read_dir(THREADS).into_iter().flatten().flatten().map(|entry| entry.path());
     threads.filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with(NAME)))
 }

@@ -352,7 +352,7 @@ mod tests {
         // One is compressed, and so its beginning is inflated.
         put_frame(&mut up, &[0x7f; 600], threshold);
         put_frame(&mut up, &[0x7f; 60], threshold);
-        put_frame(&mut down, &[0x7f; 60_000], Some(usize::MAX));
+        put_frame(&mut down, &vec![0x7f; 60_000], Some(usize::MAX));
         let talk = async {
             for _ in 0..2 {
                 let mut up = up.clone();

@@ -49,6 +49,7 @@ impl<T> Shelf<T> {
     }
 
     /// One that was given back, as it was then, or a new one.
+    #[expect(clippy::unnecessary_box_returns, reason = "it stays where it is, and so it comes back")]
     pub(super) fn take(&self) -> Box<T> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(self.make)
