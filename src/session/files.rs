@@ -61,7 +61,6 @@ struct Rest<P> {
 }
 
 /// A [`Property`] that is checked without keeping it.
-
 #[derive(Deserialize)]
 struct PropertyRef<'a> {
     #[serde(borrow, rename = "name")]

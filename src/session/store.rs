@@ -32,10 +32,6 @@ use crate::{
 /// runtime's blocking pool hang with it, and no more.
 const READS_AT_ONCE: usize = 16;
 
-/// How exactly presence is kept: what it decides is counted in hours and days, and a player who only looks in costs one
-/// write, not two.
-const PRESENCE_STEP: SignedDuration = SignedDuration::from_mins(1);
-
 /// The remembered logins of all players. Clones are the same store; once the last is dropped, what is queued is
 /// still written and the folder is then free. [`close`](Self::close) does the same and waits for it.
 #[derive(Clone, Debug)]
@@ -270,18 +266,9 @@ impl Store {
 
     /// Notes that a verified connection of this id is up now. To be called at its end, and every 15 minutes until
     /// then, so that a crash does not age the session of somebody who is online. Never for a fallback connection.
-    ///
-    /// Presence is kept to the [minute](PRESENCE_STEP): less than that after the verified login, or after presence was
-    /// noted last, there is nothing to write.
     pub fn note_presence(&self, id: Uuid) {
         let now = self.0.shared.clock.now();
-        let is_noted = |session: &Session| {
-            let since = now.duration_since(session.last_presence());
-            !since.is_negative() && since < PRESENCE_STEP
-        };
-        if !self.by_id(id).is_some_and(|session| is_noted(&session)) {
-            self.update(id, |session| session.last_present = Some(now));
-        }
+        self.update(id, |session| session.last_present = Some(now));
     }
 
     /// Counts a login admitted by policy. Refreshes nothing: else a spoofer could keep a session alive for ever.
@@ -461,28 +448,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn presence_is_kept_to_the_minute() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path(), START).await;
-        store.record_verified(login(1, "Alice", "192.0.2.1"));
-        store.flush().await.unwrap();
-        for (seconds, expected) in [
-            (59, None),
-            (1, Some("2026-01-01T00:01:00Z")),
-            (30, Some("2026-01-01T00:01:00Z")),
-            (31, Some("2026-01-01T00:02:01Z")),
-        ] {
-            let before = store.by_id(id(1)).unwrap().last_present;
-            advance(Duration::from_secs(seconds)).await;
-            store.note_presence(id(1));
-            let noted = store.by_id(id(1)).unwrap().last_present;
-            assert_eq!(noted, expected.map(at));
-            assert_eq!(store.pending_writes(), usize::from(noted != before), "nothing new, nothing to write");
-            store.flush().await.unwrap();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn an_update_cannot_change_who_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path(), START).await;
@@ -632,7 +597,6 @@ mod tests {
         store.record_verified(first.clone());
         assert_eq!(store.properties(id(1)).await.unwrap(), first.profile.properties);
         store.flush().await.unwrap();
-        advance(DAY).await;
         store.note_presence(id(1));
         store.flush().await.unwrap();
         assert_eq!(store.properties(id(1)).await.unwrap(), first.profile.properties, "carried over");
