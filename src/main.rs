@@ -17,6 +17,11 @@ use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+/// Chosen on evidence: with the system's, memory of players who left is not given back (ARCHITECTURE.md, "Cost").
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Anything that is neither usage nor configuration: a port in use, a store in use, no memory.
 const EXIT_FAILED: u8 = 1;
 

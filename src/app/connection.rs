@@ -165,7 +165,10 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
                     let dialect = hello.dialect;
                     refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
                 }
-                (Intent::Login | Intent::Transfer, _) => log_in(conn, hello, caller, deadline, cx).await,
+                // Apart: a ping needs no room for a login.
+                (Intent::Login | Intent::Transfer, _) => {
+                    Box::pin(log_in(conn, hello, caller, deadline, cx)).await;
+                }
             }
         }
         Err(refusal) => {
@@ -401,4 +404,26 @@ impl ConnCx {
 /// A text as the owner worded it.
 pub(super) fn text(messages: &Messages, key: MessageKey, player: &str, reason: Reason) -> Text {
     Text::parse(messages.text(key), &[("player", player), ("reason", reason.code())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_serve<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn of_log_in<'a, F: 'a>(
+        _: impl Fn(Conn<TcpStream>, Hello, Caller, &'a Deadline, &'a ConnCx) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn connections_take_as_much_memory_as_they_have_got_far() {
+        let (asking, logging_in) = (of_serve(serve), of_log_in(log_in));
+        assert!((600..=1700).contains(&asking), "{asking} bytes until it is known what the client wants");
+        assert!((2000..=6700).contains(&logging_in), "{logging_in} bytes more for a login");
+    }
 }

@@ -118,11 +118,14 @@ impl Workers {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Some(worker) = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)) else {
+        // A thread that is gone has the fewest, and would get everybody.
+        let alive = self.0.iter().filter(|worker| !worker.orders.is_closed());
+        let Some(worker) = alive.min_by_key(|worker| worker.load.load(Ordering::Relaxed)) else {
+            // The program no longer waits for connections, and this one is cut like all others.
             return;
         };
         let serve = Box::new(move |workshop| Box::pin(serve(workshop)) as _);
-        // Closed: the program no longer waits for connections, and this one is cut like all the others.
+        // Closed just now: as above.
         let _ = worker.orders.send(Order::Serve(serve, Counted::new(&worker.load)));
     }
 }
