@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn connections_take_as_much_memory_as_they_have_got_far() {
         let (asking, logging_in) = (of_serve(serve), of_log_in(log_in));
-        assert!((600..=1700).contains(&asking), "{asking} bytes until it is known what the client wants");
-        assert!((2000..=6700).contains(&logging_in), "{logging_in} bytes more for a login");
+        assert!(asking <= 1700, "{asking} bytes until it is known what the client wants");
+        assert!(logging_in <= 6700, "{logging_in} bytes more for a login");
     }
 }

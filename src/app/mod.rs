@@ -82,7 +82,7 @@ pub struct Proxy {
     stop: Stop,
 }
 
-/// The signals that end the parts, in the order they are given.
+/// What ends the parts, in the order it is done.
 #[derive(Debug)]
 struct Stop {
     /// To listeners and players.

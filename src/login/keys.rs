@@ -201,8 +201,7 @@ impl Challenge {
                 profile_key.is_some_and(|key| self.is_signed(key, *salt, signature))
             }
         };
-        let secret =
-            secret.as_ref().and_then(|secret| SharedSecret::new(secret)).ok_or(BadResponse::Secret)?;
+        let secret = secret.and_then(|secret| SharedSecret::new(&*secret)).ok_or(BadResponse::Secret)?;
         if !proven {
             return Err(BadResponse::Token(secret));
         }

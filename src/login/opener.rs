@@ -14,7 +14,7 @@ use rsa::{
     BigUint, RsaPrivateKey,
     traits::{PrivateKeyParts, PublicKeyParts},
 };
-use secrecy::zeroize::Zeroize;
+use secrecy::zeroize::{Zeroize, Zeroizing};
 use subtle::{Choice, ConstantTimeEq};
 
 /// Bytes of the modulus, and so of what is opened.
@@ -52,6 +52,13 @@ struct Blinding {
     uses: u32,
 }
 
+impl Zeroize for Blinding {
+    fn zeroize(&mut self) {
+        self.factor.zeroize();
+        self.inverse.zeroize();
+    }
+}
+
 impl Half {
     fn new(prime: U512, exponent: U512) -> Option<Self> {
         Some(Self { prime: FixedMontyParams::new(Odd::new(prime).into_option()?), exponent })
@@ -73,18 +80,18 @@ impl Opener {
         let [p, q] = key.primes() else { return None };
         let half = |prime: &BigUint, exponent: Option<&BigUint>| {
             Half::new(
-                U512::from_be_slice(&padded::<64>(prime)?),
-                U512::from_be_slice(&padded::<64>(exponent?)?),
+                U512::from_be_slice(&*padded::<64>(prime)?),
+                U512::from_be_slice(&*padded::<64>(exponent?)?),
             )
         };
         let (p, q) = (half(p, key.dp())?, half(q, key.dq())?);
         let modulus =
             padded::<BYTES>(key.n()).filter(|bytes| bytes.first().is_some_and(|byte| *byte >= 0x80))?;
-        let modulus = U1024::from_be_slice(&modulus);
+        let modulus = U1024::from_be_slice(&*modulus);
         let q_inverse = Remainder::new(&q.prime().rem(p.prime()), &p.prime).invert().into_option()?;
         Some(Self {
             modulus: FixedMontyParams::new(Odd::new(modulus).into_option()?),
-            public_exponent: U64::from_be_slice(&padded::<8>(key.e())?),
+            public_exponent: U64::from_be_slice(&*padded::<8>(key.e())?),
             p,
             q,
             q_inverse,
@@ -93,16 +100,19 @@ impl Opener {
     }
 
     /// The message in `bytes`, if it is one of `L` bytes.
-    pub(super) fn open<const L: usize>(&self, bytes: &[u8]) -> Option<[u8; L]> {
+    pub(super) fn open<const L: usize>(&self, bytes: &[u8]) -> Option<Zeroizing<[u8; L]>> {
         let cipher = U1024::from_be_slice(<&[u8; BYTES]>::try_from(bytes).ok()?);
         if cipher >= *self.modulus.modulus().as_ref() {
             return None;
         }
-        let Blinding { factor, inverse, .. } = self.next_blinding()?;
+        let Blinding { factor, inverse, .. } = *self.next_blinding()?;
         let blinded = Number::new(&cipher, &self.modulus).mul(&factor).retrieve();
-        let root = self.root(&blinded);
-        let message = Number::new(&root, &self.modulus).mul(&inverse).retrieve();
-        unpad(message.to_be_bytes().as_ref())
+        let root = Zeroizing::new(self.root(&blinded));
+        let message = Zeroizing::new(Number::new(&root, &self.modulus).mul(&inverse).retrieve());
+        let mut padded = message.to_be_bytes();
+        let opened = unpad(padded.as_ref());
+        padded.as_mut().zeroize();
+        opened
     }
 
     /// `number` to the private exponent, by way of its remainders (Garner). A fault of the machine on the way makes a
@@ -118,7 +128,7 @@ impl Opener {
 
     /// The pair for one number: the last one squared, which is as good as a new one and costs next to nothing. `None`
     /// if the system's random generator fails.
-    fn next_blinding(&self) -> Option<Blinding> {
+    fn next_blinding(&self) -> Option<Zeroizing<Blinding>> {
         let mut blinding = self.blinding.lock().unwrap_or_else(PoisonError::into_inner);
         let next = match *blinding {
             Some(Blinding { factor, inverse, uses }) if uses < BLINDINGS => {
@@ -127,7 +137,7 @@ impl Opener {
             _ => self.new_blinding()?,
         };
         *blinding = Some(next);
-        Some(next)
+        Some(Zeroizing::new(next))
     }
 
     fn new_blinding(&self) -> Option<Blinding> {
@@ -148,30 +158,29 @@ impl Drop for Opener {
         }
         self.q_inverse.zeroize();
         if let Some(blinding) = self.blinding.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            blinding.factor.zeroize();
-            blinding.inverse.zeroize();
+            blinding.zeroize();
         }
     }
 }
 
 /// Big-endian with leading zeros; `None` if it does not fit.
-fn padded<const N: usize>(number: &BigUint) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    let bytes = number.to_bytes_be();
+fn padded<const N: usize>(number: &BigUint) -> Option<Zeroizing<[u8; N]>> {
+    let mut out = Zeroizing::new([0; N]);
+    let bytes = Zeroizing::new(number.to_bytes_be());
     out.get_mut(N.checked_sub(bytes.len())?..)?.copy_from_slice(&bytes);
     Some(out)
 }
 
 /// Takes off `00 02`, random bytes that are not zero, and a zero. Since the length of the message is known, so is where
 /// everything stands: there is no search whose time would tell.
-fn unpad<const L: usize>(padded: &[u8]) -> Option<[u8; L]> {
+fn unpad<const L: usize>(padded: &[u8]) -> Option<Zeroizing<[u8; L]>> {
     let (rest, message) = padded.split_last_chunk::<L>()?;
     let (head, rest) = rest.split_first_chunk::<2>()?;
     let (end, random) = rest.split_last()?;
     let well_formed =
         random.iter().fold(head.ct_eq(&[0, 2]) & end.ct_eq(&0), |so_far, byte| so_far & !byte.ct_eq(&0));
     let long_enough = Choice::from(u8::from(random.len() >= 8));
-    bool::from(well_formed & long_enough).then_some(*message)
+    bool::from(well_formed & long_enough).then(|| Zeroizing::new(*message))
 }
 
 #[cfg(test)]
@@ -194,8 +203,8 @@ mod tests {
             for round in 0..2 * u8::try_from(BLINDINGS).unwrap() {
                 let encrypt =
                     |bytes: &[u8]| key.to_public_key().encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
-                assert_eq!(opener.open(&encrypt(&[round; 16])), Some([round; 16]));
-                assert_eq!(opener.open(&encrypt(&[1, 2, round, 0])), Some([1, 2, round, 0]));
+                assert_eq!(opener.open(&encrypt(&[round; 16])), Some([round; 16].into()));
+                assert_eq!(opener.open(&encrypt(&[1, 2, round, 0])), Some([1, 2, round, 0].into()));
                 for wrong in [0, 3, 5, 16, 117] {
                     assert_eq!(opener.open::<4>(&encrypt(&vec![7; wrong])), None, "{wrong} bytes");
                 }
@@ -205,9 +214,9 @@ mod tests {
 
     /// The public operation, on any number.
     fn raise(key: &RsaPrivateKey, bytes: &[u8; BYTES]) -> Vec<u8> {
-        let modulus = U1024::from_be_slice(&padded::<BYTES>(key.n()).unwrap());
+        let modulus = U1024::from_be_slice(&*padded::<BYTES>(key.n()).unwrap());
         let params = FixedMontyParams::new(Odd::new(modulus).unwrap());
-        let e = U64::from_be_slice(&padded::<8>(key.e()).unwrap());
+        let e = U64::from_be_slice(&*padded::<8>(key.e()).unwrap());
         Number::new(&U1024::from_be_slice(bytes), &params).pow(&e).retrieve().to_be_bytes().as_ref().to_vec()
     }
 
@@ -217,7 +226,7 @@ mod tests {
         let mut good = [0x55; BYTES];
         good[..2].copy_from_slice(&[0, 2]);
         good[BYTES - 17] = 0;
-        assert_eq!(opener.open(&raise(&key, &good)), Some([0x55; 16]));
+        assert_eq!(opener.open(&raise(&key, &good)), Some([0x55; 16].into()));
         for (at, byte) in [(0, 1), (1, 1), (1, 0), (2, 0), (60, 0), (BYTES - 18, 0), (BYTES - 17, 1)] {
             let mut bad = good;
             bad[at] = byte;
@@ -242,7 +251,7 @@ mod tests {
         let (_, opener) = key();
         let mut factors = Vec::new();
         for _ in 0..3 * BLINDINGS {
-            let Blinding { factor, inverse, .. } = opener.next_blinding().unwrap();
+            let Blinding { factor, inverse, .. } = *opener.next_blinding().unwrap();
             assert_eq!(opener.root(&factor.retrieve()), inverse.invert().unwrap().retrieve());
             assert!(!factors.contains(&factor.retrieve()));
             factors.push(factor.retrieve());

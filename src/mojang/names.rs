@@ -10,15 +10,25 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::{Instant, timeout};
 
-/// How long an answer serves without asking again: four probes, of which each looks the name up.
+/// How long an answer serves without asking again: with the built-in interval four probes, of which each looks the
+/// name up.
 pub(super) const FRESH: Duration = Duration::from_mins(2);
 
 /// Longest wait for a look-up if there is an older answer to go on with.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How old an answer may be to go on with. Name servers that fail for longer than this are no passing fault, and an
+/// address may be somebody else's by then.
+const OLDEST: Duration = Duration::from_hours(24);
+
 /// The newest answer to a look-up. Clones share it. There is one session server, so one name is kept.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found(Arc<Mutex<Option<Answer>>>);
+pub(super) struct Found {
+    newest: Arc<Mutex<Option<Answer>>>,
+    /// Held by the one login that looks up although there is an answer to go on with. A look-up that gets no answer
+    /// holds a thread for many seconds, and a flood of logins would take them all.
+    looking: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Clone, Debug)]
 struct Answer {
@@ -33,15 +43,15 @@ impl Found {
         if !addresses.is_empty() {
             let answer =
                 Answer { name: name.to_owned(), addresses: Arc::clone(addresses), at: Instant::now() };
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         }
     }
 
     /// The newest answer for this name, and how old it is.
     fn newest(&self, name: &str) -> Option<(Arc<[SocketAddr]>, Duration)> {
-        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = newest.as_ref().filter(|answer| answer.name == name)?;
-        Some((Arc::clone(&answer.addresses), answer.at.elapsed()))
+        Some((Arc::clone(&answer.addresses), answer.at.elapsed())).filter(|(_, age)| *age <= OLDEST)
     }
 }
 
@@ -72,7 +82,7 @@ impl<R: Resolve + 'static> Resolve for Noting<R> {
 
 /// Answers from what was found not longer than `fresh` ago; looks up otherwise, and goes on with what is older if that
 /// fails or takes long: for logins. While the name server is down, the session server may be well. What stands behind
-/// an old address has to show the session server's certificate all the same.
+/// an old address has to show the session server's certificate all the same. (Over http:// nobody shows any.)
 #[derive(Debug)]
 pub(super) struct Remembering<R> {
     inner: Arc<Noting<R>>,
@@ -92,9 +102,21 @@ impl<R: Resolve + 'static> Resolve for Remembering<R> {
         if age < self.fresh {
             return Box::pin(std::future::ready(Ok(all(known))));
         }
+        let Ok(only_one) = Arc::clone(&self.found.looking).try_lock_owned() else {
+            return Box::pin(std::future::ready(Ok(all(known))));
+        };
         let looked_up = self.inner.resolve(name);
+        // A task of its own: the look-up goes on, and is the only one, however soon the login gives it up.
+        let looked_up = tokio::spawn(async move {
+            let found = looked_up.await;
+            drop(only_one);
+            found
+        });
         Box::pin(async move {
-            match timeout(PATIENCE, looked_up).await {
+            match timeout(PATIENCE, looked_up)
+                .await
+                .map(|found| found.unwrap_or_else(|panic| Err(panic.into())))
+            {
                 Ok(Ok(addresses)) => {
                     let mut addresses = addresses.peekable();
                     Ok(if addresses.peek().is_some() { Box::new(addresses) } else { all(known) })
@@ -242,7 +264,7 @@ mod tests {
         let s = scene();
         assert_eq!(ask(&s.probe, HOST).await, Some(vec![1]));
         s.probes_ask.set(Dns::Fails);
-        for dead in [Dns::Fails, Dns::Hangs, Dns::Nothing] {
+        for dead in [Dns::Fails, Dns::Nothing, Dns::Hangs] {
             s.logins_ask.set(dead);
             assert_eq!(ask(&s.probe, HOST).await, None);
             for resolver in [&s.login, &s.retry] {
@@ -253,7 +275,11 @@ mod tests {
             advance(Duration::from_hours(1)).await;
         }
         assert_eq!(s.probes_ask.asked(), 4, "each probe asks");
-        assert_eq!(s.logins_ask.asked(), 5, "an old answer is not taken for a new one");
+        // An old answer is not taken for a new one; but who finds another look-up under way does not begin one.
+        assert_eq!(s.logins_ask.asked(), 4);
+        advance(OLDEST).await;
+        s.logins_ask.set(Dns::Fails);
+        assert_eq!(ask(&s.login, HOST).await, None, "too old");
     }
 
     #[tokio::test(start_paused = true)]

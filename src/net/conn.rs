@@ -1,6 +1,6 @@
 //! A framed connection in the handshake, status and login states: to a client, or to a backend.
 
-use std::io;
+use std::{fmt, io};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -46,7 +46,6 @@ pub mod limit {
 const READ_SIZE: usize = 4 << 10;
 
 /// A framed connection. Reading and writing may be cancelled at any await without losing bytes.
-#[derive(Debug)]
 pub struct Conn<S> {
     io: S,
     inbox: BytesMut,
@@ -58,7 +57,6 @@ pub struct Conn<S> {
 
 /// A connection taken apart for the relay. Bytes in `inbox` were read and decrypted, but belong to no packet
 /// handled so far.
-#[derive(Debug)]
 pub struct Parts<S> {
     /// The stream.
     pub io: S,
@@ -70,6 +68,19 @@ pub struct Parts<S> {
     pub encryptor: Option<Encryptor>,
     /// Frames carry an uncompressed length if there is a threshold, in bytes.
     pub threshold: Option<usize>,
+}
+
+// What players sent is nobody's to print.
+impl<S> fmt::Debug for Conn<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("read", &self.inbox.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Parts<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("read", &self.inbox.len()).finish_non_exhaustive()
+    }
 }
 
 impl<S> Parts<S> {

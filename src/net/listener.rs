@@ -70,8 +70,8 @@ fn listen(address: SocketAddr, beside_v4: bool) -> io::Result<TcpListener> {
 
 /// Serves every connection in a task of its own until the program stops. The loop never waits for a client.
 ///
-/// `on_limit` hears of every accept that fails for want of descriptors or memory. Returns the connections that are
-/// still up.
+/// `on_limit` hears of every accept that fails for want of descriptors or memory. Returns the connections whose
+/// players are not in yet.
 pub async fn accept_loop<F>(
     listener: TcpListener,
     shutdown: Shutdown,

@@ -13,6 +13,7 @@
 //! asks to be polled again, behind all others that are ready; the first one polled then does the work of all.
 
 use std::{
+    collections::VecDeque,
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,25 +23,45 @@ use std::{
 use super::workshop::BUFFER;
 use crate::protocol::cipher::{Encryptor, Portion, encrypt_together};
 
+/// Most buffers encrypted at once: a millisecond's work, after which the thread looks at other things. Whoever is polled
+/// next does the next lot.
+const LOT: usize = 24;
+
 /// What waits to be encrypted.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    waiting: Mutex<Vec<Job>>,
+pub(super) struct Batch(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    /// An empty lot, for its memory.
+    spare: Vec<Job>,
 }
 
 #[derive(Debug)]
 struct Job {
-    work: Work,
+    work: Option<Work>,
     range: Range<usize>,
     desk: Arc<Desk>,
 }
 
 /// What travels: the chain cannot go on without it.
-#[derive(Debug)]
 struct Work {
     encryptor: Encryptor,
     buffer: Box<[u8; BUFFER]>,
 }
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A player's bytes are nobody's to print.
+        f.write_str("Work")
+    }
+}
+
+/// A chain cannot go on: what it needs is lost, by a panic. Nothing may be sent then, least of all as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the encryption of this connection was lost to a panic")]
+pub(super) struct Lost;
 
 /// Where a connection finds its work again.
 #[derive(Debug, Default)]
@@ -57,42 +78,60 @@ enum State {
     UnderWay(Option<Waker>),
     /// Encrypted.
     Done(Work),
+    /// Whoever was at it panicked.
+    Lost,
 }
 
 impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes the state, and wakes who waits for that.
+    fn put(&self, state: State) {
+        let before = std::mem::replace(&mut *self.lock(), state);
+        if let State::UnderWay(Some(waker)) = before {
+            waker.wake();
+        }
+    }
 }
 
 impl Batch {
-    fn lock(&self) -> MutexGuard<'_, Vec<Job>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encrypts all that waits.
+    /// Encrypts what waits longest.
     fn run(&self) {
-        let mut jobs = {
-            let mut waiting = self.lock();
-            for job in &*waiting {
+        let mut lot = {
+            let mut queue = self.lock();
+            let mut jobs = std::mem::take(&mut queue.spare);
+            let most = queue.waiting.len().min(LOT);
+            jobs.extend(queue.waiting.drain(..most));
+            for job in &jobs {
                 *job.desk.lock() = State::UnderWay(None);
             }
-            std::mem::take(&mut *waiting)
+            Lot(jobs)
         };
-        encrypt_together(jobs.iter_mut().map(|Job { work, range, .. }| Portion {
-            encryptor: &mut work.encryptor,
-            bytes: work.buffer.get_mut(range.clone()).unwrap_or_default(),
+        encrypt_together(lot.0.iter_mut().filter_map(|Job { work, range, .. }| {
+            let Work { encryptor, buffer } = work.as_mut()?;
+            Some(Portion { encryptor, bytes: buffer.get_mut(range.clone())? })
         }));
-        for Job { work, desk, .. } in jobs.drain(..) {
-            let before = std::mem::replace(&mut *desk.lock(), State::Done(work));
-            if let State::UnderWay(Some(waker)) = before {
-                waker.wake();
-            }
+        for Job { work, desk, .. } in &mut lot.0 {
+            desk.put(work.take().map_or(State::Lost, State::Done));
         }
-        // Its memory serves the next batch.
-        let mut waiting = self.lock();
-        if waiting.is_empty() {
-            *waiting = jobs;
+        lot.0.clear();
+        self.lock().spare = std::mem::take(&mut lot.0);
+    }
+}
+
+/// Jobs under way. If they end by a panic, it costs the players of this lot their connections, and they must hear of it.
+struct Lot(Vec<Job>);
+
+impl Drop for Lot {
+    fn drop(&mut self) {
+        for job in self.0.drain(..) {
+            job.desk.put(State::Lost);
         }
     }
 }
@@ -115,12 +154,11 @@ impl Chain {
         Self { encryptor: Some(encryptor), desk: Arc::default() }
     }
 
-    /// Encrypts a few bytes at once. Only while nothing is handed in: bytes must pass in order.
-    pub(super) fn apply(&mut self, bytes: &mut [u8]) {
-        debug_assert!(self.encryptor.is_some(), "bytes would pass out of order");
-        if let Some(encryptor) = &mut self.encryptor {
-            encryptor.apply(bytes);
-        }
+    /// Encrypts a few bytes at once. Only while nothing is handed in, as bytes must pass in order; otherwise, and after
+    /// a [loss](Lost), the bytes stay as they are and must not be sent.
+    pub(super) fn apply(&mut self, bytes: &mut [u8]) -> Result<(), Lost> {
+        self.encryptor.as_mut().ok_or(Lost)?.apply(bytes);
+        Ok(())
     }
 
     /// Hands in the next bytes of the stream, `range` of the buffer. The buffer comes back by
@@ -132,45 +170,49 @@ impl Chain {
         batch: &Batch,
         cx: &Context<'_>,
     ) {
-        let Some(encryptor) = self.encryptor.take() else {
+        if let Some(encryptor) = self.encryptor.take() {
+            *self.desk.lock() = State::Waiting;
+            let work = Some(Work { encryptor, buffer });
+            batch.lock().waiting.push_back(Job { work, range, desk: Arc::clone(&self.desk) });
+        } else {
             debug_assert!(false, "handed in twice");
-            return;
-        };
-        *self.desk.lock() = State::Waiting;
-        let job = Job { work: Work { encryptor, buffer }, range, desk: Arc::clone(&self.desk) };
-        batch.lock().push(job);
+            *self.desk.lock() = State::Lost;
+        }
         cx.waker().wake_by_ref();
     }
 
     /// The buffer that was handed in, encrypted; `None` if there is none. The first to ask in a turn does the work.
-    pub(super) fn poll_back(&mut self, batch: &Batch, cx: &Context<'_>) -> Poll<Option<Box<[u8; BUFFER]>>> {
+    pub(super) fn poll_back(
+        &mut self,
+        batch: &Batch,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Option<Box<[u8; BUFFER]>>, Lost>> {
         if self.encryptor.is_some() {
-            return Poll::Ready(None);
+            return Poll::Ready(Ok(None));
         }
-        if matches!(*self.desk.lock(), State::Waiting) {
+        // Others may stand before it, if it did not come in the order of the queue.
+        while matches!(*self.desk.lock(), State::Waiting) {
             batch.run();
         }
         let mut state = self.desk.lock();
-        match std::mem::take(&mut *state) {
+        match std::mem::replace(&mut *state, State::Lost) {
             State::Done(Work { encryptor, buffer }) => {
+                *state = State::Free;
                 self.encryptor = Some(encryptor);
-                Poll::Ready(Some(buffer))
+                Poll::Ready(Ok(Some(buffer)))
             }
             State::UnderWay(_) => {
                 *state = State::UnderWay(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            State::Free | State::Waiting => {
-                debug_assert!(false, "the work is lost");
-                Poll::Ready(None)
-            }
+            State::Free | State::Waiting | State::Lost => Poll::Ready(Err(Lost)),
         }
     }
 
     /// Takes back what was handed in and nobody has done, for the connection is over.
     pub(super) fn give_up(&mut self, batch: &Batch) {
         if self.encryptor.is_none() {
-            batch.lock().retain(|job| !Arc::ptr_eq(&job.desk, &self.desk));
+            batch.lock().waiting.retain(|job| !Arc::ptr_eq(&job.desk, &self.desk));
         }
     }
 }
@@ -199,13 +241,15 @@ mod tests {
         for round in 0..3 {
             let ranges = [0..BUFFER, 7..7 + round, 100..2000];
             for ((chain, range), player) in chains.iter_mut().zip(&ranges).zip(1..) {
-                assert_eq!(chain.poll_back(&batch, &cx), Poll::Ready(None));
+                assert_eq!(chain.poll_back(&batch, &cx), Poll::Ready(Ok(None)));
                 chain.hand_in(plain(player), range.clone(), &batch, &cx);
             }
-            assert_eq!(batch.lock().len(), 3);
+            assert_eq!(batch.lock().waiting.len(), 3);
             for at in [1, 0, 2] {
-                let Poll::Ready(Some(got)) = chains[at].poll_back(&batch, &cx) else { panic!("not done") };
-                assert!(batch.lock().is_empty());
+                let Poll::Ready(Ok(Some(got))) = chains[at].poll_back(&batch, &cx) else {
+                    panic!("not done")
+                };
+                assert!(batch.lock().waiting.is_empty());
                 let mut expected = plain(u8::try_from(at).unwrap() + 1);
                 alone[at].apply(&mut expected[ranges[at].clone()]);
                 assert!(got == expected, "player {at}, round {round}");
@@ -222,9 +266,53 @@ mod tests {
             chain.hand_in(plain(0), 0..10, &batch, &cx);
         }
         chains[0].give_up(&batch);
-        assert_eq!(batch.lock().len(), 1);
-        assert!(matches!(chains[1].poll_back(&batch, &cx), Poll::Ready(Some(_))));
+        assert_eq!(batch.lock().waiting.len(), 1);
+        assert!(matches!(chains[1].poll_back(&batch, &cx), Poll::Ready(Ok(Some(_)))));
         chains[1].give_up(&batch);
+    }
+
+    #[test]
+    fn a_lot_is_bounded_and_goes_in_order() {
+        let batch = Batch::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut chains: Vec<Chain> = (0..2 * LOT + 5).map(|_| Chain::new(encryptor(1))).collect();
+        for chain in &mut chains {
+            chain.hand_in(plain(0), 0..10, &batch, &cx);
+        }
+        for (asking, left) in [(0, LOT + 5), (LOT - 1, LOT + 5), (LOT, 5), (2 * LOT + 4, 0)] {
+            assert!(matches!(chains[asking].poll_back(&batch, &cx), Poll::Ready(Ok(Some(_)))));
+            assert_eq!(batch.lock().waiting.len(), left);
+        }
+        // Who is out of order makes up for those before it.
+        for chain in &mut chains {
+            if let Poll::Ready(Ok(None)) = chain.poll_back(&batch, &cx) {
+                chain.hand_in(plain(0), 0..10, &batch, &cx);
+            }
+        }
+        assert!(chains.iter_mut().rev().all(|chain| chain.poll_back(&batch, &cx).is_ready()));
+    }
+
+    #[test]
+    fn a_loss_is_told_to_all_of_the_lot_and_nothing_is_sent() {
+        let batch = Batch::default();
+        let cx = Context::from_waker(Waker::noop());
+        let mut chains = [1, 2].map(|player| Chain::new(encryptor(player)));
+        for chain in &mut chains {
+            chain.hand_in(plain(0), 0..10, &batch, &cx);
+        }
+        assert_eq!(chains[0].apply(&mut [1, 2, 3]), Err(Lost), "not out of order");
+        let jobs = batch.lock().waiting.drain(..).collect::<Vec<_>>();
+        for job in &jobs {
+            *job.desk.lock() = State::UnderWay(None);
+        }
+        assert!(chains.iter_mut().all(|chain| chain.poll_back(&batch, &cx).is_pending()));
+        // As when a panic passes through.
+        drop(Lot(jobs));
+        for chain in &mut chains {
+            assert_eq!(chain.poll_back(&batch, &cx), Poll::Ready(Err(Lost)));
+            assert_eq!(chain.poll_back(&batch, &cx), Poll::Ready(Err(Lost)), "for good");
+            assert_eq!(chain.apply(&mut [1, 2, 3]), Err(Lost));
+        }
     }
 
     /// The relay keeps each batch to one thread; what is here is right without that too.
@@ -242,7 +330,7 @@ mod tests {
                         Poll::Ready(())
                     })
                     .await;
-                    let got = poll_fn(|cx| chain.poll_back(&batch, cx)).await.unwrap();
+                    let got = poll_fn(|cx| chain.poll_back(&batch, cx)).await.unwrap().unwrap();
                     let mut expected = plain(player);
                     alone.apply(&mut expected[range]);
                     assert!(got == expected, "player {player}, round {round}");

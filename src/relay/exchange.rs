@@ -1,6 +1,7 @@
 //! Both directions together: their ends, their silence, and what the handle asks for.
 
 use std::{
+    fmt,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -49,7 +50,6 @@ enum Up {
 ///   relaying ──close──> farewell awaits the end of a frame ──> disconnect sent ──┐
 ///      └── first end of a side ──> lingering: the rest, at most LINGER ──────────┴──> over
 /// ```
-#[derive(Debug)]
 pub(super) struct Exchange<C, B> {
     client: C,
     backend: B,
@@ -75,6 +75,12 @@ pub(super) struct Exchange<C, B> {
     limit: Option<Instant>,
     read_timeout: Duration,
     timer: Pin<Box<Sleep>>,
+}
+
+impl<C, B> fmt::Debug for Exchange<C, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("up", &self.up).field("down", &self.down).finish_non_exhaustive()
+    }
 }
 
 impl<C: Io, B: Io> Exchange<C, B> {

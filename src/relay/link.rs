@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Waker},
 };
@@ -15,7 +16,7 @@ use crate::{
 /// connection that cannot take this many is stuck, and loses the newest.
 const WAITING_PACKETS: usize = 16;
 
-/// A handle, and what [`run`](super::run) needs to obey it. The handle can be used before the relay runs and after it
+/// A handle, and what a [`Relay`](super::Relay) needs to obey it. The handle can be used before the relay runs and after it
 /// ended.
 pub fn link(dialect: Dialect, activity: Arc<Activity>) -> (Handle, Link) {
     let mailbox = Arc::<Mailbox>::default();
@@ -27,7 +28,7 @@ pub fn link(dialect: Dialect, activity: Arc<Activity>) -> (Handle, Link) {
 #[derive(Debug, Default)]
 struct Mailbox(Mutex<Mail>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Mail {
     // Apart from the packets: a closing must not wait behind them, nor be lost because there are many.
     close: Option<Text>,
@@ -36,6 +37,13 @@ struct Mail {
     reader: Option<Waker>,
     /// Nobody reads any more.
     over: bool,
+}
+
+/// Packets may be anybody's chat: they are counted, not shown.
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail").field("packets", &self.packets.len()).finish_non_exhaustive()
+    }
 }
 
 impl Mailbox {

@@ -1,7 +1,7 @@
 //! One direction of the relay.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -66,7 +66,6 @@ pub(super) enum Stop {
 /// ```
 ///
 /// The buffer is borrowed from the workshop, and only while something is in it.
-#[derive(Debug)]
 pub(super) struct Pipe {
     /// Away while nothing is in it, or while it is being encrypted.
     buffer: Option<Box<[u8; BUFFER]>>,
@@ -97,6 +96,13 @@ pub(super) struct Pipe {
     /// Whether the sink let us wait.
     stalled: bool,
     written: u64,
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A player's bytes are nobody's to print.
+        f.debug_struct("Pipe").field("written", &self.written).finish_non_exhaustive()
+    }
 }
 
 impl Pipe {
@@ -156,8 +162,11 @@ impl Pipe {
         debug_assert!(self.is_between_frames(), "an insertion tears a frame apart");
         let mut framed = Vec::new();
         frame::put_frame(&mut framed, packet, threshold);
-        if let Some(chain) = &mut self.chain {
-            chain.apply(&mut framed);
+        if let Some(chain) = &mut self.chain
+            && chain.apply(&mut framed).is_err()
+        {
+            // The next poll ends the connection.
+            return;
         }
         self.inserted.extend_from_slice(&framed);
         self.offered = Instant::now();
@@ -180,10 +189,12 @@ impl Pipe {
     {
         let mut reads = 0;
         loop {
-            if let Some(chain) = &mut self.chain
-                && let Some(buffer) = ready!(chain.poll_back(&workshop.batch, cx))
-            {
-                self.buffer = Some(buffer);
+            if let Some(chain) = &mut self.chain {
+                match ready!(chain.poll_back(&workshop.batch, cx)) {
+                    Ok(Some(buffer)) => self.buffer = Some(buffer),
+                    Ok(None) => {}
+                    Err(lost) => return Poll::Ready(Stop::SinkBroken(io::Error::other(lost))),
+                }
             }
             match self.poll_write(cx, sink) {
                 Poll::Pending => {
@@ -252,6 +263,9 @@ impl Pipe {
             }
             if ours {
                 self.inserted.advance(len);
+                if self.inserted.is_empty() {
+                    self.inserted = BytesMut::new();
+                }
             } else {
                 self.sent += len;
             }
@@ -393,7 +407,13 @@ impl Pipe {
         S: AsyncRead + Unpin,
     {
         let mut buffer = self.buffer.take().unwrap_or_else(|| workshop.buffers.take());
+        let mut reads = 0;
         let ended = loop {
+            if reads == READS_A_TURN {
+                cx.waker().wake_by_ref();
+                break Poll::Pending;
+            }
+            reads += 1;
             let mut read = ReadBuf::new(&mut *buffer);
             match Pin::new(&mut *source).poll_read(cx, &mut read) {
                 Poll::Pending => break Poll::Pending,

@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -23,7 +24,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
 };
-use tracing::dispatcher;
+use tracing::{dispatcher, error, warn};
 
 use super::workshop::Workshop;
 use crate::task;
@@ -31,6 +32,9 @@ use crate::task;
 /// Connections served before the thread looks for new readiness. Less often than this, and what arrives for an idle
 /// player would wait behind many turns of busy ones; each look is a system call.
 const TURNS_BETWEEN_POLLS: u32 = 16;
+
+/// How long after the deadline a thread may take to cut what is left.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// A connection to serve, begun on the thread that is to serve it. Boxed, so that its task holds nothing twice: not
 /// what it is made of beside what it is.
@@ -96,18 +100,28 @@ pub fn start() -> io::Result<Threads> {
 }
 
 fn start_one(number: usize) -> io::Result<(Worker, oneshot::Receiver<usize>)> {
-    let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS_BETWEEN_POLLS).build()?;
     let (orders, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
     // It logs where its starter does.
     let log = dispatcher::get_default(Clone::clone);
     thread::Builder::new().name(format!("relay-{number}")).spawn(move || {
+        // Made here: a runtime must not be dropped on another runtime's thread, not even by a start that fails.
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TURNS_BETWEEN_POLLS).build();
+        let (runtime, made) = match runtime {
+            Ok(runtime) => (Some(runtime), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // The starter waits for this.
+        let _ = ready.send(made);
+        let Some(runtime) = runtime else { return };
         let cut = dispatcher::with_default(&log, || runtime.block_on(work(inbox)));
         // Closes what is left.
         drop(runtime);
         // Nobody may be waiting.
         let _ = end.send(cut);
     })?;
+    is_ready.recv().map_err(io::Error::other)??;
     Ok((Worker { orders, load: Arc::default() }, ended))
 }
 
@@ -121,7 +135,7 @@ impl Workers {
         // A thread that is gone has the fewest, and would get everybody.
         let alive = self.0.iter().filter(|worker| !worker.orders.is_closed());
         let Some(worker) = alive.min_by_key(|worker| worker.load.load(Ordering::Relaxed)) else {
-            // The program no longer waits for connections, and this one is cut like all others.
+            warn!("no thread relays any more; a player is cut");
             return;
         };
         let serve = Box::new(move |workshop| Box::pin(serve(workshop)) as _);
@@ -136,15 +150,21 @@ impl Threads {
         self.workers.clone()
     }
 
-    /// Waits until all connections have ended, at most until `deadline`; cuts the rest and returns their number.
+    /// Waits until all connections have ended, at most until `deadline`; cuts the rest and returns their number. A
+    /// thread that does not even do that is left behind: sessions and audit.log must not wait for it.
     pub async fn finish(self, deadline: Instant) -> usize {
         for worker in &*self.workers.0 {
             let _ = worker.orders.send(Order::Finish(deadline));
         }
         let mut cut = 0;
-        for ended in self.ended {
-            // A thread that is gone has panicked, and serves nobody.
-            cut += ended.await.unwrap_or_default();
+        for (ended, worker) in self.ended.into_iter().zip(&*self.workers.0) {
+            cut += if let Ok(cut) = timeout_at(deadline + LAST_MOMENT, ended).await {
+                // A thread that is gone has panicked, and serves nobody.
+                cut.unwrap_or_default()
+            } else {
+                error!("a thread that relays does not stop; this is a bug in Postern, please report it");
+                worker.load.load(Ordering::Relaxed)
+            };
         }
         cut
     }
@@ -184,12 +204,15 @@ async fn work(mut inbox: mpsc::UnboundedReceiver<Order>) -> usize {
     };
     // Too late is not an error: the rest is counted.
     let _ = timeout_at(deadline, drained).await;
+    while let Some(ended) = served.try_join_next() {
+        task::note_panic(&ended);
+    }
     served.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, time::Duration};
+    use std::future::pending;
 
     use super::*;
 
@@ -237,6 +260,9 @@ mod tests {
         let (_, _held) = begin(&workers).await;
         let (_, end) = begin(&workers).await;
         end.send(()).unwrap();
+        while load(&workers) > 1 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(threads.finish(Instant::now()).await, 1);
         // Too late for anybody else.
         let (begun, hears) = oneshot::channel::<()>();
@@ -272,5 +298,17 @@ mod tests {
         }
         other.send(()).unwrap();
         assert_eq!(threads.finish(Instant::now() + Duration::from_mins(1)).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_gone_gets_nobody() {
+        let threads = start().unwrap();
+        let mut workers = threads.workers().0.to_vec();
+        // One whose thread has ended: it has the fewest.
+        workers.insert(0, Worker { orders: mpsc::unbounded_channel().0, load: Arc::default() });
+        let workers = Workers(workers.into());
+        for _ in 0..3 * threads.ended.len() {
+            drop(begin(&workers).await);
+        }
     }
 }
