@@ -739,3 +739,28 @@ async fn a_header_is_required_of_trusted_peers_and_garbage_from_others() {
         assert_eq!(backend.connections(), 0);
     }
 }
+
+#[tokio::test]
+async fn a_login_under_way_when_the_proxy_stops_ends_in_a_word() {
+    let (sessions, backend, setup, proxy, _audit) = modern_proxy("", |setup| setup).await;
+    let player = Player::new("Late");
+    let mut client = Client::connect(address(&proxy), MODERN).await;
+    client.handshake("play.example.com", 2).await;
+    client.login_start(&player.name, player.id).await;
+    let request = client.recv().await.unwrap();
+    let listening = address(&proxy);
+    let stopping = tokio::spawn(proxy.stop());
+    while tokio::net::TcpStream::connect(listening).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stopping.is_finished(), "it waits for the login");
+    client.answer_encryption(&request, &player, &sessions).await.unwrap();
+    let end = client.finish_login(&player, &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+    let (told, clean) = client.rest().await;
+    let told = String::from_utf8_lossy(told.last().unwrap()).into_owned();
+    assert!(told.contains("server is restarting") && clean, "{told}");
+    stopping.await.unwrap();
+    assert_eq!(backend.arrival(1).await.name, "Late");
+    assert!(setup.sessions()["Late"]["last_present"].is_string(), "a stay, if a short one");
+}
