@@ -156,8 +156,11 @@ async fn serve(
     let threshold = threshold.filter(|_| protocol >= 47);
     let success = success(protocol, &player);
     stream.write_all(&wire::frame(&success, threshold)).await.ok()?;
-    let index = seen.borrow().len();
-    seen.send_modify(|all| all.push(player));
+    let mut index = 0;
+    seen.send_modify(|all| {
+        index = all.len();
+        all.push(player);
+    });
     // Echo every frame, as a frame, until the player leaves.
     while let Some(body) = wire::read_body(&mut stream, |_| {}).await {
         let packet = wire::unframe(&body, threshold);

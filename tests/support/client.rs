@@ -64,7 +64,7 @@ pub enum End {
 pub struct Client<S = TcpStream> {
     pub stream: S,
     pub protocol: i32,
-    cipher: Option<(cfb8::Encryptor<aes::Aes128>, cfb8::Decryptor<aes::Aes128>)>,
+    pub cipher: Option<(cfb8::Encryptor<aes::Aes128>, cfb8::Decryptor<aes::Aes128>)>,
     pub threshold: Option<usize>,
     /// Login plugin requests met, as (channel, payload); answered by this.
     pub on_plugin: Option<fn(&str, &[u8]) -> Option<Vec<u8>>>,
