@@ -22,10 +22,6 @@ use crate::support::{
     wire::{self, In, Out},
 };
 
-/// Bytes of one player that may be under way. Few: it is not their number that matters here, but that there are always
-/// some.
-const WINDOW: usize = 64 << 10;
-
 /// An id that means nothing in configuration, to neither side.
 const NOTHING_SPECIAL: u8 = 0x10;
 
@@ -57,7 +53,7 @@ impl Drop for Crowd {
 pub(crate) enum Manner {
     /// Frames of all sizes, larger ones than the relay's buffer among them, several in a write.
     Mixed,
-    /// The smallest frames there are, thousands in a write.
+    /// The smallest frames there are, hundreds in a write.
     Tiny,
     /// Small frames in pieces of so many bytes.
     Torn(usize),
@@ -78,8 +74,17 @@ impl Manner {
     fn frames_a_write(self) -> usize {
         match self {
             Self::Mixed => 5,
-            Self::Tiny => 2000,
+            Self::Tiny => 500,
             Self::Torn(_) => 1,
+        }
+    }
+
+    /// Bytes that may be under way. Few: it is not their number that matters here, but that there are always some.
+    fn window(self) -> usize {
+        match self {
+            Self::Mixed => 48 << 10,
+            Self::Tiny => 6 << 10,
+            Self::Torn(_) => 1 << 10,
         }
     }
 
@@ -170,7 +175,7 @@ async fn flood(
     enough: watch::Receiver<bool>,
 ) -> Left {
     let script = script(seed, manner, client.threshold);
-    let window = Semaphore::new(WINDOW);
+    let window = Semaphore::new(manner.window());
     let (encryptor, decryptor) = client.cipher.unwrap();
     let (read, write) = client.stream.into_split();
     let talking = talk(write, encryptor, &script, manner, &window, enough);
@@ -201,7 +206,7 @@ async fn talk(
         let mut bytes: Vec<u8> = frames.by_ref().take(manner.frames_a_write()).flatten().copied().collect();
         let room = tokio::select! {
             room = window.acquire_many(u32::try_from(bytes.len()).unwrap()) => room,
-            _ = enough.wait_for(|enough| *enough) => return sent,
+            _ = enough.wait_for(|enough| *enough) => break,
         };
         let Ok(room) = room else { return sent };
         room.forget();
@@ -213,6 +218,9 @@ async fn talk(
             sent += piece.len() as u64;
         }
     }
+    // Not before all of it came back: whoever stops talking is not waited for long.
+    let _ = window.acquire_many(u32::try_from(manner.window()).unwrap()).await;
+    sent
 }
 
 /// Compares what comes with what was sent, to the end or to the first frame that differs. Returns what is left from

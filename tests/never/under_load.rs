@@ -28,7 +28,7 @@ const RESTARTING: &str = "server is restarting";
 const ELSEWHERE: &str = "127.9.9.9:0";
 
 /// Bytes that everybody has to get back before a flood counts as going on.
-const ROUND: u64 = 2 << 10;
+const ROUND: u64 = 500;
 
 /// A scene, and players who flood it.
 struct Load {
@@ -43,19 +43,29 @@ impl Load {
         Self::with("", |setup| setup).await
     }
 
-    /// With one more player than would keep two for each thread, each known from an earlier login as well.
+    /// With one more player than would make two for each thread.
     async fn with(auth: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
+        let mut load = Self::calm(256, auth, change).await;
+        load.begin().await;
+        load
+    }
+
+    /// Before anybody floods. Packets are compressed from that length on.
+    async fn calm(threshold: usize, auth: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
         let crowd = Crowd::new();
-        let backend = crowd.run(Backend::modern()).await.unwrap();
+        let kind = BackendKind::Modern { secret: SECRET.to_owned() };
+        let backend = crowd.run(Backend::start(kind, Some(threshold))).await.unwrap();
         let scene = Scene::around(backend, auth, change).await;
-        let mut load = Self { scene, flood: Vec::new(), crowd, seed: 0 };
+        Self { scene, flood: Vec::new(), crowd, seed: 0 }
+    }
+
+    async fn begin(&mut self) {
         let cores = thread::available_parallelism().unwrap().get();
         for (n, manner) in (0..=2 * cores).zip(Manner::ALL.into_iter().cycle()) {
-            let flooder = load.join(&Player::new(&format!("Flood{n}")), manner).await;
-            load.flood.push(flooder);
+            let flooder = self.join(&Player::new(&format!("Flood{n}")), manner).await;
+            self.flood.push(flooder);
         }
-        load.goes_on().await;
-        load
+        self.goes_on().await;
     }
 
     /// A verified login of somebody who floods from then on, with words never used before.
@@ -67,10 +77,20 @@ impl Load {
 
     /// A verified login of a client that lives in the crowd.
     async fn log_in(&self, player: &Player) -> Client {
+        self.log_in_with(player, None).await
+    }
+
+    /// The same with so many bytes to hold for it at its end.
+    async fn log_in_with(&self, player: &Player, holds: Option<u32>) -> Client {
         let (to, sessions, player) =
             (address(&self.scene.proxy), self.scene.sessions.clone(), player.clone());
         let logging_in = self.crowd.run(async move {
-            let mut client = Client::connect(to, MODERN).await;
+            let socket = TcpSocket::new_v4().unwrap();
+            if let Some(holds) = holds {
+                socket.set_recv_buffer_size(holds).unwrap();
+            }
+            socket.set_nodelay(true).unwrap();
+            let mut client = Client::over(socket.connect(to).await.unwrap(), MODERN);
             let end = client.login(&player, &sessions).await;
             assert!(matches!(end, End::In { authenticated: true, .. }), "{end:?}");
             client
@@ -170,7 +190,7 @@ async fn nobody_unproven_gets_in_while_others_flood() {
         }
         attempts.join_all().await;
         load.scene.audit.reason("not-joined").await;
-        for bytes in [&[0xff; 64][..], &[0x81, 0x80, 0x01, 0x00], b"GET / HTTP/1.1\r\n\r\n, and more"] {
+        for bytes in [&[0xff; 64][..], &[0x81, 0x80, 0x01, 0x00], &[b'G'; 80]] {
             let mut client = load.scene.client(MODERN).await;
             client.send_raw(bytes.to_vec()).await;
             assert_eq!(client.recv().await, None, "{bytes:x?}");
@@ -302,8 +322,7 @@ async fn clients_that_vanish_or_talk_garbage_end_alone() {
     .await;
 }
 
-/// Sends frames without reading, as long as any are taken; returns the client after `reads` bytes of what was sent
-/// came back.
+/// A client that sends as long as anything is taken, and hears nothing until it is told to.
 struct Stuck {
     accepted: Arc<AtomicU64>,
     hears_again: oneshot::Sender<()>,
@@ -313,7 +332,7 @@ struct Stuck {
 impl Stuck {
     /// What it sends can be told by where it stands.
     fn frame(number: u64) -> Vec<u8> {
-        wire::frame(&Out::id(0x10).raw(&number.to_be_bytes()).raw(&[3; 200]).0, Some(256))
+        wire::frame(&Out::id(0x10).raw(&number.to_be_bytes()).raw(&[3; 4000]).0, Some(1 << 20))
     }
 
     fn begin(crowd: &Crowd, client: Client) -> Self {
@@ -323,18 +342,21 @@ impl Stuck {
         let task = crowd.run(async move {
             let (mut encryptor, mut decryptor) = client.cipher.unwrap();
             let (mut read, mut write) = client.stream.into_split();
-            let writing = tokio::spawn(async move {
-                for number in 0.. {
-                    let mut frame = Self::frame(number);
-                    encryptor.encrypt(&mut frame);
-                    if write.write_all(&frame).await.is_err() {
+            // Ends with this task.
+            let mut writing = JoinSet::new();
+            writing.spawn(async move {
+                for number in (0..).step_by(5) {
+                    let mut frames: Vec<u8> = (number..number + 5).flat_map(Self::frame).collect();
+                    encryptor.encrypt(&mut frames);
+                    if write.write_all(&frames).await.is_err() {
                         return;
                     }
-                    counts.fetch_add(frame.len() as u64, Ordering::Relaxed);
+                    counts.fetch_add(frames.len() as u64, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
                 }
             });
             if hears.await.is_ok() {
-                for number in 0..2000 {
+                for number in 0..100 {
                     let mut frame = Self::frame(number);
                     let expected = frame.clone();
                     read.read_exact(&mut frame).await.unwrap();
@@ -342,7 +364,7 @@ impl Stuck {
                     assert_eq!(frame, expected, "{number}");
                 }
             }
-            writing.abort();
+            drop(writing);
         });
         Self { accepted, hears_again, task }
     }
@@ -353,36 +375,33 @@ impl Stuck {
 }
 
 #[tokio::test]
-async fn a_client_that_hears_nothing_is_heard_no_more_and_slows_nobody() {
+async fn a_client_that_hears_nothing_slows_nobody() {
     in_time(async {
-        let mut load = Load::new().await;
-        let players: Vec<Player> = (0..6).map(|n| Player::new(&format!("Deaf{n}"))).collect();
+        let mut load = Load::calm(1 << 20, "", |setup| setup).await;
+        let players: Vec<Player> = (0..3).map(|n| Player::new(&format!("Deaf{n}"))).collect();
         let mut stuck = Vec::new();
         for player in &players {
-            stuck.push(Stuck::begin(&load.crowd, load.log_in(player).await));
+            stuck.push(Stuck::begin(&load.crowd, load.log_in_with(player, Some(4096)).await));
         }
-        // Theirs are not the threads' only connections: the others' rounds are the clock.
-        let mut still = 0;
-        while still < 3 {
-            let before: Vec<u64> = stuck.iter().map(Stuck::accepted).collect();
-            load.goes_on().await;
-            let after: Vec<u64> = stuck.iter().map(Stuck::accepted).collect();
-            still = if before == after { still + 1 } else { 0 };
-        }
-        for stuck in &stuck {
-            // The system's own buffers, of eight sockets, hold all of it.
-            let accepted = stuck.accepted();
-            assert!((64 << 10..64 << 20).contains(&accepted), "{accepted} bytes");
-        }
-        // Answers take no longer for it.
         let (mut quick, end) = load.scene.join(MODERN, &Player::new("Quick")).await;
         assert!(is_in(&end));
-        for n in 0..50 {
-            let word = Out::id(0x10).raw(&[n; 100]);
-            let began = Instant::now();
-            quick.send(word.clone()).await;
-            assert_eq!(quick.recv().await.unwrap(), word.0);
-            assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        let mut word = 0;
+        let mut round_trips = async |count: usize| {
+            for _ in 0..count {
+                word += 1;
+                let word = Out::id(0x10).varint(word).raw(&[7; 100]);
+                let began = Instant::now();
+                quick.send(word.clone()).await;
+                assert_eq!(quick.recv().await.unwrap(), word.0);
+                assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            }
+        };
+        load.begin().await;
+        round_trips(20).await;
+        load.goes_on().await;
+        // More is under way than the relay holds: it waits in the buffers of the system.
+        for stuck in &stuck {
+            until(|| stuck.accepted() > 64 << 10).await;
         }
         // One that hears again gets all of it, in order.
         let again = stuck.pop().unwrap();
@@ -391,7 +410,7 @@ async fn a_client_that_hears_nothing_is_heard_no_more_and_slows_nobody() {
         // One that does not can be displaced all the same.
         let began = Instant::now();
         let successor = load.join(&players[0], Manner::Mixed).await;
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         load.flood.push(successor);
         load.goes_on().await;
         drop(quick);

@@ -8,7 +8,7 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -161,16 +161,23 @@ async fn serve(
         index = all.len();
         all.push(player);
     });
-    // Echo every frame, as a frame, until the player leaves.
-    while let Some(body) = wire::read_body(&mut stream, |_| {}).await {
+    // Echo every frame, as a frame, until the player leaves. What comes together goes back together.
+    let (read, write) = stream.split();
+    let (mut read, mut write) = (BufReader::new(read), BufWriter::new(write));
+    loop {
+        if !wire::holds_frame(read.buffer()) {
+            write.flush().await.ok()?;
+            // Players who talk without end get their turns one after the other.
+            tokio::task::yield_now().await;
+        }
+        let body = wire::read_body(&mut read, |_| {}).await?;
         let packet = wire::unframe(&body, threshold);
         seen.send_modify(|all| all[index].bytes += packet.len());
         if packet == [3] && protocol >= 764 {
             continue;
         }
-        stream.write_all(&wire::frame(&packet, threshold)).await.ok()?;
+        write.write_all(&wire::frame(&packet, threshold)).await.ok()?;
     }
-    Some(())
 }
 
 fn check_forwarding(answer: &[u8], secret: &str, player: &mut Seen) -> bool {

@@ -127,6 +127,13 @@ pub fn unframe(body: &[u8], threshold: Option<usize>) -> Vec<u8> {
     }
 }
 
+/// Whether a whole frame is there.
+pub fn holds_frame(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.iter().position(|byte| *byte < 128) else { return false };
+    let len = bytes[..=last].iter().rev().fold(0usize, |len, byte| len << 7 | usize::from(byte % 128));
+    bytes.len() - last > len
+}
+
 /// Reads a frame's body, byte by byte through `decrypt`; `None` at the end of the stream.
 pub async fn read_body(
     io: &mut (impl AsyncRead + Unpin),
