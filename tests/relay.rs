@@ -8,7 +8,17 @@
     reason = "a test may panic, and its numbers are small"
 )]
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::Write,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use flate2::{Compression, write::ZlibEncoder};
@@ -24,7 +34,7 @@ use postern::{
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet, coop::unconstrained, yield_now},
     time::{Instant, sleep, timeout},
 };
 
@@ -55,11 +65,12 @@ const fn old(protocol: i32, plugin: u8, disconnect: u8, chat: u8) -> Ids {
 }
 
 #[rustfmt::skip]
-const IDS: [Ids; 7] = [
+const IDS: [Ids; 8] = [
     old(4, 0x17, 0x40, 0x02),
     old(47, 0x17, 0x40, 0x02),
     old(340, 0x09, 0x1a, 0x0f),
     old(393, 0x0a, 0x1b, 0x0e),
+    old(763, 0x0d, 0x1a, 0x64),
     Ids { protocol: 764, plugin: 0x0f, disconnect: 0x1b, chat: 0x67, configuration: Some(ConfigurationIds {
         plugin: 1, finished: 2, acknowledged: 0x0b, finish: 2, start: 0x65, disconnect: 1 }) },
     Ids { protocol: 774, plugin: 0x15, disconnect: 0x20, chat: 0x77, configuration: Some(ConfigurationIds {
@@ -70,7 +81,7 @@ const IDS: [Ids; 7] = [
 
 /// The newest release, for what is the same in all of them.
 fn newest() -> (&'static Ids, &'static ConfigurationIds) {
-    let ids = &IDS[6];
+    let ids = &IDS[7];
     (ids, ids.configuration.as_ref().unwrap())
 }
 
@@ -164,6 +175,11 @@ impl Setup {
     }
 
     fn start(self) -> Rig {
+        self.start_with(tokio::spawn)
+    }
+
+    /// With a way of its own to poll the relay.
+    fn start_with<R>(self, start: impl FnOnce(Run) -> R) -> Rig<R> {
         let (client, client_io) = duplex(self.capacity);
         let (backend, backend_io) = duplex(self.capacity);
         let secret = self.encrypted.then(|| SharedSecret::new(&self.secret).unwrap());
@@ -185,9 +201,9 @@ impl Setup {
         let (handle, link) = link(Dialect::of(ProtocolVersion(self.protocol)), Arc::clone(&activity));
         let workshop = self.workshop;
         let config = Config { read_timeout: READ_TIMEOUT };
-        let run = tokio::spawn(async move {
+        let run = start(Box::pin(async move {
             Relay::new(client_parts, backend_parts, link, workshop, &config).run().await
-        });
+        }));
         let encryptor = secret.as_ref().map(Encryptor::new);
         let decryptor = secret.as_ref().map(Decryptor::new);
         Rig { client: Client { io: client, encryptor, decryptor }, backend, handle, activity, run }
@@ -230,12 +246,15 @@ impl Client {
     }
 }
 
-struct Rig {
+/// A relay from its beginning to its end.
+type Run = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+struct Rig<R = JoinHandle<Ended>> {
     client: Client,
     backend: DuplexStream,
     handle: Handle,
     activity: Arc<Activity>,
-    run: JoinHandle<Ended>,
+    run: R,
 }
 
 impl Rig {
@@ -509,7 +528,7 @@ async fn every_split_point() {
             assert_eq!(rig.client.read(finish.len()).await, finish);
             rig.client.send(&all[..split]).await;
             // The relay's turn.
-            tokio::task::yield_now().await;
+            yield_now().await;
             rig.client.send(&all[split..]).await;
             assert!(rig.backend_reads(passed.len()).await == passed, "split at {split}, {how:?}");
         }
@@ -553,21 +572,34 @@ async fn what_was_read_before_comes_first() {
     rig.down(&frame(&[4, 5, 6], How::Plain)).await;
 }
 
-/// The packets in a stream of frames, if none is cut.
-fn packets(bytes: &[u8], threshold: Option<usize>) -> Vec<Vec<u8>> {
+/// The whole frames at the start of a stream, each with its packet, and what is left.
+fn split(bytes: &[u8], threshold: Option<usize>) -> (Vec<(&[u8], Vec<u8>)>, &[u8]) {
     use postern::protocol::frame::{decompress, header};
     let mut rest = bytes;
-    let mut packets = Vec::new();
-    while !rest.is_empty() {
-        let head = header(rest).unwrap().unwrap();
-        let content = &rest[head.prefix..head.prefix + head.content];
-        packets.push(match threshold {
+    let mut frames = Vec::new();
+    while let Some(head) = header(rest).unwrap()
+        && let Some((frame, later)) = rest.split_at_checked(head.prefix + head.content)
+    {
+        let content = &frame[head.prefix..];
+        let packet = match threshold {
             None => content.to_vec(),
             Some(_) => decompress(content, 1 << 20).unwrap(),
-        });
-        rest = &rest[head.prefix + head.content..];
+        };
+        frames.push((frame, packet));
+        rest = later;
     }
-    packets
+    (frames, rest)
+}
+
+/// The packets in a stream of frames, if none is cut.
+fn packets(bytes: &[u8], threshold: Option<usize>) -> Vec<Vec<u8>> {
+    let (frames, rest) = split(bytes, threshold);
+    assert!(rest.is_empty(), "cut: {rest:x?}");
+    frames.into_iter().map(|(_, packet)| packet).collect()
+}
+
+fn contains(packet: &[u8], words: &str) -> bool {
+    packet.windows(words.len()).any(|part| part == words.as_bytes())
 }
 
 #[tokio::test(start_paused = true)]
@@ -987,7 +1019,7 @@ async fn players_share_a_workshop() {
                     if backend.write_all(piece).await.is_err() {
                         assert!(leaves, "player {player} is cut");
                     }
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                 }
             };
             let reading = async {
@@ -1076,6 +1108,177 @@ fn any_garbage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![prop::collection::vec(any::<u8>(), 0..2000), frames.prop_map(|frames| frames.concat())]
 }
 
+/// One connection among others of its thread.
+#[derive(Clone, Debug)]
+struct Player {
+    /// Lengths of the backend's packets, how they are framed, and whether each is a bundle.
+    frames: Vec<(usize, How, bool)>,
+    /// How the backend sends and the client reads: so many bytes, then so many turns for others.
+    sends: Vec<(usize, usize)>,
+    reads: Vec<(usize, usize)>,
+    /// Bytes that each stream holds.
+    capacity: usize,
+    /// Behind which of the backend's bytes lines are asked for, and whether they are long.
+    lines: Vec<(prop::sample::Index, bool)>,
+}
+
+fn any_player(compressed: bool) -> impl Strategy<Value = Player> {
+    let len = prop_oneof![30 => 0usize..400, 1 => 10_000usize..35_000];
+    let pace = || prop::collection::vec((prop_oneof![1usize..60, 1usize..20_000], 0usize..4), 1..12);
+    (
+        prop::collection::vec((len, any_how(compressed), prop::bool::weighted(0.2)), 1..12),
+        pace(),
+        pace(),
+        prop_oneof![1 => 1usize..100, 4 => 500usize..50_000],
+        prop::collection::vec(any::<(prop::sample::Index, bool)>(), 0..6),
+    )
+        .prop_map(|(frames, sends, reads, capacity, lines)| Player {
+            frames,
+            sends,
+            reads,
+            capacity,
+            lines,
+        })
+}
+
+/// Whether frames are compressed, and who is there.
+fn any_crowd() -> impl Strategy<Value = (bool, Vec<Player>)> {
+    any::<bool>()
+        .prop_flat_map(|compressed| (Just(compressed), prop::collection::vec(any_player(compressed), 2..=8)))
+}
+
+/// How it ends for a player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// When its backend has said all.
+    Stays,
+    /// We close it, once the backend has sent so much.
+    Closed(usize),
+    /// It leaves without a word, after so many bytes.
+    Leaves(usize),
+}
+
+impl Player {
+    /// Frames as this player's backend sends them, unlike any of another's; a bundle is three.
+    fn stream(&self, number: u8) -> Vec<Vec<u8>> {
+        let mut stream = Vec::new();
+        for ((len, how, bundled), nth) in self.frames.iter().zip(0u8..) {
+            let own = noise(*len).into_iter().map(|byte| byte ^ (number << 5 | nth));
+            let whole = frame(&[0x33, number, nth].into_iter().chain(own).collect::<Vec<_>>(), *how);
+            if *bundled {
+                let delimiter = frame(&[0], *how);
+                stream.extend([delimiter.clone(), whole, delimiter]);
+            } else {
+                stream.push(whole);
+            }
+        }
+        stream
+    }
+
+    fn line(number: u8, nth: usize) -> String {
+        format!("line {nth} for {number};")
+    }
+
+    /// Plays a part to its end, and judges what the client saw.
+    async fn play(self, number: u8, part: Part, ids: &Ids, threshold: Option<usize>, rig: Rig) {
+        let Rig { mut client, mut backend, handle, run, .. } = rig;
+        let frames = self.stream(number);
+        let bytes = frames.concat();
+        let mut moments: Vec<_> =
+            self.lines.iter().map(|(index, long)| (index.index(bytes.len() + 1), *long)).collect();
+        moments.sort_unstable();
+        let send = async {
+            let (mut sent, mut said, mut closed) = (0, 0, false);
+            for (len, turns) in self.sends.iter().cycle() {
+                while let Some((at, long)) = moments.get(said)
+                    && *at <= sent
+                {
+                    let line = Self::line(number, said);
+                    handle.chat(&Text::plain(&if *long { line.repeat(30) } else { line }));
+                    said += 1;
+                }
+                if let Part::Closed(at) = part
+                    && at <= sent
+                    && !closed
+                {
+                    handle.close(Text::plain(&format!("bye {number}")));
+                    closed = true;
+                }
+                if sent == bytes.len() {
+                    break;
+                }
+                // Not beyond the next moment at which something is to happen.
+                let line = moments.get(said).map(|(at, _)| *at);
+                let close = if let Part::Closed(at) = part { Some(at).filter(|_| !closed) } else { None };
+                let end = [line, close].into_iter().flatten().fold(bytes.len().min(sent + len), usize::min);
+                if backend.write_all(&bytes[sent..end]).await.is_err() {
+                    assert_ne!(part, Part::Stays, "player {number} is cut");
+                    break;
+                }
+                sent = end;
+                for _ in 0..*turns {
+                    yield_now().await;
+                }
+            }
+            let _ = backend.shutdown().await;
+        };
+        let read = async {
+            let most = if let Part::Leaves(after) = part { after } else { usize::MAX };
+            let mut got = Vec::new();
+            for (len, turns) in self.reads.iter().cycle() {
+                let mut room = vec![0; (*len).min(most - got.len())];
+                let len = client.io.read(&mut room).await.unwrap();
+                if len == 0 {
+                    break;
+                }
+                got.extend(client.decrypt(room[..len].to_vec()));
+                for _ in 0..*turns {
+                    yield_now().await;
+                }
+            }
+            drop(client);
+            got
+        };
+        let ((), got) = tokio::join!(send, read);
+        drop(backend);
+        let ended = run.await.unwrap();
+
+        let (seen, cut) = split(&got, threshold);
+        assert!(cut.is_empty() || matches!(part, Part::Leaves(_)), "player {number}: a frame is torn");
+        let (mut own, mut lines, mut disconnects, mut bundled) = (Vec::new(), 0, 0, false);
+        for (frame, packet) in &seen {
+            assert_eq!(disconnects, 0, "player {number}: something follows the disconnect");
+            if packet[0] == ids.chat {
+                assert!(contains(packet, &Self::line(number, lines)), "player {number}: {packet:x?}");
+                lines += 1;
+            } else if packet[0] == ids.disconnect {
+                assert!(contains(packet, &format!("bye {number}")), "player {number}: {packet:x?}");
+                disconnects += 1;
+            } else {
+                own.push(*frame);
+                bundled ^= packet[..] == [0] && ids.protocol >= 762;
+                continue;
+            }
+            assert!(!bundled, "player {number}: inside a bundle");
+        }
+        assert!(frames.iter().zip(&own).all(|(frame, seen)| frame == seen), "player {number}");
+        assert!(own.len() <= frames.len() && lines <= moments.len(), "player {number}");
+        match part {
+            Part::Stays => {
+                assert_eq!((own.len(), lines), (frames.len(), moments.len()), "player {number}");
+                assert_eq!(ended.cause.label(), "backend-closed", "player {number}");
+                assert_eq!(ended.to_client, got.len() as u64, "player {number}");
+            }
+            Part::Closed(_) => {
+                assert!(matches!(ended.cause, EndCause::Kicked), "player {number}: {}", ended.cause);
+                assert_eq!(ended.to_client, got.len() as u64, "player {number}");
+            }
+            Part::Leaves(after) => assert!(got.len() <= after, "player {number}"),
+        }
+        assert_eq!(disconnects, usize::from(matches!(part, Part::Closed(_))), "player {number}");
+    }
+}
+
 fn paused(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -1109,7 +1312,7 @@ proptest! {
                     }
                     let (chunk, later) = rest.split_at(rest.len().min(*len));
                     client.send(chunk).await;
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                     rest = later;
                 }
                 client.io.shutdown().await.unwrap();
@@ -1121,6 +1324,47 @@ proptest! {
             drop(backend);
             assert!(got == arriving);
             assert_eq!(run.await.unwrap().cause.label(), "client-closed");
+        });
+    }
+
+    /// Towards the clients, whose bytes are encrypted together.
+    #[test]
+    fn each_of_many_sees_its_own_frames_and_lines(
+        (compressed, crowd) in any_crowd(),
+        bundles: bool,
+        closed: prop::sample::Index,
+        close_at: prop::sample::Index,
+        leaves in prop::option::of(any::<prop::sample::Index>()),
+        leaves_after: prop::sample::Index,
+    ) {
+        let ids = IDS.iter().find(|ids| ids.protocol == if bundles { 763 } else { 47 }).unwrap();
+        let (closed, leaves) = (closed.index(crowd.len()), leaves.map(|leaves| leaves.index(crowd.len())));
+        paused(async {
+            let workshop = Arc::<Workshop>::default();
+            let mut playing = JoinSet::new();
+            for (number, player) in crowd.into_iter().enumerate() {
+                let len = player.stream(number as u8).concat().len();
+                let part = if number == closed {
+                    Part::Closed(close_at.index(len))
+                } else if Some(number) == leaves {
+                    Part::Leaves(leaves_after.index(len))
+                } else {
+                    Part::Stays
+                };
+                let how = if compressed { How::Stored } else { How::Plain };
+                let setup = Setup {
+                    encrypted: true,
+                    capacity: player.capacity,
+                    workshop: Arc::clone(&workshop),
+                    secret: [number as u8; 16],
+                    ..setup(ids.protocol, how)
+                };
+                let (threshold, rig) = (setup.threshold, setup.start());
+                playing.spawn(player.play(number as u8, part, ids, threshold, rig));
+            }
+            while let Some(played) = playing.join_next().await {
+                played.unwrap();
+            }
         });
     }
 
