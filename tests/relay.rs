@@ -1057,6 +1057,189 @@ async fn players_of_several_threads_get_their_own_bytes() {
     players_share_a_workshop().await;
 }
 
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Gives a future one turn.
+async fn turn<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    poll_fn(|_| Poll::Ready(Pin::new(&mut *future).poll(&mut Context::from_waker(waker)))).await
+}
+
+/// What a test asks of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Lines,
+    Close,
+    LinesAndClose,
+}
+
+/// What lies in the batch when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lying {
+    WholeFrames,
+    /// Whose end comes later.
+    HalfAFrame,
+    /// Whose end never comes.
+    HalfAFrameForEver,
+}
+
+/// Three players whose bytes lie in one batch, not yet encrypted, when something is asked of the first. `first` is the
+/// one whose turn comes next: it encrypts for all.
+async fn asked_while_in_the_batch(compressed: bool, asked: Asked, lying: Lying, first: usize) {
+    let place =
+        format!("{asked:?} {lying:?}, {first} is first, {}compressed", if compressed { "" } else { "not " });
+    let ids = &IDS[1];
+    let how = if compressed { How::Stored } else { How::Plain };
+    let workshop = Arc::<Workshop>::default();
+    let threshold = compressed.then_some(256);
+    let mut rigs: Vec<Rig<Run>> = (1..=3)
+        .map(|player| {
+            let shared = Arc::clone(&workshop);
+            let setup = Setup { encrypted: true, workshop: shared, secret: [player; 16], ..setup(47, how) };
+            setup.start_with(|run| run)
+        })
+        .collect();
+    let sent: Vec<Vec<u8>> = [700, 2000, 90]
+        .iter()
+        .zip(1u8..)
+        .map(|(len, player)| {
+            let packet = |len| [&[0x33, player], &noise(len)[..]].concat();
+            [frame(&packet(len / 2), how), frame(&packet(*len), how)].concat()
+        })
+        .collect();
+    let now = if lying == Lying::WholeFrames { sent[0].len() } else { sent[0].len() - 300 };
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    for (rig, sent) in rigs.iter_mut().zip([&sent[0][..now], &sent[1], &sent[2]]) {
+        rig.backend.write_all(sent).await.unwrap();
+        assert!(turn(&mut rig.run, &waker).await.is_pending(), "{place}");
+        // It was read and handed in, and asks for its next turn; nothing has come out.
+        assert!(woken.0.swap(false, Ordering::SeqCst), "{place}");
+        let mut byte = [0];
+        assert!(turn(&mut Box::pin(rig.client.io.read(&mut byte)), &waker).await.is_pending(), "{place}");
+    }
+    if asked != Asked::Close {
+        rigs[0].handle.chat(&Text::plain("first line"));
+        rigs[0].handle.chat(&Text::plain(&"second line ".repeat(40)));
+    }
+    if asked != Asked::Lines {
+        rigs[0].handle.close(Text::plain("make room"));
+    }
+    for at in 0..3 {
+        assert!(turn(&mut rigs[(first + at) % 3].run, &waker).await.is_pending(), "{place}");
+    }
+    // All of it is encrypted in that one turn of each, whoever was first, and nothing else came between.
+    for (rig, (sent, now)) in rigs.iter_mut().zip(sent.iter().zip([now, sent[1].len(), sent[2].len()])) {
+        assert!(rig.client.read(now).await == sent[..now], "{place}");
+    }
+
+    let mut runs = Vec::new();
+    for (nth, (rig, sent)) in rigs.into_iter().zip(&sent).enumerate() {
+        let Rig { mut client, mut backend, handle, run, .. } = rig;
+        let run = tokio::spawn(run);
+        if nth > 0 {
+            // The others never notice.
+            let more = frame(&[0x33; 40], how);
+            backend.write_all(&more).await.unwrap();
+            assert_eq!(client.read(more.len()).await, more, "{place}");
+            runs.push((client, backend, handle, run));
+            continue;
+        }
+        let rest = &sent[now..];
+        if lying == Lying::HalfAFrame {
+            backend.write_all(rest).await.unwrap();
+            assert!(client.read(rest.len()).await == rest, "{place}");
+        }
+        let tail = if asked == Asked::Lines {
+            // Nothing is asked to end: the backend does.
+            backend.shutdown().await.unwrap();
+            client.read_to_end().await
+        } else {
+            let start = Instant::now();
+            let tail = client.read_to_end().await;
+            let patience = if lying == Lying::HalfAFrameForEver { 1 } else { 0 };
+            assert_eq!(start.elapsed().as_secs(), patience, "{place}");
+            tail
+        };
+        let seen = packets(&tail, threshold);
+        if lying == Lying::HalfAFrameForEver {
+            assert!(seen.is_empty(), "{place}: a frame is torn");
+        } else if asked == Asked::Lines {
+            assert_eq!(seen.len(), 2, "{place}");
+            assert!(seen[0][0] == ids.chat && contains(&seen[0], "first line"), "{place}");
+            assert!(seen[1][0] == ids.chat && contains(&seen[1], "second line second line"), "{place}");
+        } else {
+            // A closing does not wait behind lines.
+            assert_eq!(seen.len(), 1, "{place}");
+            assert!(seen[0][0] == ids.disconnect && contains(&seen[0], "make room"), "{place}");
+        }
+        drop(client);
+        let expected = if asked == Asked::Lines { "backend-closed" } else { "kicked" };
+        assert_eq!(run.await.unwrap().cause.label(), expected, "{place}");
+    }
+    for (client, backend, _, run) in runs {
+        drop((client, backend));
+        run.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_and_closings_while_bytes_are_encrypted_with_those_of_others() {
+    // Turns are given by hand here, and none is to be taken away by the runtime.
+    unconstrained(async {
+        for compressed in [false, true] {
+            for asked in [Asked::Lines, Asked::Close, Asked::LinesAndClose] {
+                for lying in [Lying::WholeFrames, Lying::HalfAFrame, Lying::HalfAFrameForEver] {
+                    for first in 0..3 {
+                        asked_while_in_the_batch(compressed, asked, lying, first).await;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// One goes while its bytes wait in the batch: nobody else's are lost, and nobody waits for it.
+#[tokio::test(start_paused = true)]
+async fn leaving_while_bytes_are_encrypted_with_those_of_others() {
+    unconstrained(async {
+        for leaver in 0..3 {
+            let workshop = Arc::<Workshop>::default();
+            let bytes = frame(&noise(3000), How::Plain);
+            let waker = Waker::from(Arc::<Woken>::default());
+            let mut rigs = Vec::new();
+            for player in 1..=3 {
+                let shared = Arc::clone(&workshop);
+                let setup =
+                    Setup { encrypted: true, workshop: shared, secret: [player; 16], ..Setup::new(47) };
+                let mut rig = setup.start_with(|run| run);
+                rig.backend.write_all(&bytes).await.unwrap();
+                assert!(turn(&mut rig.run, &waker).await.is_pending());
+                rigs.push(rig);
+            }
+            // The relay itself is dropped, as at a shutdown that did not end in time.
+            drop(rigs.remove(leaver));
+            for rig in rigs {
+                let Rig { mut client, mut backend, run, .. } = rig;
+                let run = tokio::spawn(run);
+                backend.write_all(&bytes).await.unwrap();
+                assert!(client.read(2 * bytes.len()).await == bytes.repeat(2), "{leaver} left");
+                drop((client, backend));
+                run.await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
 /// A packet of the client, and whether it arrives.
 fn any_packet() -> impl Strategy<Value = (Vec<u8>, bool)> {
     let plugin = 0x17;
