@@ -572,8 +572,11 @@ async fn what_was_read_before_comes_first() {
     rig.down(&frame(&[4, 5, 6], How::Plain)).await;
 }
 
-/// The whole frames at the start of a stream, each with its packet, and what is left.
-fn split(bytes: &[u8], threshold: Option<usize>) -> (Vec<(&[u8], Vec<u8>)>, &[u8]) {
+/// A whole frame and the packet in it.
+type Framed<'a> = (&'a [u8], Vec<u8>);
+
+/// The whole frames at the start of a stream, and what is left.
+fn split(bytes: &[u8], threshold: Option<usize>) -> (Vec<Framed<'_>>, &[u8]) {
     use postern::protocol::frame::{decompress, header};
     let mut rest = bytes;
     let mut frames = Vec::new();
@@ -1164,7 +1167,7 @@ async fn asked_while_in_the_batch(compressed: bool, asked: Asked, lying: Lying, 
         } else {
             let start = Instant::now();
             let tail = client.read_to_end().await;
-            let patience = if lying == Lying::HalfAFrameForEver { 1 } else { 0 };
+            let patience = u64::from(lying == Lying::HalfAFrameForEver);
             assert_eq!(start.elapsed().as_secs(), patience, "{place}");
             tail
         };

@@ -70,6 +70,51 @@ async fn good_frames() {
     }
 }
 
+/// A packet of `zlib.json`.
+fn repeated(entry: &Value) -> Vec<u8> {
+    bytes(&entry["unit"]).repeat(entry["times"].as_u64().unwrap().try_into().unwrap())
+}
+
+/// What the program writes is what zlib itself makes without compressing, byte by byte.
+#[tokio::test]
+async fn short_packets_go_stored() {
+    let zlib = pinned("zlib.json");
+    let entries = zlib["stored"].as_array().unwrap();
+    assert!(entries.iter().any(|entry| repeated(entry).len() == 16 << 10), "the longest of them");
+    for entry in entries {
+        let (case, packet) = (text(&entry["case"]), repeated(entry));
+        let whole = [&bytes(&entry["before"])[..], &packet, &bytes(&entry["after"])].concat();
+        let mut written = Vec::new();
+        frame::put_frame(&mut written, &packet, Some(packet.len()));
+        assert!(written == whole, "{case} is written otherwise");
+        let (got, end) = packets(&whole, whole.len() / 2, Some(0)).await;
+        assert!(got == [packet], "{case} is read otherwise");
+        assert!(matches!(end, ConnError::Closed), "{case}: {end}");
+    }
+}
+
+#[tokio::test]
+async fn packets_that_others_deflated() {
+    for entry in pinned("zlib.json")["deflated"].as_array().unwrap() {
+        let (case, packet, whole) = (text(&entry["case"]), repeated(entry), bytes(&entry["frame"]));
+        let (got, end) = packets(&whole, whole.len() / 2, Some(0)).await;
+        assert!(got == [packet], "{case} is read otherwise");
+        assert!(matches!(end, ConnError::Closed), "{case}: {end}");
+    }
+}
+
+#[tokio::test]
+async fn broken_zlib_streams_yield_nothing() {
+    let zlib = pinned("zlib.json");
+    let entries = zlib["bad"].as_array().unwrap();
+    assert_eq!(entries.len(), 9);
+    for entry in entries {
+        let (got, end) = packets(&bytes(&entry["frame"]), 0, Some(0)).await;
+        assert!(got.is_empty(), "{}", entry["case"]);
+        assert!(matches!(end, ConnError::Malformed(_)), "{}: {end}", entry["case"]);
+    }
+}
+
 /// Readers differ on these; what this one does is its choice.
 #[tokio::test]
 async fn doubtful_frames_are_refused_unless_a_peer_might_mean_them() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes hash.json, proxy.json, forwarding.json and legacy_ping.json with Python's standard library alone."""
+"""Writes hash.json, proxy.json, forwarding.json, legacy_ping.json and zlib.json with Python's standard library alone."""
 
 import hashlib
 import hmac
@@ -8,6 +8,7 @@ import json
 import os
 import random
 import struct
+import zlib
 
 from layouts import HERE, NOBODY, OTHER, PLAYER, PUBLIC_KEY, TEXTURES, UNSIGNED
 from layouts import array, boolean, i64, listed, noise, property_, string, u16, uuid_bytes, varint
@@ -371,8 +372,78 @@ def legacy_ping():
     write("legacy_ping.json", groups)
 
 
+# --- Frames of a compressed stream ------------------------------------------------------------------------
+
+
+def zlib_frame(stated, stream):
+    content = varint(stated) + stream
+    return varint(len(content)) + content
+
+
+def zlib_frames():
+    packets = {"one_byte": ("17", 1), "a_few": ("170102ff", 1), "chat": ("02" + string('{"text":"Hello, Hello"}').hex() + "01", 1)}
+    # Around a change of the length of a length, and around 5552: so many bytes may be summed before a reduction.
+    for length in (116, 117, 255, 256, 257, 5551, 5552, 5553, 11104, 11105, 16383, 16384):
+        for byte in ("00", "ff"):
+            packets[f"{byte}_{length}"] = (byte, length)
+    # 65521 is the sums' modulus: after these the first one is 0, or 1 again.
+    packets["sum_0"] = ("ff" * 256 + "f0", 1)
+    packets["sum_1"] = ("ff" * 256 + "f1", 1)
+    for length in (300, 1000):
+        packets[f"noise_{length}"] = (noise(length, length), 1)
+    packets["noise_again"] = (noise(251, 3), 65)
+    stored, deflated = [], []
+    for case, (unit, times) in packets.items():
+        packet = bytes.fromhex(unit) * times
+        entry = {"case": case, "unit": unit, "times": times}
+        frame = zlib_frame(len(packet), zlib.compress(packet, 0))
+        # The data stands whole before the checksum, behind one block's header: there is one block.
+        before, after = frame[: -4 - len(packet)], frame[-4:]
+        assert before + packet + after == frame and before[-7:-4] == b"\x78\x01\x01", case
+        stored.append(entry | {"before": before.hex(), "after": after.hex()})
+        for level in (1, 6):
+            frame = zlib_frame(len(packet), zlib.compress(packet, level))
+            if len(frame) < 2000:
+                deflated.append(entry | {"case": f"{case}_level_{level}", "frame": frame.hex()})
+    sums = {entry["case"]: int(entry["after"][4:], 16) for entry in stored}
+    assert (sums["sum_0"], sums["sum_1"]) == (0, 1)
+
+    # Several stored blocks: none of ours, but any writer may.
+    packet = bytes.fromhex(noise(300, 7))
+    body = b"".join(
+        struct.pack("<BHH", last, len(part), len(part) ^ 0xFFFF) + part
+        for last, part in ((0, packet[:100]), (0, b""), (1, packet[100:]))
+    )
+    several = b"\x78\x01" + body + struct.pack(">I", zlib.adler32(packet))
+    assert zlib.decompress(several) == packet
+    deflated.append({"case": "three_blocks", "unit": packet.hex(), "times": 1, "frame": zlib_frame(300, several).hex()})
+
+    good = zlib.compress(packet, 0)
+    broken = {
+        "length_without_complement": good[:5] + bytes([good[5] ^ 1]) + good[6:],
+        "block_longer_than_the_data": good[:3] + struct.pack("<HH", 400, 400 ^ 0xFFFF) + good[7:],
+        "block_shorter_than_stated": good[:3] + struct.pack("<HH", 299, 299 ^ 0xFFFF) + good[7:],
+        "reserved_kind_of_block": good[:2] + b"\x07" + good[3:],
+        "data_cut": good[:200],
+        "no_blocks": good[:2],
+        "header_check": b"\x78\x02" + good[2:],
+    }
+    bad = []
+    for case, stream in broken.items():
+        try:
+            read = zlib.decompress(stream)
+        except zlib.error:
+            read = None
+        assert read is None, case
+        bad.append({"case": case, "frame": zlib_frame(300, stream).hex()})
+    for stated in (299, 301):
+        bad.append({"case": f"300_stated_as_{stated}", "frame": zlib_frame(stated, good).hex()})
+    write("zlib.json", {"stored": stored, "deflated": deflated, "bad": bad})
+
+
 if __name__ == "__main__":
     hashes()
     proxy()
     forwarding()
     legacy_ping()
+    zlib_frames()
