@@ -750,7 +750,7 @@ async fn a_login_under_way_when_the_proxy_stops_ends_in_a_word() {
     let request = client.recv().await.unwrap();
     let listening = address(&proxy);
     let stopping = tokio::spawn(proxy.stop());
-    while tokio::net::TcpStream::connect(listening).await.is_ok() {
+    while TcpStream::connect(listening).await.is_ok() {
         tokio::task::yield_now().await;
     }
     assert!(!stopping.is_finished(), "it waits for the login");

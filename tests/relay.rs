@@ -921,6 +921,16 @@ async fn a_peer_that_takes_nothing_is_dead_and_its_writer_is_not_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_not_listened_to_is_not_silent() {
+    let endless = frame(&noise(1000), How::Plain).repeat(100);
+    let Rig { mut client, backend: _stalled, activity, .. } =
+        Setup { capacity: 1000, ..Setup::new(47) }.start();
+    let talking = client.io.write_all(&endless);
+    assert!(timeout(Duration::from_secs(6), talking).await.is_err(), "it would say more if it could");
+    assert!(activity.silent_for() < Duration::from_secs(5), "{:?}", activity.silent_for());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_gets_as_long_to_be_taken_as_anything_else() {
     let full = frame(&[1; 15], How::Plain);
     let rig = Setup { capacity: full.len(), ..Setup::new(47) }.start();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Activity {
     origin: Instant,
-    /// Milliseconds after `origin`.
+    /// Milliseconds after `origin`; in the far future while nobody listens.
     heard: AtomicU64,
 }
 
@@ -28,6 +28,11 @@ impl Activity {
         let millis = now.saturating_duration_since(self.origin).as_millis();
         // Nothing else is published by this store.
         self.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Nobody listens to the client for now, because its backend takes nothing: until the next touch it is not silent.
+    pub fn not_listening(&self) {
+        self.heard.store(u64::MAX, Ordering::Relaxed);
     }
 
     /// How long the client has been silent, to the millisecond.
@@ -48,5 +53,10 @@ mod tests {
         activity.touch(Instant::now());
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(activity.silent_for(), Duration::from_millis(250));
+        activity.not_listening();
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert_eq!(activity.silent_for(), Duration::ZERO);
+        activity.touch(Instant::now());
+        assert_eq!(activity.silent_for(), Duration::ZERO);
     }
 }

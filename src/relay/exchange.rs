@@ -172,7 +172,11 @@ impl<C: Io, B: Io> Exchange<C, B> {
                 compression: self.up_compression,
             };
             let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate, &self.workshop);
-            self.link.activity.touch(self.up.heard());
+            if self.up.is_writing() {
+                self.link.activity.not_listening();
+            } else {
+                self.link.activity.touch(self.up.waiting_since());
+            }
             match stop {
                 Poll::Pending | Poll::Ready(Stop::Paused) => {}
                 Poll::Ready(Stop::Ended(end)) => {

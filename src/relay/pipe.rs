@@ -87,9 +87,8 @@ pub(super) struct Pipe {
     end: Option<io::Result<()>>,
     /// Found behind frames that may pass: told once those are written.
     malformed: Option<Malformed>,
-    /// When bytes last came from the source.
-    heard: Instant,
-    /// Since when the source had the chance to be heard: later than `heard` if the sink was slow meanwhile.
+    /// Since when the source has been silent: since bytes last came, or since it could be heard again if the sink was
+    /// slow meanwhile.
     listening: Instant,
     /// When the sink last took bytes, or was first offered those it has not taken.
     offered: Instant,
@@ -124,7 +123,6 @@ impl Pipe {
             unflushed: false,
             end: None,
             malformed: None,
-            heard: now,
             listening: now,
             offered: now,
             stalled: false,
@@ -140,11 +138,6 @@ impl Pipe {
     /// Since when it has been waiting: for the sink if it [is writing](Self::is_writing), else for the source.
     pub(super) fn waiting_since(&self) -> Instant {
         if self.is_writing() { self.offered } else { self.listening }
-    }
-
-    /// When bytes last came from the source.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
     }
 
     /// Whether it waits for the sink.
@@ -390,8 +383,8 @@ impl Pipe {
         };
         if len > 0 {
             self.filled += len;
-            self.heard = Instant::now();
-            (self.listening, self.offered) = (self.heard, self.heard);
+            let now = Instant::now();
+            (self.listening, self.offered) = (now, now);
         }
         Poll::Ready(Ok(len > 0))
     }
