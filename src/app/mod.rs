@@ -191,7 +191,8 @@ impl Proxy {
         let deadline = Instant::now() + self.grace;
         connections.trigger();
         self.roster.close_all(Reason::ShuttingDown);
-        let logins = tokio::time::timeout_at(deadline, async {
+        // The last tenth is for players whose login ends in the last moment: they are to be told, too.
+        let logins = tokio::time::timeout_at(deadline - self.grace / 10, async {
             for task in accepting {
                 if let Ok(mut connections) = task.await {
                     while let Some(ended) = connections.join_next().await {

@@ -48,6 +48,16 @@ struct Guest {
     line: Arc<Line>,
     /// Freed when the stay ends.
     _place: Place,
+    cx: Arc<StayCx>,
+}
+
+impl Drop for Guest {
+    /// However the stay ends, also if the program has no time left for it.
+    fn drop(&mut self) {
+        if self.proof == Proof::Verified {
+            self.cx.store.note_presence(self.id);
+        }
+    }
 }
 
 /// Hands a player who is in to a thread that relays. The login is over with that, and its memory is free.
@@ -73,14 +83,14 @@ pub(super) fn begin(
         dialect: admission.named.hello.dialect,
         line,
         _place: admission.place,
+        cx: Arc::clone(&cx.stay),
     };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));
     let (client, backend) = match streams {
         Ok(streams) => streams,
         Err(error) => return not_begun(number, &error),
     };
-    let (workers, stay_cx) = (&cx.workers, Arc::clone(&cx.stay));
-    workers.hand_over(move |workshop| stay(client, backend, workshop, guest, stay_cx));
+    cx.workers.hand_over(move |workshop| stay(client, backend, workshop, guest));
 }
 
 /// Off the runtime of logins, for another one to take it up.
@@ -99,14 +109,13 @@ fn stay(
     backend: Parts<std::net::TcpStream>,
     workshop: Arc<Workshop>,
     guest: Guest,
-    cx: Arc<StayCx>,
 ) -> impl Future<Output = ()> + Send {
     let streams = client
         .try_map_io(TcpStream::from_std)
         .and_then(|client| Ok((client, backend.try_map_io(TcpStream::from_std)?)));
     let (handle, link) = relay::link(guest.dialect, Arc::clone(&guest.line.activity));
     let mut relay = match streams {
-        Ok((client, backend)) => Some(Relay::new(client, backend, link, workshop, &cx.relay)),
+        Ok((client, backend)) => Some(Relay::new(client, backend, link, workshop, &guest.cx.relay)),
         Err(error) => {
             not_begun(guest.conn, &error);
             None
@@ -117,7 +126,7 @@ fn stay(
         let Some(running) = &mut relay else { return };
         let closing = async {
             let reason = guest.line.closing().await;
-            handle.close(text(&cx.messages, reason.message(), guest.name.as_str(), reason));
+            handle.close(text(&guest.cx.messages, reason.message(), guest.name.as_str(), reason));
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
@@ -125,11 +134,8 @@ fn stay(
             ended = running.run() => Some(ended),
             // Neither of these ends before the relay does.
             () = closing => None,
-            () = note_presence(&guest, &cx.store) => None,
+            () = note_presence(&guest) => None,
         };
-        if guest.proof == Proof::Verified {
-            cx.store.note_presence(guest.id);
-        }
         if let Some(ended) = ended {
             journal::left(guest.conn, guest.name.as_str(), &ended);
         }
@@ -140,11 +146,11 @@ fn stay(
 }
 
 /// Only a verified connection refreshes trust.
-async fn note_presence(guest: &Guest, store: &Store) {
+async fn note_presence(guest: &Guest) {
     loop {
         sleep(PRESENCE_EVERY).await;
         if guest.proof == Proof::Verified {
-            store.note_presence(guest.id);
+            guest.cx.store.note_presence(guest.id);
         }
     }
 }
@@ -153,7 +159,7 @@ async fn note_presence(guest: &Guest, store: &Store) {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -1,7 +1,7 @@
 //! Opens what clients encrypt for our key: RSA with PKCS #1 v1.5 padding, in constant time and blinded.
 //!
 //! The `rsa` crate makes the key, but its arithmetic takes a time that depends on the numbers (RUSTSEC-2023-0071), and
-//! its blinding, which hides that in part, makes it half as slow again. Here the numbers have a fixed size and every
+//! its blinding, which hides that in part, makes it a third slower. Here the numbers have a fixed size and every
 //! step takes the same time whatever they are; blinding is kept for machines that multiply some numbers faster.
 
 use std::sync::{Mutex, PoisonError};

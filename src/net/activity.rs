@@ -7,7 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The time of the last byte from a client. One relaxed store a read; readable from other tasks.
+/// The time of the last byte from a client, or since when it can be heard again. One relaxed store a turn; readable from
+/// other tasks.
 #[derive(Debug)]
 pub struct Activity {
     origin: Instant,

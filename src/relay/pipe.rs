@@ -423,7 +423,7 @@ impl Pipe {
         self.buffer.is_some() || self.early.capacity() + self.inserted.capacity() > 0
     }
 
-    /// Gives back what is borrowed: the connection is over.
+    /// Gives back what is borrowed, save what is being encrypted: the connection is over.
     pub(super) fn give_up(&mut self, workshop: &Workshop) {
         if let Some(chain) = &mut self.chain {
             chain.give_up(&workshop.batch);

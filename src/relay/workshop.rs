@@ -8,7 +8,7 @@ use std::{
 use super::{batch::Batch, head::Inflater};
 
 /// Bytes of a buffer: all that a connection can make the relay hold in one direction. Large enough that a burst of
-/// chunks costs few system calls, small enough that four of them stay in a core's cache while they are encrypted. It
+/// chunks costs few system calls, small enough that those being encrypted together stay in a core's cache. It
 /// must hold the largest head that is looked at (some 1 KiB).
 pub(super) const BUFFER: usize = 16 << 10;
 

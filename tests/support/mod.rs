@@ -8,6 +8,7 @@ pub mod backend;
 pub mod client;
 pub mod logs;
 pub mod proxy;
+pub mod scene;
 pub mod session_server;
 pub mod wire;
 
