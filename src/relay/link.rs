@@ -16,8 +16,8 @@ use crate::{
 /// connection that cannot take this many is stuck, and loses the newest.
 const WAITING_PACKETS: usize = 16;
 
-/// A handle, and what a [`Relay`](super::Relay) needs to obey it. The handle can be used before the relay runs and after it
-/// ended.
+/// A handle, and what a [`Relay`](super::Relay) needs to obey it. The handle can be used before the relay runs and
+/// after it ended.
 pub fn link(dialect: Dialect, activity: Arc<Activity>) -> (Handle, Link) {
     let mailbox = Arc::<Mailbox>::default();
     let handle = Handle { dialect, mailbox: Arc::clone(&mailbox) };

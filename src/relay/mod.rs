@@ -8,8 +8,8 @@
 //!                        └─ Course: the state of each direction
 //! ```
 //!
-//! One task serves both directions: each reads into a buffer it has borrowed, judges the frames in it by their first bytes
-//! and writes on what may pass as it came. It reads again only when all of that is written, so that a slow reader
+//! One task serves both directions: each reads into a buffer it has borrowed, judges the frames in it by their first
+//! bytes and writes on what may pass as it came. It reads again only when all of that is written, so that a slow reader
 //! slows its writer down, and neither direction ever waits for the other.
 
 use std::{sync::Arc, time::Duration};
