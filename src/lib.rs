@@ -22,6 +22,7 @@ pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod foreign;
 pub mod identity;
 pub mod login;

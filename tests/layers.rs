@@ -18,7 +18,7 @@ const TIERS: &[&[&str]] = &[
     &["net", "mojang", "session", "policy", "audit"],
     &["login", "backend", "relay", "status"],
     &["config", "cli"],
-    &["app"],
+    &["app", "doctor"],
     &["main"],
 ];
 
