@@ -39,6 +39,12 @@ pub enum Command {
     Run,
     /// Check the configuration, print every problem or "ok", and touch nothing
     Check,
+    /// Examine this installation and say what to mend; ends with 0 if all is well, 1 on warnings, 2 on errors
+    Doctor {
+        /// The report as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Form of the log.
@@ -101,6 +107,8 @@ mod tests {
             (&["postern"][..], Command::Run),
             (&["postern", "run"], Command::Run),
             (&["postern", "check"], Command::Check),
+            (&["postern", "doctor"], Command::Doctor { json: false }),
+            (&["postern", "doctor", "--json"], Command::Doctor { json: true }),
         ] {
             assert_eq!(Cli::read(arguments).unwrap().command(), command, "{arguments:?}");
         }
@@ -121,9 +129,12 @@ mod tests {
 
     #[test]
     fn bad_usage_ends_with_64_and_help_with_0() {
-        for arguments in
-            [&["postern", "dance"][..], &["postern", "--log-format", "xml"], &["postern", "run", "now"]]
-        {
+        for arguments in [
+            &["postern", "dance"][..],
+            &["postern", "--log-format", "xml"],
+            &["postern", "run", "now"],
+            &["postern", "check", "--json"],
+        ] {
             assert_eq!(Cli::read(arguments), Err(EXIT_USAGE), "{arguments:?}");
         }
         for arguments in [["postern", "--help"], ["postern", "--version"]] {

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod foreign;
+pub mod geo;
 pub mod identity;
 pub mod login;
 pub mod messages;

@@ -11,6 +11,7 @@ use postern::{
     cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
     clock::Clock,
     config::{self, Config, Environment, Loaded, Problem, Purpose},
+    doctor,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     ExitCode::from(match cli.command() {
         Command::Run => run(&cli, started),
         Command::Check => check(&cli),
+        Command::Doctor { json } => doctor(&cli, json),
     })
 }
 
@@ -70,6 +72,26 @@ fn check(cli: &Cli) -> u8 {
             EXIT_CONFIG
         }
     }
+}
+
+/// `postern doctor`: what is well here, what is not, and how to mend it.
+fn doctor(cli: &Cli, json: bool) -> u8 {
+    let loaded = config::load(cli.config_path(), &environment(), Purpose::Check);
+    if !json && stderr().is_terminal() {
+        let _ = writeln!(stderr(), "Examining this installation; that may take half a minute.");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(stderr(), "cannot start the runtime: {error}");
+            return EXIT_FAILED;
+        }
+    };
+    let report = runtime.block_on(doctor::examine(loaded, &Clock::system()));
+    // A name look-up that gets no answer holds its thread for long.
+    runtime.shutdown_background();
+    print(&if json { report.to_json() } else { report.to_string() });
+    report.exit_code()
 }
 
 /// `postern run`: until a signal ends it.

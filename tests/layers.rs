@@ -15,7 +15,7 @@ use std::{
 const TIERS: &[&[&str]] = &[
     &["address", "clock", "foreign", "identity", "messages", "task"],
     &["reason", "protocol"],
-    &["net", "mojang", "session", "policy", "audit"],
+    &["net", "mojang", "session", "policy", "geo", "audit"],
     &["login", "backend", "relay", "status"],
     &["config", "cli"],
     &["app", "doctor"],

@@ -6,12 +6,13 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    audit, backend, login, messages::Messages, mojang, net, policy::rules::Rules, relay, session, status,
+    audit, backend, geo, login, messages::Messages, mojang, net, policy::rules::Rules, relay, session, status,
 };
 
 mod kinds;
@@ -69,12 +70,25 @@ pub struct Config {
     pub status: status::Config,
     /// Where events go.
     pub audit: audit::Config,
+    /// How addresses are looked up.
+    pub geo: geo::Config,
+    /// The admin interface.
+    pub admin: Admin,
     /// Every text a player sees.
     pub messages: Messages,
     /// How long logins and writes may take to finish when the proxy stops.
     pub shutdown_grace: Duration,
     /// The file all this stands in, as its path was given.
     pub source: PathBuf,
+}
+
+/// Where the admin interface is to listen. Nothing listens there in this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address; `None` is off.
+    pub listen: Option<SocketAddr>,
+    /// The file of the token that its callers need.
+    pub token_file: PathBuf,
 }
 
 /// A good configuration, and what its owner should know about it.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit,
     backend::{self, Backend, ForwardingMode},
-    mojang, net,
+    geo, mojang, net,
     policy::rules::Rules,
     relay, session,
 };
@@ -80,6 +80,12 @@ pub(super) fn resolve(
             max_size: monitoring.audit_log_max_size,
             keep: monitoring.audit_log_keep,
         },
+        geo: geo::Config {
+            enabled: security.enable_geo_checks,
+            source: monitoring.geo_source,
+            timeout: monitoring.geo_lookup_timeout,
+        },
+        admin: values.admin,
         messages: values.messages,
         shutdown_grace: values.network.shutdown_grace,
         source: path.to_owned(),

@@ -15,6 +15,7 @@ use reqwest::Url;
 use uuid::Uuid;
 
 use super::{
+    Admin,
     kinds::{
         Unit::{Days, Hours, Milliseconds, Minutes, Seconds},
         asn, backend_names, base_url, boolean, favicon, geo_url, host_header, host_pattern, host_port, list,
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     backend::ForwardingMode,
+    geo,
     login::{self, FallbackMode},
     messages::{MessageKey, Messages},
     status,
@@ -51,6 +53,7 @@ pub(super) struct Values {
     pub(super) messages: Messages,
     pub(super) status: status::Config,
     pub(super) network: Network,
+    pub(super) admin: Admin,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub(super) struct Security {
     pub(super) max_accounts_per_address: u32,
     pub(super) trust_private_addresses: bool,
     pub(super) require_mojang_auth: HashSet<Uuid>,
+    pub(super) enable_geo_checks: bool,
 }
 
 #[derive(Debug)]
@@ -104,6 +108,8 @@ pub(super) struct Monitoring {
     pub(super) audit_log: Option<PathBuf>,
     pub(super) audit_log_max_size: u64,
     pub(super) audit_log_keep: u32,
+    pub(super) geo_source: geo::Source,
+    pub(super) geo_lookup_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -136,7 +142,6 @@ pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings
     let forced_hosts = root.get("forced-hosts", Vec::new(), |at| forced_hosts(at, &names));
 
     alerts(root.section("alerts"));
-    admin(root.section("admin"), base, findings);
     let values = Values {
         auth: auth(root.section("auth")),
         session_cache: session_cache(root.section("session-cache"), base, findings),
@@ -145,6 +150,7 @@ pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings
         messages: messages(root.section("messages")),
         status: status(root.section("status"), base),
         network: network(root.section("network"), findings),
+        admin: admin(root.section("admin"), base, findings),
         bind,
         try_order,
         forced_hosts,
@@ -325,7 +331,7 @@ fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
     security.later("max-failed-attempts", 10, number::<u32>(1..=1_000_000));
     security.later("failure-ban-duration", Minutes.times(30), time(Minutes));
     security.later("alert-on-fallback", true, boolean);
-    security.later("enable-geo-checks", true, boolean);
+    let enable_geo_checks = security.later("enable-geo-checks", true, boolean);
     security.later("alert-on-geo-change", true, boolean);
     security.refuse("deny-on-geo-change", &false, ADDRESSES_ALONE, boolean);
     security.refuse("deny-on-geo-unknown", &false, ADDRESSES_ALONE, boolean);
@@ -349,6 +355,7 @@ fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
         max_accounts_per_address: security.get("max-accounts-per-address", 5, number(1..=1_000_000)),
         trust_private_addresses: security.get("trust-private-addresses", false, boolean),
         require_mojang_auth: required_online.into_iter().collect(),
+        enable_geo_checks,
     };
     security.finish();
     values
@@ -360,11 +367,16 @@ fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
     monitoring.later("enable-statistics", true, boolean);
     monitoring.later("enable-metrics", true, boolean);
     monitoring.later("statistics-file", base.join("statistics.json"), path(base));
-    monitoring.later("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
-    monitoring.later("geo-provider-url", provider.to_owned(), geo_url);
+    let geo_lookup_timeout =
+        monitoring.later("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
+    let url = monitoring.later("geo-provider-url", provider.to_owned(), geo_url);
     monitoring.later("geo-cache-ttl", Seconds.times(300), time_or_zero(Seconds));
-    monitoring.later("geo-country-database", None, |at| path(base)(at).map(Some));
-    monitoring.later("geo-asn-database", None, |at| path(base)(at).map(Some));
+    let country = monitoring.later("geo-country-database", None, |at| path(base)(at).map(Some));
+    let asn = monitoring.later("geo-asn-database", None, |at| path(base)(at).map(Some));
+    let geo_source = match (&country, &asn) {
+        (None, None) => geo::Source::Web { url },
+        _ => geo::Source::Files { country, asn },
+    };
     let enabled = monitoring.get("enable-audit-log", true, boolean);
     let audit_log = monitoring.get("audit-log", base.join("audit.log"), path(base));
     let retry_interval = monitoring.get("probe-retry-interval", Milliseconds.times(2000), time(Milliseconds));
@@ -376,6 +388,8 @@ fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
         audit_log: enabled.then_some(audit_log),
         audit_log_max_size: monitoring.later("audit-log-max-size", 64, number::<u64>(0..=1_000_000)) * MIB,
         audit_log_keep: monitoring.later("audit-log-keep", 8, number(0..=1000)),
+        geo_source,
+        geo_lookup_timeout,
     };
     monitoring.finish();
     values
@@ -452,7 +466,7 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
     values
 }
 
-fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) {
+fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> Admin {
     let default = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
     let listen = admin.later("listen", default, listen_or_off);
     let token_file = admin.later("token-file", base.join("admin.token"), path(base));
@@ -466,4 +480,5 @@ fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) {
         findings.error(&admin.spot("listen"), what, Some(hint.to_owned()));
     }
     admin.finish();
+    Admin { listen, token_file }
 }

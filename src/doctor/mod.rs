@@ -1,4 +1,55 @@
 //! Examines an installation from outside, as an owner would: is everything that players need there, and does it keep
 //! strangers out?
+//!
+//! Nothing is changed, written or kept; the proxy may run meanwhile. Each part examines one thing and tells
+//! [`report::Finding`]s: what was found, what follows for players, how to mend it.
 
+use crate::{
+    clock::Clock,
+    config::{self, Config, Loaded},
+};
+
+mod admin;
+mod configuration;
+mod disk;
+mod geo;
+mod listen;
 pub mod report;
+mod session_server;
+
+use report::Report;
+
+/// Examines the installation that a configuration describes. Takes up to half a minute where peers do not answer. If
+/// the configuration cannot be used, that is the whole report.
+pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> Report {
+    let mut report = Report::default();
+    let config = match loaded {
+        Ok(loaded) => {
+            report.extend(configuration::of_loaded(&loaded));
+            loaded.config
+        }
+        Err(problems) => {
+            report.extend(configuration::of_problems(&problems));
+            return report;
+        }
+    };
+    let Config { session, audit, admin, .. } = config.clone();
+    // Parts that wait for peers wait together; those that ask the disk have a thread.
+    let local = tokio::task::spawn_blocking(move || {
+        let mut findings = disk::store(&session);
+        findings.extend(disk::audit(&audit));
+        findings.extend(admin::examine(&admin));
+        findings
+    });
+    let (session_server, listening, geo, local) = tokio::join!(
+        session_server::examine(&config.session_server, clock),
+        listen::examine(&config.net),
+        geo::examine(&config.geo, clock.now()),
+        local,
+    );
+    report.extend(session_server);
+    report.extend(listening);
+    report.extend(geo);
+    report.extend(local.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
+    report
+}

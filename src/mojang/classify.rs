@@ -324,11 +324,16 @@ fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
-        let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        let at = parse_date(text)?;
         // A date in the past asks for no wait at all.
         Duration::try_from(at.duration_since(now).max(SignedDuration::ZERO)).ok()?
     };
     Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// A date as HTTP writes it: `Sun, 22 Nov 2026 03:23:35 GMT`.
+pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// Judges a call that failed before its answer was complete. `in_body` tells that the head had come.

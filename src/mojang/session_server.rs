@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use reqwest::{
     Client, ClientBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use tokio::{
@@ -23,7 +24,7 @@ use super::{
     bucket::Bucket,
     classify::{
         Head, LocalFault, MAX_BODY, Oddity, Outcome, OutcomeClass, judge_exception, judge_failure,
-        judge_head, judge_profile,
+        judge_head, judge_profile, parse_date,
     },
     health::Probe,
     names::{FRESH, Found, Noting, Remembering, System},
@@ -93,6 +94,19 @@ pub enum BuildError {
     /// The system gives out no threads.
     #[error("cannot start the threads for name look-ups: {0}")]
     Threads(#[source] io::Error),
+}
+
+/// One call, with what an owner wants to know of it besides its outcome.
+#[derive(Debug)]
+pub struct Examined {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// By how much this machine's clock is ahead of the answer's Date, to a second; negative if it is behind.
+    pub clock_ahead: Option<SignedDuration>,
+    /// How long it took, name look-up and handshakes included.
+    pub took: Duration,
 }
 
 /// The session server, as this proxy sees it.
@@ -222,6 +236,34 @@ impl SessionServer {
             self.strangers.hold(wait);
         }
         outcome
+    }
+
+    /// The same question as a probe, asked once, for a report: nothing is held back, counted or logged.
+    pub async fn examine(&self) -> Examined {
+        let begun = Instant::now();
+        let unasked = |fault| Examined {
+            outcome: Outcome::Local(fault),
+            status: None,
+            clock_ahead: None,
+            took: begun.elapsed(),
+        };
+        let (Ok(name), Some(server_id)) = (Username::parse(PROBE_NAME), random_server_id()) else {
+            return unasked(LocalFault::Internal);
+        };
+        let url = query(&self.url, &name, &server_id, None);
+        let before = self.clock.now();
+        match self.probing.get(url).send().await {
+            Ok(response) => {
+                // The server wrote its date between these two moments, most likely in the middle.
+                let here = before + self.clock.now().duration_since(before) / 2;
+                let date = response.headers().get(DATE).and_then(|date| parse_date(date.to_str().ok()?));
+                let status = Some(response.status().as_u16());
+                let outcome = judge(response, &name, &self.clock).await;
+                let clock_ahead = date.map(|there| here.duration_since(there));
+                Examined { outcome, status, clock_ahead, took: begun.elapsed() }
+            }
+            Err(error) => Examined { outcome: judge_failure(&error, false), ..unasked(LocalFault::Internal) },
+        }
     }
 
     /// [`SessionServer::probe`] as the health monitor wants it.

@@ -24,7 +24,7 @@ const MAX_DOCUMENT: u64 = 1 << 20;
 const TYPICAL_DOCUMENT: usize = 4 << 10;
 
 /// Name of the folder, inside the store's, for documents that were set aside.
-const DAMAGED: &str = "damaged";
+pub(super) const DAMAGED: &str = "damaged";
 
 /// The lock file; while this lives, the store is ours.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ struct PropertyRef<'a> {
     _signature: Option<Cow<'a, str>>,
 }
 
+/// Whether this is the name of a folder of documents: the first two digits of an id.
+pub(super) fn is_shard(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 impl Files {
     /// Creates the folder if need be and locks it.
     pub(super) fn open(root: &Path) -> Result<(Self, Lock), StoreError> {
@@ -103,11 +108,8 @@ impl Files {
         let mut shards = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(StoreError::io("list", &self.root))? {
             let entry = entry.map_err(StoreError::io("list", &self.root))?;
-            let is_shard = entry.file_name().to_str().is_some_and(|name| {
-                name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            });
             // A stray file of such a name is left alone; it is reported when a write needs its place.
-            if is_shard && entry.path().is_dir() {
+            if entry.file_name().to_str().is_some_and(is_shard) && entry.path().is_dir() {
                 keep_to_owner(&entry.path());
                 shards.push(entry.path());
             }

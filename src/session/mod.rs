@@ -34,12 +34,14 @@ mod load;
 mod queue;
 pub mod record;
 mod store;
+mod survey;
 mod writer;
 
 pub use error::StoreError;
 pub use load::{Damaged, OpenReport};
 pub use record::VerifiedLogin;
 pub use store::Store;
+pub use survey::Survey;
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

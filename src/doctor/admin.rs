@@ -1,0 +1,61 @@
+//! Who can reach the admin interface.
+
+use super::report::{Area, Finding};
+use crate::config::Admin;
+
+const AREA: Area = Area::Admin;
+
+/// Examines where the admin interface is to listen, and who can read its token.
+pub(super) fn examine(config: &Admin) -> Vec<Finding> {
+    let Some(listen) = config.listen else {
+        return vec![Finding::ok(AREA, "exposure", "switched off (admin.listen)")];
+    };
+    let mut findings = vec![if listen.ip().to_canonical().is_loopback() {
+        Finding::ok(AREA, "exposure", format!("{listen} is reached from this machine only"))
+    } else {
+        let cause = format!(
+            "{listen} can be reached from other machines; whoever has the token, or hears it on the way, commands the proxy"
+        );
+        let mend = "set admin.listen to 127.0.0.1 and come through SSH or a TLS proxy, or let a firewall pass only your own address";
+        Finding::warning(AREA, "exposure", cause, mend)
+    }];
+    if open_to_others(config) {
+        let shown = config.token_file.display();
+        let cause = format!("{shown} can be read by other users of this machine");
+        findings.push(Finding::error(AREA, "token", cause, format!("chmod 600 {shown}")));
+    }
+    findings
+}
+
+#[cfg(unix)]
+fn open_to_others(config: &Admin) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    std::fs::metadata(&config.token_file).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::doctor::report::Verdict;
+
+    #[test]
+    fn exposure() {
+        let folder = tempfile::tempdir().unwrap();
+        let token_file = folder.path().join("admin.token");
+        let told = |listen: Option<&str>| -> Vec<_> {
+            let listen = listen.map(|listen| listen.parse().unwrap());
+            let found = examine(&Admin { listen, token_file: token_file.clone() });
+            found.iter().map(|finding| (finding.check, finding.verdict)).collect()
+        };
+        assert_eq!(told(None), [("exposure", Verdict::Ok)]);
+        assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok)]);
+        assert_eq!(told(Some("[::1]:9464")), [("exposure", Verdict::Ok)]);
+        assert_eq!(told(Some("0.0.0.0:9464")), [("exposure", Verdict::Warning)]);
+        std::fs::write(&token_file, "token").unwrap();
+        std::fs::set_permissions(&token_file, PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok), ("token", Verdict::Error)]);
+    }
+}

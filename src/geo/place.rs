@@ -1,0 +1,162 @@
+//! What a look-up tells, checked.
+
+use std::{fmt, net::IpAddr};
+
+use serde_json::Value;
+
+/// A country code: two capital letters (ISO 3166-1 alpha-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Country([u8; 2]);
+
+impl Country {
+    /// Accepts two capital letters and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let code: [u8; 2] = text.as_bytes().try_into().ok()?;
+        code.iter().all(u8::is_ascii_uppercase).then_some(Self(code))
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
+    }
+}
+
+/// Where an address is, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The country.
+    pub country: Option<Country>,
+    /// The number of the autonomous system that announces the address: its provider's network.
+    pub asn: Option<u32>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.country {
+            Some(country) => write!(f, "country {country}")?,
+            None => f.write_str("no country")?,
+        }
+        match self.asn {
+            Some(asn) => write!(f, ", network AS{asn}"),
+            None => f.write_str(", no network"),
+        }
+    }
+}
+
+/// Why a web provider's answer tells nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlace {
+    /// Not a JSON object.
+    #[error("the answer is not a JSON object")]
+    NotJson,
+    /// The provider says that it cannot or will not.
+    #[error("the provider refused: {0}")]
+    Refused(String),
+    /// The answer is about another address.
+    #[error("the answer is about another address")]
+    OtherAddress,
+    /// Neither a country code nor an ASN in any known shape.
+    #[error("the answer holds neither a country code nor an ASN in a known shape")]
+    Nothing,
+}
+
+impl Place {
+    /// Reads a web provider's answer in the shapes of ipwho.is, ip-api.com and ipinfo.io, told apart by their fields.
+    ///
+    /// # Errors
+    /// See [`NoPlace`]. A country or ASN that is not well formed counts as missing.
+    pub fn read(body: &[u8], asked: IpAddr) -> Result<Self, NoPlace> {
+        let answer: Value = serde_json::from_slice(body).map_err(|_| NoPlace::NotJson)?;
+        let fields = answer.as_object().ok_or(NoPlace::NotJson)?;
+        // ipwho.is: success false; ip-api.com: status "fail"; ipinfo.io: an object under error.
+        let failed = fields.get("success") == Some(&Value::Bool(false))
+            || fields.get("status").is_some_and(|status| status == "fail")
+            || fields.contains_key("error");
+        if failed {
+            let said = ["/message", "/error/message", "/error/title"];
+            let said = said.iter().find_map(|path| answer.pointer(path)?.as_str());
+            return Err(NoPlace::Refused(said.unwrap_or("it does not say why").to_owned()));
+        }
+        let text = |name: &str| fields.get(name).and_then(Value::as_str);
+        let echoed = text("ip").or_else(|| text("query"));
+        if echoed.is_some_and(|echoed| echoed.parse() != Ok(asked)) {
+            return Err(NoPlace::OtherAddress);
+        }
+        let country = ["country_code", "countryCode", "country"].iter().find_map(|name| text(name));
+        let asn = answer
+            .pointer("/connection/asn")
+            .or_else(|| fields.get("asn"))
+            .or_else(|| fields.get("as"))
+            .or_else(|| fields.get("org"));
+        let place = Self { country: country.and_then(Country::parse), asn: asn.and_then(asn_of) };
+        if place == Self::default() { Err(NoPlace::Nothing) } else { Ok(place) }
+    }
+}
+
+/// A number, or text that begins with one after "AS": `13335`, `"AS13335 Cloudflare, Inc."`.
+fn asn_of(value: &Value) -> Option<u32> {
+    let number = match value {
+        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok())?,
+        Value::String(text) => text.strip_prefix("AS")?.split(' ').next()?.parse().ok()?,
+        _ => return None,
+    };
+    // 0 is reserved: providers write it for "none".
+    (number != 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<String, NoPlace> {
+        Place::read(body.as_bytes(), "203.0.113.5".parse().unwrap()).map(|place| place.to_string())
+    }
+
+    #[test]
+    fn the_common_shapes() {
+        for (body, expected) in [
+            (
+                r#"{"ip":"203.0.113.5","success":true,"country_code":"US","connection":{"asn":64496,"org":"Example"}}"#,
+                "country US, network AS64496",
+            ),
+            (
+                r#"{"status":"success","countryCode":"DE","as":"AS64496 Example, Inc.","query":"203.0.113.5"}"#,
+                "country DE, network AS64496",
+            ),
+            (
+                r#"{"ip":"203.0.113.5","country":"FR","org":"AS4294967295 Example"}"#,
+                "country FR, network AS4294967295",
+            ),
+            (
+                r#"{"ip":"203.0.113.5","asn":"AS64496","country_code":"NL","country":"Netherlands"}"#,
+                "country NL, network AS64496",
+            ),
+            (r#"{"country_code":"US","connection":{}}"#, "country US, no network"),
+            (r#"{"country_code":"us","connection":{"asn":64496}}"#, "no country, network AS64496"),
+            (r#"{"country_code":"USA","asn":64496}"#, "no country, network AS64496"),
+        ] {
+            assert_eq!(read(body).as_deref(), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn answers_that_tell_nothing() {
+        for (body, expected) in [
+            ("", NoPlace::NotJson),
+            ("<html>", NoPlace::NotJson),
+            ("[1]", NoPlace::NotJson),
+            ("{}", NoPlace::Nothing),
+            (r#"{"country_code":"","connection":{"asn":0}}"#, NoPlace::Nothing),
+            (r#"{"country_code":"..","connection":{"asn":4294967296}}"#, NoPlace::Nothing),
+            (r#"{"org":"Example AS64496"}"#, NoPlace::Nothing),
+            (r#"{"ip":"203.0.113.6","country_code":"US"}"#, NoPlace::OtherAddress),
+            (r#"{"query":"nonsense","countryCode":"US"}"#, NoPlace::OtherAddress),
+            (r#"{"success":false,"message":"Reserved range"}"#, NoPlace::Refused("Reserved range".into())),
+            (r#"{"status":"fail","message":"quota"}"#, NoPlace::Refused("quota".into())),
+            (r#"{"error":{"title":"Rate limit"}}"#, NoPlace::Refused("Rate limit".into())),
+        ] {
+            assert_eq!(read(body), Err(expected), "{body}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A web service that says where addresses are.
+
+use std::{error::Error as _, net::IpAddr, time::Duration};
+
+use reqwest::{Client, redirect};
+
+use super::place::{NoPlace, Place};
+
+/// Longest answer that is read, in bytes. Real ones are below 2 KiB.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Why a look-up brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The HTTP client could not be set up.
+    #[error("the HTTPS client could not be set up (are CA certificates installed?)")]
+    Client(#[source] reqwest::Error),
+    /// No complete answer.
+    #[error("{}", without_url(.0))]
+    NoAnswer(#[source] reqwest::Error),
+    /// A status other than 200.
+    #[error("it answered with status {0}")]
+    Status(u16),
+    /// A body beyond the cap.
+    #[error("its answer is longer than {} KiB", MAX_BODY / 1024)]
+    TooLong,
+    /// A body that tells nothing.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+}
+
+/// The innermost cause: the URL may hold the owner's key for the service.
+fn without_url(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| "no answer".to_owned(), ToString::to_string)
+}
+
+/// A web provider.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    client: Client,
+    /// Its URL, with `{ip}` for the address.
+    url: String,
+}
+
+impl Provider {
+    /// Sets up the HTTP client; connects to nothing. Each look-up takes at most `timeout`.
+    ///
+    /// # Errors
+    /// [`LookupError::Client`] on a machine without CA certificates.
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, LookupError> {
+        // An error means that a provider is installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("Postern/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .build()
+            .map_err(LookupError::Client)?;
+        Ok(Self { client, url: url.to_owned() })
+    }
+
+    /// Asks where an address is. The caller sees to it that the address is a public one.
+    ///
+    /// # Errors
+    /// See [`LookupError`]; none shows the URL.
+    pub async fn look_up(&self, address: IpAddr) -> Result<Place, LookupError> {
+        let url = self.url.replace("{ip}", &address.to_string());
+        let mut response = self.client.get(url).send().await.map_err(LookupError::NoAnswer)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(LookupError::Status(response.status().as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(LookupError::NoAnswer)? {
+            if body.len() + piece.len() > MAX_BODY {
+                return Err(LookupError::TooLong);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Place::read(&body, address)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers one request with these bytes; returns the request.
+    async fn answer_once(listener: TcpListener, answer: Vec<u8>) -> String {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        // A client that has heard enough may be gone.
+        let _ = stream.write_all(&answer).await;
+        String::from_utf8(request).unwrap()
+    }
+
+    async fn look_up(answer: impl Into<Vec<u8>>) -> (String, Result<Place, LookupError>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/{{ip}}?key=hush", listener.local_addr().unwrap());
+        let provider = Provider::new(&url, Duration::from_secs(10)).unwrap();
+        tokio::join!(answer_once(listener, answer.into()), provider.look_up("203.0.113.5".parse().unwrap()))
+    }
+
+    fn ok(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn asks_for_the_address() {
+        let (request, place) = look_up(ok(r#"{"country_code":"US","connection":{"asn":64496}}"#)).await;
+        assert!(request.starts_with("GET /203.0.113.5?key=hush HTTP/1.1\r\n"), "{request}");
+        assert_eq!(place.unwrap().to_string(), "country US, network AS64496");
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_and_hide_the_url() {
+        let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(MAX_BODY + 1));
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+        for (answer, expected) in [
+            ("HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n".to_owned(), "it answered with status 429"),
+            (redirect.to_owned(), "it answered with status 302"),
+            (ok("<html>"), "the answer is not a JSON object"),
+            (long, "its answer is longer than 64 KiB"),
+        ] {
+            let error = look_up(answer).await.1.unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+        let error = look_up("").await.1.unwrap_err().to_string();
+        assert!(!error.is_empty() && !error.contains("hush"), "{error}");
+    }
+}
