@@ -73,7 +73,7 @@ impl Area {
             Self::Listen => "Listening",
             Self::Geo => "Geo look-ups",
             Self::Store => "Session store",
-            Self::Audit => "audit.log",
+            Self::Audit => "Audit log",
             Self::Admin => "Admin interface",
         }
     }

@@ -1,0 +1,150 @@
+//! `postern doctor` as its owner meets it: what it prints, what it ends with, and that it changes nothing.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use support::{Backend, Mode, SessionServer, backend::SECRET};
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+/// An installation in a folder of its own, with its secret written.
+fn installation(session_server: SocketAddr, backend: SocketAddr, more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+bind: "127.0.0.1:0"
+backends: {{ lobby: {{ address: "{backend}" }} }}
+auth: {{ session-server: "http://{session_server}", services: "http://{session_server}" }}
+security: {{ enable-geo-checks: false }}
+{more}
+"#
+    );
+    fs::write(folder.path().join("config.yml"), config).unwrap();
+    write_secret(folder.path(), SECRET);
+    folder
+}
+
+fn write_secret(folder: &Path, secret: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = folder.join("forwarding.secret");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    std::io::Write::write_all(&mut file, secret.as_bytes()).unwrap();
+}
+
+/// Runs it, off the runtime that the stand-ins live on: exit code and standard output.
+async fn doctor(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.arg("doctor").args(arguments).current_dir(folder).stdin(Stdio::null());
+    for variable in ["POSTERN_CONFIG", "POSTERN_FORWARDING_SECRET", "VELOCITY_FORWARDING_SECRET", "RUST_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    let Output { status, stdout, stderr } = spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(String::from_utf8(stderr).unwrap(), "");
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap())
+}
+
+/// The findings of `--json` that are worse than ok, as area, check, verdict; and the exit code.
+async fn complaints(folder: &Path) -> (i32, Vec<(String, String, String)>, Value) {
+    let (code, out) = doctor(folder, &["--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let field = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let findings = report["findings"].as_array().unwrap();
+    let told = findings
+        .iter()
+        .map(|finding| (field(finding, "area"), field(finding, "check"), field(finding, "verdict")));
+    let told = told.filter(|(_, _, verdict)| verdict == "warning" || verdict == "error").collect();
+    (code, told, report)
+}
+
+fn one(area: &str, check: &str, verdict: &str) -> (String, String, String) {
+    (area.to_owned(), check.to_owned(), verdict.to_owned())
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        names.push(entry.unwrap().path().display().to_string());
+    }
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_installation_has_nothing_to_mend_but_what_the_test_needs() {
+    let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    let folder = installation(server.address, backend.address, "");
+    let before = files(folder.path());
+    let (code, told, report) = complaints(folder.path()).await;
+    // http:// towards the session server, which an owner never has, is warned of.
+    assert!(
+        !told.is_empty() && told.iter().all(|it| *it == one("configuration", "file", "warning")),
+        "{report:#}"
+    );
+    assert_eq!((code, &report["verdict"]), (1, &Value::from("warning")));
+    assert_eq!(files(folder.path()), before, "nothing is written");
+    // No player of that backend's is any of ours.
+    assert!(backend.seen().iter().all(|seen| seen.bytes == 0), "nobody went beyond login success");
+
+    let (code, text) = doctor(folder.path(), &[]).await;
+    assert_eq!(code, 1);
+    for words in ["Session server 127.0.0.1", "answers login checks", "to mend: ", "0 errors, "] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains(SECRET) && !text.contains('\u{1b}'), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_trouble_of_the_session_server_has_its_own_words() {
+    let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    let folder = installation(server.address, backend.address, "");
+    for (mode, words) in [
+        (Mode::Down, "answers 503: an outage at Mojang"),
+        (Mode::Reset, "gives no answer to login checks"),
+        (Mode::Throttled, "limits this machine's address"),
+        (Mode::Forbidden, "refuses this machine's address"),
+        (Mode::Html, "is not Mojang's session server"),
+        (Mode::Redirect, "status 302"),
+    ] {
+        server.set(mode);
+        let (code, told, report) = complaints(folder.path()).await;
+        assert_eq!(code, 2, "{mode:?}");
+        assert!(told.contains(&one("session-server", "has-joined", "error")), "{mode:?}: {report:#}");
+        assert!(report.to_string().contains(words), "{mode:?}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_cannot_be_used_is_the_whole_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told, _) = complaints(folder.path()).await;
+    assert_eq!((code, told), (2, vec![one("configuration", "file", "error")]), "no file");
+    fs::write(folder.path().join("config.yml"), "backends: {}\nstatus: {mod: static}\n").unwrap();
+    let (code, told, report) = complaints(folder.path()).await;
+    assert_eq!((code, told), (2, vec![one("configuration", "file", "error"); 2]));
+    assert!(report.to_string().contains("line 2: status.mod: "), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_told() {
+    let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    let more = "session-cache: { directory: config.yml }\nmonitoring: { audit-log: config.yml/audit.log }\n";
+    let folder = installation(server.address, backend.address, more);
+    let (code, told, report) = complaints(folder.path()).await;
+    assert_eq!(code, 2);
+    for area in ["store", "audit"] {
+        assert!(told.contains(&one(area, "writable", "error")), "{report:#}");
+    }
+}
