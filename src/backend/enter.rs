@@ -45,11 +45,15 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Kept back from the login's deadline for telling the player why.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// What a login gains by each question that the backend asked and the client answered: mod handshakes are long.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// How long either side of a mod handshake may rest once the login's own time is over: the client gives up when it has
+/// heard nothing for 30 s.
+const REST: Duration = Duration::from_secs(25);
 
 /// Most questions to the client that may be open at once. Forge sends its whole registry that way, one message each.
 const MAX_OPEN: usize = 1024;
+
+/// Where the client is asked whether it has read what came before. It answers that it does not know the channel.
+const FENCE_CHANNEL: &str = "postern:fence";
 
 /// Who enters.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +105,8 @@ pub enum EnterError {
     /// The client left, or sent what nobody asked it for.
     #[error("client: {0}")]
     Client(#[source] ConnError),
-    /// The time for the login ran out while the client owed an answer.
-    #[error("the client did not answer in time")]
+    /// The time for the login ran out while the client owed an answer, or though both sides went on.
+    #[error("the client was not through in time")]
     DeadlinePassed,
 }
 
@@ -157,7 +161,7 @@ fn client_fault(error: impl Into<ConnError>) -> Stop {
 /// [`EnterError::disconnect`].
 ///
 /// # Errors
-/// See [`EnterError`]. The whole ends with `deadline`, which each answered question of the backend extends.
+/// See [`EnterError`]. The whole ends with `deadline`, which moves on while the backend asks and the client answers.
 pub async fn enter<C: Io>(
     client: &mut Conn<C>,
     player: &Player<'_>,
@@ -174,6 +178,8 @@ pub async fn enter<C: Io>(
         backend: &backend,
         deadline,
         open: Open::default(),
+        asked: None,
+        answered: None,
         told: Told::Nothing,
         threshold: None,
         awaits_client: false,
@@ -182,7 +188,8 @@ pub async fn enter<C: Io>(
     let outcome = select! {
         outcome = talk.drive() => outcome,
         () = deadline.passed() => {
-            if talk.awaits_client || !talk.open.is_empty() {
+            // At the limit nobody has been silent: it was too much for one login.
+            if talk.awaits_client || talk.open.is_owed() || deadline.is_at_limit() {
                 return Err(EnterError::DeadlinePassed);
             }
             Err(Fault::Silent.into())
@@ -256,39 +263,52 @@ fn unasked(packet: Result<Vec<u8>, ConnError>) -> ConnError {
     }
 }
 
+/// A question of the backend's to the client.
+#[derive(Debug, PartialEq, Eq)]
+enum Question {
+    /// A plugin request, by its message id. A backend may use one twice.
+    Plugin(i32),
+    /// A cookie request, by its key.
+    Cookie(String),
+}
+
 /// Questions that the client really got and has not answered.
 #[derive(Debug, Default)]
 struct Open {
-    /// Message ids of plugin requests. A backend may use one twice.
-    plugin: Vec<i32>,
-    /// Keys of cookie requests.
-    cookies: Vec<String>,
+    /// In the order they were asked.
+    questions: Vec<Question>,
+    /// How many of the first ones were overtaken: the client answered one that was asked later. Clients read in order,
+    /// and some messages of mods are never answered, so nobody waits for these.
+    overtaken: usize,
 }
 
 impl Open {
-    fn is_empty(&self) -> bool {
-        self.plugin.is_empty() && self.cookies.is_empty()
+    fn is_full(&self) -> bool {
+        self.questions.len() >= MAX_OPEN
     }
 
-    fn is_full(&self) -> bool {
-        self.plugin.len() + self.cookies.len() >= MAX_OPEN
+    /// Whether the client owes an answer.
+    fn is_owed(&self) -> bool {
+        self.questions.len() > self.overtaken
     }
 
     /// Crosses the question off that this answers.
     fn close(&mut self, answer: &FromClient<'_>) -> Result<(), Malformed> {
-        let at = match answer {
-            FromClient::PluginResponse(response) => {
-                self.plugin.iter().position(|id| *id == response.message_id).map(|at| {
-                    self.plugin.swap_remove(at);
-                })
-            }
-            FromClient::CookieResponse { key } => {
-                self.cookies.iter().position(|asked| same_cookie(asked, key)).map(|at| {
-                    self.cookies.swap_remove(at);
-                })
-            }
+        let asks = |question: &Question| match (question, answer) {
+            (Question::Plugin(id), FromClient::PluginResponse(response)) => *id == response.message_id,
+            (Question::Cookie(asked), FromClient::CookieResponse { key }) => same_cookie(asked, key),
+            _ => false,
         };
-        at.ok_or(Malformed::BadValue)
+        let at = self.questions.iter().position(asks).ok_or(Malformed::BadValue)?;
+        self.questions.remove(at);
+        self.overtaken = if at < self.overtaken { self.overtaken - 1 } else { at };
+        Ok(())
+    }
+
+    /// A message id that no open question has.
+    fn free_id(&self) -> i32 {
+        // Among more numbers than there are questions, one is free.
+        (0..=i32::MAX).find(|id| !self.questions.contains(&Question::Plugin(*id))).unwrap_or_default()
     }
 }
 
@@ -306,10 +326,14 @@ struct Talk<'a, C> {
     backend: &'a Backend,
     deadline: &'a Deadline,
     open: Open,
+    /// When the client last got a question.
+    asked: Option<Instant>,
+    /// When the backend last got an answer of the client's.
+    answered: Option<Instant>,
     told: Told,
     /// The threshold that the backend set, not passed on yet.
     threshold: Option<i32>,
-    /// Whether a write to the client is under way.
+    /// Whether a write to the client is under way, or the last answer of the client's is waited for.
     awaits_client: bool,
     /// When the backend has to have said something, until it has.
     first_word: Option<Instant>,
@@ -364,6 +388,26 @@ impl<C: Io> Talk<'_, C> {
         Ok(())
     }
 
+    /// Passes a question on.
+    async fn ask(&mut self, question: Question, packet: &[u8]) -> Result<(), Stop> {
+        if self.open.is_full() {
+            return Err(Fault::Protocol(Malformed::LengthOutOfRange).into());
+        }
+        self.open.questions.push(question);
+        self.pass(packet).await?;
+        self.asked = Some(Instant::now());
+        self.go_on();
+        Ok(())
+    }
+
+    /// Moves the deadline as far as the side may rest that has rested longer: mod handshakes are long, but both have
+    /// to go on with it.
+    fn go_on(&self) {
+        if let (Some(asked), Some(answered)) = (self.asked, self.answered) {
+            self.deadline.extend_to(asked.min(answered) + REST);
+        }
+    }
+
     async fn hear_backend(&mut self, packet: &[u8]) -> Result<Option<Passed>, Stop> {
         let said = FromBackend::read(packet, self.player.dialect).map_err(Fault::Protocol)?;
         match said {
@@ -381,14 +425,10 @@ impl<C: Io> Talk<'_, C> {
                 self.answer_ourselves(&request).await;
             }
             FromBackend::PluginRequest(request) => {
-                self.note_question()?;
-                self.open.plugin.push(request.message_id);
-                self.pass(packet).await?;
+                self.ask(Question::Plugin(request.message_id), packet).await?;
             }
             FromBackend::CookieRequest(key) => {
-                self.note_question()?;
-                self.open.cookies.push(key.to_owned());
-                self.pass(packet).await?;
+                self.ask(Question::Cookie(key.to_owned()), packet).await?;
             }
             FromBackend::Success(success) => {
                 self.examine(&success)?;
@@ -398,10 +438,6 @@ impl<C: Io> Talk<'_, C> {
             }
         }
         Ok(None)
-    }
-
-    fn note_question(&self) -> Result<(), Fault> {
-        if self.open.is_full() { Err(Fault::Protocol(Malformed::LengthOutOfRange)) } else { Ok(()) }
     }
 
     /// Answers a question that is meant for a proxy: the first one for the player in modern mode, no other.
@@ -433,9 +469,8 @@ impl<C: Io> Talk<'_, C> {
     /// Passes the compression threshold on, right before login success and not earlier: an answer that the client
     /// sends meanwhile would reach us in frames of the old kind. So answers still on their way are awaited first.
     async fn settle(&mut self) -> Result<(), Stop> {
-        while !self.open.is_empty() {
-            let packet = self.client.read_packet(limit::LOGIN).await.map_err(Stop::Client)?;
-            self.hear_client(&packet).await?;
+        if self.open.is_owed() {
+            self.await_answers().await?;
         }
         if let Some(threshold) = self.threshold
             && let Some(packet) = write_set_compression(self.player.dialect, threshold)
@@ -447,11 +482,31 @@ impl<C: Io> Talk<'_, C> {
         Ok(())
     }
 
+    /// Waits until every answer that will come has come. Some messages of mods never get one (Forge's list of mods is
+    /// such, from 1.18 to 1.20). So a question of our own goes behind them all, on a channel that no client knows: once
+    /// that is answered, the client has read what came before.
+    async fn await_answers(&mut self) -> Result<(), Stop> {
+        let fence = self.open.free_id();
+        let request = PluginRequest { message_id: fence, channel: FENCE_CHANNEL, data: &[] };
+        self.pass(&request.write(self.player.dialect)).await?;
+        self.awaits_client = true;
+        loop {
+            let packet = self.client.read_packet(limit::LOGIN).await.map_err(Stop::Client)?;
+            match FromClient::read(&packet, self.player.dialect).map_err(client_fault)? {
+                FromClient::PluginResponse(response) if response.message_id == fence => break,
+                _ => self.hear_client(&packet).await?,
+            }
+        }
+        self.awaits_client = false;
+        Ok(())
+    }
+
     async fn hear_client(&mut self, packet: &[u8]) -> Result<(), Stop> {
         let answer = FromClient::read(packet, self.player.dialect).map_err(client_fault)?;
         self.open.close(&answer).map_err(client_fault)?;
         self.tell(packet).await;
-        self.deadline.extend(PROGRESS);
+        self.answered = Some(Instant::now());
+        self.go_on();
         Ok(())
     }
 }

@@ -135,7 +135,10 @@ pub async fn drive<S: Io>(
     let who = Who { name: Some(name.as_str().to_owned()), claimed_id, id: None };
     // Set once: a connection has one login start.
     let _ = attempt.line.who.set(who);
-    let admission = if named.hello.handshake.intent == Intent::Transfer && !cx.config.accepts_transfers {
+    let is_transfer = named.hello.handshake.intent == Intent::Transfer;
+    let admission = if is_transfer && !named.hello.dialect.cookies {
+        Err(Refusal::new(Reason::BadHandshake).fact("cause", "a transfer of a game that has no transfers"))
+    } else if is_transfer && !cx.config.accepts_transfers {
         Err(Refusal::new(Reason::TransferRefused))
     } else if too_old {
         Err(Refusal::new(Reason::NewerVersionNeeded))

@@ -31,10 +31,15 @@ impl Deadline {
         self.at().saturating_duration_since(Instant::now())
     }
 
-    /// Gives at least this much time from now, up to the limit.
-    pub fn extend(&self, at_least: Duration) {
+    /// Gives time until that moment at least, up to the limit.
+    pub fn extend_to(&self, moment: Instant) {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        *at = (*at).max(Instant::now() + at_least).min(self.limit);
+        *at = (*at).max(moment).min(self.limit);
+    }
+
+    /// Whether it cannot be extended any more.
+    pub fn is_at_limit(&self) -> bool {
+        self.at() >= self.limit
     }
 
     /// Returns once the deadline has passed, wherever it was moved meanwhile.
@@ -57,15 +62,17 @@ mod tests {
     async fn moves_forward_up_to_its_limit() {
         let start = Instant::now();
         let deadline = Deadline::new(Duration::from_secs(10), Duration::from_secs(30));
-        deadline.extend(Duration::from_secs(3));
+        deadline.extend_to(start + Duration::from_secs(3));
         assert_eq!(deadline.left(), Duration::from_secs(10));
         let moved = async {
             tokio::time::sleep(Duration::from_secs(8)).await;
-            deadline.extend(Duration::from_secs(10));
+            deadline.extend_to(start + Duration::from_secs(18));
         };
         tokio::join!(deadline.passed(), moved);
         assert_eq!(start.elapsed(), Duration::from_secs(18));
-        deadline.extend(Duration::from_secs(100));
+        assert!(!deadline.is_at_limit());
+        deadline.extend_to(start + Duration::from_secs(100));
+        assert!(deadline.is_at_limit());
         deadline.passed().await;
         assert_eq!(start.elapsed(), Duration::from_secs(30));
     }

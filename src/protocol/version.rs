@@ -269,6 +269,11 @@ impl Dialect {
         dialect
     }
 
+    /// The dialect of the newest release, which numbers not known here are answered in.
+    pub fn newest() -> Self {
+        Self::of(ProtocolVersion(i32::MAX))
+    }
+
     /// The protocol number as the client stated it.
     pub fn version(&self) -> ProtocolVersion {
         self.version

@@ -26,8 +26,8 @@ use crate::{
     task,
 };
 
-/// Most answers kept. Keys are configured routes times known releases, so clients cannot make more of them; this
-/// bounds a configuration of very many forced hosts.
+/// Most answers kept, besides one for each route. Keys are configured routes times known releases, so clients cannot
+/// make more of them; this bounds a configuration of very many forced hosts.
 const MAX_ANSWERS: usize = 1024;
 
 /// Longest frame of an answer: its units take at most three bytes each, and a little stands around them.
@@ -48,6 +48,8 @@ pub struct Shown {
 /// What is asked: the route, and the release whose answer the client gets. Numbers not known here share one.
 type Key = (RouteId, ProtocolVersion);
 
+type Answers = HashMap<Key, watch::Receiver<State>>;
+
 #[derive(Clone, Debug)]
 enum State {
     Asking,
@@ -59,7 +61,7 @@ enum State {
 pub struct Passthrough {
     router: Arc<Router>,
     cache: Duration,
-    answers: Mutex<HashMap<Key, watch::Receiver<State>>>,
+    answers: Mutex<Answers>,
 }
 
 impl Passthrough {
@@ -83,19 +85,23 @@ impl Passthrough {
     /// first may leave without harm to those that wait with it.
     fn pending(&self, key: Key) -> watch::Receiver<State> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = answers.get(&key)
-            && self.is_usable(known)
-        {
-            return known.clone();
+        let usable =
+            |answers: &Answers, key| answers.get(&key).filter(|known| self.is_usable(known)).cloned();
+        if let Some(known) = usable(&answers, key) {
+            return known;
         }
         if answers.len() >= MAX_ANSWERS {
             answers.retain(|_, known| self.is_usable(known));
         }
-        let (sender, receiver) = watch::channel(State::Asking);
-        // With every place taken by a fresh answer, this one is not kept.
-        if answers.len() < MAX_ANSWERS || answers.contains_key(&key) {
-            answers.insert(key, receiver.clone());
+        // With every place taken by a fresh answer, all releases get the newest one's: asking without keeping the
+        // answer would let clients ask backends as often as they like.
+        let key = if answers.len() < MAX_ANSWERS { key } else { (key.0, Dialect::newest().release()) };
+        if let Some(known) = usable(&answers, key) {
+            return known;
         }
+        let (sender, receiver) = watch::channel(State::Asking);
+        answers.insert(key, receiver.clone());
+        drop(answers);
         let router = Arc::clone(&self.router);
         task::spawn("status question", async move {
             let answer = ask_along(&router, key).await;

@@ -100,7 +100,7 @@ impl Answers {
             backends: Passthrough::new(router, config.cache),
             made: Mutex::default(),
         };
-        let newest = Dialect::of(ProtocolVersion(i32::MAX));
+        let newest = Dialect::newest();
         let largest = Moment { outage: true, online: u32::MAX };
         for description in [&sources.description, &sources.offline] {
             let answer = sources.own(description, newest.release(), largest);
@@ -118,7 +118,7 @@ impl Answers {
 
     /// The answer for a ping in the format before 1.7: that of the default route, in its words but not its colours.
     pub async fn legacy_answer(&self, ping: LegacyPing, moment: Moment) -> Vec<u8> {
-        let newest = Dialect::of(ProtocolVersion(i32::MAX));
+        let newest = Dialect::newest();
         let answer = self.0.answer("", &newest, moment).await;
         let answer: Value = serde_json::from_str(answer.json()).unwrap_or_default();
         let number = |key: &str| {

@@ -299,7 +299,10 @@ async fn compression_reaches_the_client_right_before_success() {
                             assert_eq!(stage.asked(&mut conn).await, (5, "mod:x".into(), vec![1; 300]));
                             stage.respond(&mut conn, 5, Some(&[2; 300])).await;
                             assert_eq!(stage.asked(&mut conn).await.0, 6);
+                            // Asked for nothing but to show that everything before it was read.
+                            assert_eq!(stage.asked(&mut conn).await, (0, FENCE_CHANNEL.into(), vec![]));
                             stage.respond(&mut conn, 6, None).await;
+                            stage.respond(&mut conn, 0, None).await;
                         }
                         let packet = conn.read_packet(100).await.unwrap();
                         let read = FromBackend::read(&packet, &stage.dialect).unwrap();
@@ -732,27 +735,39 @@ async fn a_client_that_owes_an_answer_is_to_blame_for_the_deadline() {
     assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::ClientTimeout)));
 }
 
+/// Lets time pass that nobody really waits for. Sockets need the clock to run again, or it would jump ahead of them.
+async fn rest(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+/// A stage with the deadline that logins have.
+async fn slow_stage() -> Stage {
+    let mut stage = Stage::new(774, ForwardingMode::None).await;
+    stage.deadline = Deadline::new(crate::login::LOGIN_TIME, crate::login::LOGIN_TIME_LIMIT);
+    stage
+}
+
 #[tokio::test]
 async fn progress_on_both_sides_extends_the_deadline() {
-    let mut stage = Stage::new(774, ForwardingMode::None).await;
-    stage.deadline = Deadline::new(Duration::from_secs(10), Duration::from_mins(2));
+    let stage = slow_stage().await;
     let success = stage.success(OFFLINE_ID).write(&stage.dialect);
     let start = Instant::now();
     let (result, (), ()) = stage
         .run(
             async |mut conn| {
                 stage.greet(&mut conn).await;
-                for id in 0..5 {
+                for id in 0..10 {
                     assert_eq!(stage.ask(&mut conn, id, "mod:x", &[]).await, None);
+                    rest(10).await;
                 }
                 conn.write_packet(&success).await.unwrap();
             },
             async |mut conn| {
-                for id in 0..5 {
+                for id in 0..10 {
                     assert_eq!(stage.asked(&mut conn).await.0, id);
-                    tokio::time::pause();
-                    tokio::time::sleep(Duration::from_secs(8)).await;
-                    tokio::time::resume();
+                    rest(12).await;
                     stage.respond(&mut conn, id, None).await;
                 }
                 assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
@@ -760,5 +775,229 @@ async fn progress_on_both_sides_extends_the_deadline() {
         )
         .await;
     result.unwrap();
-    assert!(start.elapsed() >= Duration::from_secs(40));
+    assert!(start.elapsed() >= Duration::from_secs(10 * 22));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_alone_is_cut_off() {
+    let stage = slow_stage().await;
+    let start = Instant::now();
+    let (result, answered, ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                for id in 0..20 {
+                    stage.question(&mut conn, id, "mod:x", &[]).await;
+                }
+                let mut answered = 0;
+                while conn.read_packet(100).await.is_ok() {
+                    answered += 1;
+                }
+                answered
+            },
+            async |mut conn| {
+                for id in 0..20 {
+                    assert_eq!(stage.asked(&mut conn).await.0, id);
+                }
+                for id in 0..4 {
+                    rest(6).await;
+                    stage.respond(&mut conn, id, None).await;
+                }
+                tokio::time::pause();
+                let packet = conn.read_packet(1 << 16).await.unwrap();
+                assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::ClientTimeout)));
+            },
+        )
+        .await;
+    assert_eq!(answered, 4);
+    assert!(matches!(result.unwrap_err(), EnterError::DeadlinePassed));
+    // Answers alone do not move it: the client has been asked nothing new since the beginning.
+    let took = start.elapsed().as_secs();
+    assert!((24..=26).contains(&took), "{took} s");
+}
+
+#[tokio::test]
+async fn a_backend_that_goes_on_alone_is_cut_off() {
+    let stage = slow_stage().await;
+    let start = Instant::now();
+    let (rested, mut on_rested) = tokio::sync::mpsc::unbounded_channel();
+    let (result, (), packet) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                // One answer, then questions only.
+                assert_eq!(stage.ask(&mut conn, 0, "mod:x", &[]).await, None);
+                for id in 1..=3 {
+                    stage.question(&mut conn, id, "mod:x", &[]).await;
+                    on_rested.recv().await.unwrap();
+                }
+                tokio::time::pause();
+                let _ = conn.read_packet(100).await;
+            },
+            async |mut conn| {
+                assert_eq!(stage.asked(&mut conn).await.0, 0);
+                stage.respond(&mut conn, 0, None).await;
+                for id in 1..=3 {
+                    assert_eq!(stage.asked(&mut conn).await.0, id);
+                    rest(6).await;
+                    rested.send(()).unwrap();
+                }
+                conn.read_packet(1 << 16).await.unwrap()
+            },
+        )
+        .await;
+    assert!(matches!(result.unwrap_err(), EnterError::DeadlinePassed));
+    assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::ClientTimeout)));
+    let took = start.elapsed().as_secs();
+    assert!((24..=26).contains(&took), "{took} s");
+}
+
+#[tokio::test]
+async fn no_handshake_is_longer_than_the_limit() {
+    let stage = slow_stage().await;
+    let start = Instant::now();
+    let (result, (), packet) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                for id in 0.. {
+                    stage.question(&mut conn, id, "mod:x", &[]).await;
+                    if conn.read_packet(100).await.is_err() {
+                        break;
+                    }
+                }
+            },
+            async |mut conn| {
+                loop {
+                    let packet = conn.read_packet(1 << 16).await.unwrap();
+                    let FromBackend::PluginRequest(request) =
+                        FromBackend::read(&packet, &stage.dialect).unwrap()
+                    else {
+                        return packet;
+                    };
+                    rest(16).await;
+                    // The login may be over by now.
+                    let response = PluginResponse { message_id: request.message_id, data: None };
+                    let _ = conn.write_packet(&response.write(&stage.dialect)).await;
+                }
+            },
+        )
+        .await;
+    assert!(matches!(result.unwrap_err(), EnterError::DeadlinePassed));
+    assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::ClientTimeout)));
+    let took = start.elapsed().as_secs();
+    assert!((299..=305).contains(&took), "{took} s");
+    // Nobody was silent: the backend is none to be passed over.
+    assert_eq!(stage.router.candidates("").len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_answered_holds_nobody_up() {
+    for last in [false, true] {
+        let stage = Stage::new(763, ForwardingMode::Modern).await;
+        let success = stage.success(ID).write(&stage.dialect);
+        let start = Instant::now();
+        let (result, (), fenced) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    // The list of mods of Forge for 1.18 to 1.20 gets no answer.
+                    stage.question(&mut conn, 0, "fml:loginwrapper", b"mods").await;
+                    stage.question(&mut conn, 1, "fml:loginwrapper", b"list").await;
+                    assert_eq!(stage.answer(&mut conn).await, (1, Some(b"mine".to_vec())));
+                    stage.answer_of_modern(&mut conn).await;
+                    if last {
+                        stage.question(&mut conn, 2, "mod:news", b"news").await;
+                    }
+                    let packet = write_set_compression(&stage.dialect, 256).unwrap();
+                    conn.write_packet(&packet).await.unwrap();
+                    conn.set_threshold(Some(256));
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| {
+                    let mut fenced = false;
+                    loop {
+                        let packet = conn.read_packet(1 << 16).await.unwrap();
+                        match FromBackend::read(&packet, &stage.dialect).unwrap() {
+                            FromBackend::PluginRequest(request) => {
+                                match (request.channel, request.data) {
+                                    (_, b"list") => stage.respond(&mut conn, 1, Some(b"mine")).await,
+                                    (_, b"mods" | b"news") => {}
+                                    // No id of an open question: those are 0 and 2.
+                                    (FENCE_CHANNEL, []) => {
+                                        assert_eq!(request.message_id, 1);
+                                        fenced = true;
+                                        stage.respond(&mut conn, 1, None).await;
+                                    }
+                                    other => panic!("{other:?}"),
+                                }
+                            }
+                            FromBackend::SetCompression(256) => conn.set_threshold(Some(256)),
+                            FromBackend::Success(_) => return fenced,
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                },
+            )
+            .await;
+        assert_eq!(result.unwrap().passed.threshold, Some(256));
+        // The client has shown by its later answer that it read the first: no need to ask.
+        assert_eq!(fenced, last);
+        assert!(start.elapsed() < Duration::from_secs(5), "it was waited for");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_falls_silent_is_to_blame_though_a_message_was_never_answered() {
+    let stage = slow_stage().await;
+    let (fault, _) = {
+        let client = async |mut conn: Conn<DuplexStream>| {
+            for id in 0..2 {
+                assert_eq!(stage.asked(&mut conn).await.0, id);
+            }
+            stage.respond(&mut conn, 1, None).await;
+            conn.read_packet(1 << 16).await.unwrap()
+        };
+        let backend = async |mut conn: Conn<TcpStream>| {
+            stage.greet(&mut conn).await;
+            stage.question(&mut conn, 0, "mod:x", &[]).await;
+            stage.question(&mut conn, 1, "mod:x", &[]).await;
+            assert_eq!(stage.answer(&mut conn).await.0, 1);
+            tokio::time::pause();
+            let _ = conn.read_packet(100).await;
+        };
+        let (result, (), packet) = stage.run(backend, client).await;
+        match result.unwrap_err() {
+            EnterError::Backend { fault, .. } => (fault, packet),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(fault, Fault::Silent);
+}
+
+#[test]
+fn answers_overtake_questions() {
+    let mut open = Open::default();
+    let answer = |message_id| FromClient::PluginResponse(PluginResponse { message_id, data: None });
+    assert!(!open.is_owed());
+    open.questions.extend([5, 6, 0, 5].map(Question::Plugin));
+    open.questions.push(Question::Cookie("a:b".into()));
+    assert!(open.is_owed());
+    assert_eq!(open.free_id(), 1);
+    open.close(&answer(0)).unwrap();
+    assert_eq!((open.overtaken, open.is_owed()), (2, true));
+    open.close(&FromClient::CookieResponse { key: "a:b" }).unwrap();
+    assert_eq!((open.overtaken, open.is_owed()), (3, false));
+    // The first of the two that have this id.
+    open.close(&answer(5)).unwrap();
+    assert_eq!((open.overtaken, open.questions.len()), (2, 2));
+    open.questions.push(Question::Plugin(7));
+    assert!(open.is_owed());
+    open.close(&answer(6)).unwrap();
+    assert_eq!((open.overtaken, open.is_owed()), (1, true));
+    for (id, left) in [(7, 1), (5, 0)] {
+        open.close(&answer(id)).unwrap();
+        assert_eq!((open.overtaken, open.questions.len(), open.is_owed()), (left, left, false));
+    }
+    assert_eq!(open.close(&answer(5)), Err(Malformed::BadValue));
 }
