@@ -205,7 +205,8 @@ fn check_forwarding(answer: &[u8], secret: &str, player: &mut Seen) -> bool {
     true
 }
 
-fn success(protocol: i32, player: &Seen) -> Vec<u8> {
+/// Login success for that player, as the packet has it in that version.
+pub fn success(protocol: i32, player: &Seen) -> Vec<u8> {
     let id = player.id.unwrap_or(Uuid::from_u128(0x0ff11e));
     let packet = match protocol {
         4 => Out::id(2).str(&id.simple().to_string()),

@@ -188,6 +188,32 @@ async fn many_pings_cost_one_question() {
 }
 
 #[tokio::test]
+async fn more_routes_and_releases_than_answers_are_kept_for_do_not_cost_more() {
+    const ROUTES: usize = 30;
+    let fake = Fake::start(ANSWER).await;
+    let config = backend::Config {
+        backends: router(&[fake.address.port()]).candidates("").iter().map(|b| (**b).clone()).collect(),
+        try_order: vec![0],
+        forced_hosts: (0..ROUTES).map(|i| (format!("host{i}"), vec![0])).collect(),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let answers = Passthrough::new(Arc::new(Router::new(config)), Duration::from_mins(1));
+    let releases: Vec<_> = Dialect::releases().map(|(version, _)| Dialect::of(version)).collect();
+    let all = ROUTES * releases.len();
+    assert!(all > 1024 + 100, "{all} are too few to fill the table");
+    for round in 0..2 {
+        for i in 0..ROUTES {
+            for dialect in &releases {
+                let shown = answers.ask(&format!("host{i}"), dialect).await.unwrap();
+                assert_eq!(shown.plain.json(), ANSWER);
+            }
+        }
+        // The table, and one for each route once it is full.
+        assert!((1024..=1024 + ROUTES).contains(&fake.asked()), "{} in round {round}", fake.asked());
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_does_not_take_the_answer_with_it() {
     let fake = Fake::start(ANSWER).await;
     let answers = passthrough(&[fake.address.port()]);
