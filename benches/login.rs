@@ -19,6 +19,7 @@ use postern::{
     },
     mojang::{
         health::{self, Verdict},
+        player_keys::{self, PlayerKeys},
         session_server::{self, SessionServer},
     },
     net::{conn::Conn, deadline::Deadline},
@@ -45,6 +46,9 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         unknown_logins_per_minute: 0,
     };
     let server = Arc::new(SessionServer::new(&server, clock.clone()).unwrap());
+    let player_keys =
+        player_keys::Config { services: sessions.url().parse().unwrap(), timeout: Duration::from_secs(5) };
+    let player_keys = PlayerKeys::new(&player_keys, clock.clone()).unwrap();
     let store = session::Config {
         directory: folder.to_owned(),
         cleanup_on_startup: true,
@@ -88,6 +92,7 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         keys: Keys::generate().unwrap(),
         health,
         server,
+        player_keys,
         store: Store::open(store, clock.clone()).await.unwrap().0,
         roster: Roster::new(clock.clone()),
         hang_ups: HangUps::default(),

@@ -134,6 +134,7 @@ forwarding:
   secret-file: forwarding.secret
 auth:
   session-server: "http://{sessions}"
+  services: "http://{sessions}"
   # All players here are strangers who come at once, and from one address.
   unknown-logins-per-minute: 0
 network:

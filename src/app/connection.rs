@@ -244,7 +244,8 @@ async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadlin
             leaving.gone(DISPLACED_TIME).await;
         }
         let handshake = &admission.named.hello.handshake;
-        let player = Player { admitted: &admission.admitted, handshake, dialect: &dialect };
+        let key = admission.player_key.as_ref();
+        let player = Player { admitted: &admission.admitted, handshake, dialect: &dialect, key };
         match backend::enter(&mut conn, &player, &cx.router, deadline).await {
             Ok(entered) => Ok((admission, entered)),
             Err(error) => Err(Failed::Backend(Box::new(admission), error)),

@@ -26,6 +26,7 @@ use crate::{
     },
     mojang::{
         health::{self, Health, Verdict},
+        player_keys::PlayerKeys,
         session_server::{BuildError, SessionServer},
     },
     net::listener::{self, BindError},
@@ -104,6 +105,7 @@ impl Proxy {
         let audit = Audit::open(&config.audit)?;
         let keys = Keys::generate()?;
         let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
+        let player_keys = PlayerKeys::new(&config.player_keys, clock.clone())?;
         let routes = Arc::new(Router::new(config.backend));
         let answers = Answers::new(&config.status, &config.messages, Arc::clone(&routes))?;
         let relaying = relay::start().map_err(StartError::Threads)?;
@@ -117,6 +119,8 @@ impl Proxy {
         let listener = journal::of_health(audit.clone());
         let (health, monitor) =
             health::start(config.health, clock.clone(), server.prober(), until_drained.clone(), listener);
+        let refresh = player_keys.clone().refresh(health.subscribe(), until_drained.clone());
+        let refreshing = task::spawn("player-keys", refresh);
         let renewing = task::spawn("key-renewal", keys.clone().renew(until_drained.clone()));
         if config.login.fallback != FallbackMode::Enabled {
             info!(mode = ?config.login.fallback, "no player is admitted by policy during an outage");
@@ -130,6 +134,7 @@ impl Proxy {
                 keys,
                 health: health.clone(),
                 server,
+                player_keys,
                 store: store.clone(),
                 roster: Arc::clone(&roster),
                 hang_ups: HangUps::default(),
@@ -159,8 +164,13 @@ impl Proxy {
                 tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
-        let stop =
-            Stop { connections, accepting, relaying, services, tasks: vec![monitor, renewing, watching] };
+        let stop = Stop {
+            connections,
+            accepting,
+            relaying,
+            services,
+            tasks: vec![monitor, refreshing, renewing, watching],
+        };
         Ok(Self { addresses, health, store, audit, clock, roster, grace: config.shutdown_grace, stop })
     }
 

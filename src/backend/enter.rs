@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     login::admitted::Admitted,
+    mojang::player_keys::ProvenKey,
     net::{
         conn::{Conn, ConnError, Io, limit},
         deadline::Deadline,
@@ -64,6 +65,8 @@ pub struct Player<'a> {
     pub handshake: &'a Handshake,
     /// What the client speaks.
     pub dialect: &'a Dialect,
+    /// The player's own key, if Mojang's signature on it was checked.
+    pub key: Option<&'a ProvenKey>,
 }
 
 /// A player is in: the client got its login success, and both connections are ready for the relay.
@@ -361,13 +364,18 @@ impl<C: Io> Talk<'_, C> {
         }
     }
 
-    /// Handshake and login start: the rebuilt host, and the name and id of the one who was admitted. No player
-    /// key travels along: nothing that the client wrote is to speak for its identity.
+    /// Handshake and login start: the rebuilt host, and the name and id of the one who was admitted. The player's
+    /// key goes along in the BungeeCord modes alone: a modern backend is told of it in the signed answer, and one
+    /// without forwarding knows the player by another id than the key is for. An unproven one goes nowhere.
     async fn introduce(&mut self) {
-        let Player { admitted, handshake, dialect } = *self.player;
+        let Player { admitted, handshake, dialect, key } = *self.player;
         let profile = admitted.profile();
         let host = forwarding::host(self.backend, &handshake.host, profile, admitted.address());
-        let start = LoginStart { name: profile.name.to_string(), key: None, claimed_id: Some(profile.id) };
+        let key = match self.backend.forwarding {
+            ForwardingMode::Legacy | ForwardingMode::BungeeGuard => key.map(|proven| proven.key().clone()),
+            ForwardingMode::Modern | ForwardingMode::None => None,
+        };
+        let start = LoginStart { name: profile.name.to_string(), key, claimed_id: Some(profile.id) };
         self.tell(&handshake.write(&host)).await;
         self.tell(&start.write(dialect)).await;
         if self.backend.forwarding == ForwardingMode::BungeeGuard {
@@ -442,14 +450,14 @@ impl<C: Io> Talk<'_, C> {
 
     /// Answers a question that is meant for a proxy: the first one for the player in modern mode, no other.
     async fn answer_ourselves(&mut self, request: &PluginRequest<'_>) {
-        let Player { admitted, dialect, .. } = *self.player;
+        let Player { admitted, dialect, key, .. } = *self.player;
         let ours = self.backend.forwarding == ForwardingMode::Modern
             && self.told == Told::Nothing
             && request.channel == forwarding::PLAYER_INFO;
         let data = ours.then(|| {
             self.told = Told::Signed;
             let secret = self.backend.secret.as_ref().map_or(&[][..], |secret| secret.expose_secret());
-            forwarding::answer(request.data, secret, dialect, admitted.profile(), admitted.address())
+            forwarding::answer(request.data, secret, dialect, admitted.profile(), key, admitted.address())
         });
         let response = PluginResponse { message_id: request.message_id, data: data.as_deref() };
         self.tell(&response.write(dialect)).await;

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use super::{Backend, ForwardingMode};
 use crate::{
     identity::{Profile, Property},
+    mojang::player_keys::ProvenKey,
     protocol::{
         handshake::VirtualHost,
         login::write_properties,
@@ -26,32 +27,55 @@ pub const PROXY_CHANNELS: &str = "velocity:";
 
 /// First version, which every backend understands.
 const DEFAULT: i32 = 1;
+/// With a player key that Mojang bound to nobody: 1.19.
+const WITH_KEY: i32 = 2;
+/// With a player key and the id that Mojang bound it to: 1.19.1 and 1.19.2.
+const WITH_KEY_V2: i32 = 3;
 /// No player key travels along: from 1.19.3 the client sends it in play.
 const LAZY_SESSION: i32 = 4;
 
 /// The answer to a backend's question on [`PLAYER_INFO`]: HMAC-SHA256 under the forwarding secret, then the data it
 /// signs: version, client address, id, name, properties.
 ///
-/// The backend asks for its highest version in one byte; without it, the first is meant. Versions 2 and 3 carry a
-/// player key, which is not forwarded: version 1 is always right in their place.
+/// The backend asks for its highest version in one byte; without it, the first is meant. Versions 2 and 3 carry `key`
+/// behind the properties: expiry, key, Mojang's signature, and in version 3 the id that it names. Without a proven key,
+/// and for a backend that does not know the version which fits it, version 1 is always right.
 pub fn answer(
     request_data: &[u8],
     secret: &[u8],
     dialect: &Dialect,
     profile: &Profile,
+    key: Option<&ProvenKey>,
     address: IpAddr,
 ) -> Vec<u8> {
     let asked = match request_data {
         [highest] => i32::from(highest.cast_signed()),
         _ => DEFAULT,
     };
-    let version = match dialect.modern_forwarding {
-        ModernForwarding::LazySession if asked >= LAZY_SESSION => LAZY_SESSION,
-        _ => DEFAULT,
+    let (version, key) = match (dialect.modern_forwarding, key) {
+        (ModernForwarding::LazySession, _) if asked >= LAZY_SESSION => (LAZY_SESSION, None),
+        (ModernForwarding::WithKey, Some(key)) if asked >= WITH_KEY && key.owner().is_none() => {
+            (WITH_KEY, Some(key))
+        }
+        (ModernForwarding::WithKeyV2, Some(key))
+            if asked >= WITH_KEY_V2 && key.owner() == Some(profile.id) =>
+        {
+            (WITH_KEY_V2, Some(key))
+        }
+        _ => (DEFAULT, None),
     };
     let mut writer = Writer::default();
     writer.varint(version).string(&address.to_string()).uuid(profile.id).string(profile.name.as_str());
     write_properties(&mut writer, &profile.properties);
+    if let Some(proven) = key {
+        let key = proven.key();
+        writer.i64(key.expires).bytes(&key.key).bytes(&key.signature);
+        if version == WITH_KEY_V2 {
+            writer.option(proven.owner(), |writer, owner| {
+                writer.uuid(owner);
+            });
+        }
+    }
     let data = writer.finish();
     let mut answer = sign(secret, &data);
     answer.extend(data);
@@ -94,7 +118,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{identity::Username, protocol::version::ProtocolVersion};
+    use crate::{
+        identity::Username,
+        protocol::{login::ProfileKey, version::ProtocolVersion},
+    };
 
     fn profile(properties: Vec<Property>) -> Profile {
         let id = Uuid::from_u128(0x069a_79f4_44e9_4726_a5be_fca9_0e38_aaf5);
@@ -161,12 +188,100 @@ mod tests {
                 let data = [&[version][..], tail].concat();
                 let expected = [hmac_by_definition(secret, &data), data].concat();
                 assert_eq!(
-                    answer(asked, secret, &dialect, &profile, address),
+                    answer(asked, secret, &dialect, &profile, None, address),
                     expected,
                     "{protocol} {asked:?}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn modern_answers_with_a_proven_key_are_pinned() {
+        let id = *b"\x06\x9a\x79\xf4\x44\xe9\x47\x26\xa5\xbe\xfc\xa9\x0e\x38\xaa\xf5";
+        let plain = [b"\x0b203.0.113.7", &id[..], b"\x05Notch\x01\x08textures\x04dmFs\x00"].concat();
+        // Expiry, key, signature; the lengths in one and in two bytes.
+        let brought = ProfileKey { expires: 0x0123_4567_89ab_cdef, key: vec![7; 3], signature: vec![9; 300] };
+        let key = [b"\x01\x23\x45\x67\x89\xab\xcd\xef\x03\x07\x07\x07\xac\x02", &[9; 300][..]].concat();
+        let with_key = [&plain[..], &key].concat();
+        let with_owner = [&with_key[..], &[1], &id].concat();
+        let profile = profile(vec![textures(None)]);
+        let (unbound, own) = (None, Some(profile.id));
+        let (plain, with_key, with_owner) = (&plain, &with_key, &with_owner);
+        for (protocol, owner, asked, version, tail) in [
+            (759, unbound, &[][..], 1, plain),
+            (759, unbound, &[0xff], 1, plain),
+            (759, unbound, &[1], 1, plain),
+            (759, unbound, &[2], 2, with_key),
+            (759, unbound, &[3], 2, with_key),
+            (759, unbound, &[4], 2, with_key),
+            (759, unbound, &[0x7f], 2, with_key),
+            (760, own, &[], 1, plain),
+            (760, own, &[1], 1, plain),
+            // This version cannot say whose key it is.
+            (760, own, &[2], 1, plain),
+            (760, own, &[3], 3, with_owner),
+            (760, own, &[4], 3, with_owner),
+            (760, own, &[0x7f], 3, with_owner),
+            // No such key can be proven there; it would not be told of.
+            (759, own, &[4], 1, plain),
+            (760, unbound, &[4], 1, plain),
+            (760, Some(Uuid::nil()), &[4], 1, plain),
+            (758, unbound, &[4], 1, plain),
+            (761, own, &[3], 1, plain),
+            (761, own, &[4], 4, plain),
+        ] {
+            let proven = ProvenKey::for_test(brought.clone(), owner);
+            let dialect = Dialect::of(ProtocolVersion(protocol));
+            let data = [&[version][..], tail].concat();
+            let expected = [hmac_by_definition(b"s3cret", &data), data].concat();
+            let address = "203.0.113.7".parse().unwrap();
+            let answer = answer(asked, b"s3cret", &dialect, &profile, Some(&proven), address);
+            assert_eq!(answer, expected, "{protocol} {owner:?} {asked:?}");
+        }
+    }
+
+    /// tests/wire compares all that needs no proven key, which only this crate's own tests can make up.
+    #[test]
+    fn answers_with_keys_are_those_of_another_encoder() {
+        let pinned: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/wire/forwarding.json")).unwrap();
+        let bytes = |hex: &serde_json::Value| -> Vec<u8> {
+            let hex = hex.as_str().unwrap();
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        let entries = pinned["answers"].as_array().unwrap().iter();
+        let mut compared = Vec::new();
+        for entry in entries.filter(|entry| !entry["key"].is_null()) {
+            let text = |field: &str| entry[field].as_str().unwrap();
+            let id: Uuid = text("uuid").parse().unwrap();
+            let owner = entry["key_holder"].as_str().map(|id| id.parse().unwrap());
+            let protocol = match (entry["version"].as_u64().unwrap(), owner) {
+                (2, None) => 759,
+                (3, Some(_)) => 760,
+                // The format has room for a bound key without its owner; there is no such proof.
+                (3, None) => continue,
+                other => panic!("{other:?}"),
+            };
+            let key = &entry["key"];
+            let brought = ProfileKey {
+                expires: key["expiry"].as_str().unwrap().parse().unwrap(),
+                key: bytes(&key["public_key"]),
+                signature: bytes(&key["signature"]),
+            };
+            let profile = Profile {
+                id,
+                name: Username::parse(text("name")).unwrap(),
+                properties: serde_json::from_value(entry["properties"].clone()).unwrap(),
+            };
+            let proven = ProvenKey::for_test(brought, owner);
+            let dialect = Dialect::of(ProtocolVersion(protocol));
+            let address = text("address").parse().unwrap();
+            let answer = answer(&[4], text("secret").as_bytes(), &dialect, &profile, Some(&proven), address);
+            assert_eq!(answer, bytes(&entry["answer"]), "{}", entry["case"]);
+            compared.push(protocol);
+        }
+        assert_eq!(compared, [759, 760]);
     }
 
     #[test]

@@ -308,9 +308,9 @@ pub(super) fn trusted_network(at: &At<'_, '_>) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// A base URL to which a path is appended.
-pub(super) fn base_url(at: &At<'_, '_>) -> Option<Url> {
-    let hint = "as in \"https://sessionserver.mojang.com\"";
+/// A base URL to which a path is appended. `danger` is what may come of an unprotected one.
+pub(super) fn base_url(at: &At<'_, '_>, example: &str, danger: &str) -> Option<Url> {
+    let hint = &format!("as in \"{example}\"");
     let mut url = web_url(at, at.text()?, hint)?;
     if url.query().is_some() || url.fragment().is_some() {
         at.error("must not hold a query (?) or fragment (#)", hint);
@@ -322,7 +322,7 @@ pub(super) fn base_url(at: &At<'_, '_>) -> Option<Url> {
     }
     if url.scheme() == "http" {
         let hint = "use https:// unless this is a test on your own machine";
-        at.warning("http:// is not protected: whoever sits on the way can let anybody in as anyone", hint);
+        at.warning(format!("http:// is not protected: {danger}"), hint);
     }
     let trimmed = url.path().trim_end_matches('/').to_owned();
     url.set_path(&trimmed);

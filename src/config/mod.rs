@@ -56,6 +56,8 @@ pub struct Config {
     pub login: login::Config,
     /// How the session server is asked.
     pub session_server: mojang::session_server::Config,
+    /// Where Mojang's keys for players' keys come from.
+    pub player_keys: mojang::player_keys::Config,
     /// When the session server counts as down.
     pub health: mojang::health::Config,
     /// Where sessions are kept.

@@ -39,6 +39,7 @@ pub(super) fn resolve(
             prevent_client_proxy_connections: auth.prevent_client_proxy_connections,
             unknown_logins_per_minute: auth.unknown_logins_per_minute,
         },
+        player_keys: mojang::player_keys::Config { services: auth.services?, timeout: auth.timeout },
         health: mojang::health::Config {
             check_interval: monitoring.health_check_interval,
             retry_interval: monitoring.probe_retry_interval,

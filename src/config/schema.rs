@@ -70,6 +70,7 @@ pub(super) struct BackendValues {
 #[derive(Debug)]
 pub(super) struct Auth {
     pub(super) session_server: Option<Url>,
+    pub(super) services: Option<Url>,
     pub(super) timeout: Duration,
     pub(super) unknown_logins_per_minute: u32,
     pub(super) prevent_client_proxy_connections: bool,
@@ -261,7 +262,6 @@ fn auth(mut auth: Section<'_, '_>) -> Auth {
     let mojang = |url: &str| Url::parse(url).ok();
     let session_server = mojang("https://sessionserver.mojang.com");
     let services = mojang("https://api.minecraftservices.com");
-    auth.later("services", services, |at| base_url(at).map(Some));
     let timeout = auth.get("timeout", Milliseconds.times(5000), |at| {
         let timeout = time(Milliseconds)(at)?;
         // A login lasts 25 s at most, of which two calls and the client's own must have their share.
@@ -272,7 +272,14 @@ fn auth(mut auth: Section<'_, '_>) -> Auth {
         Some(timeout)
     });
     let values = Auth {
-        session_server: auth.get("session-server", session_server, |at| base_url(at).map(Some)),
+        session_server: auth.get("session-server", session_server, |at| {
+            let danger = "whoever sits on the way can let anybody in as anyone";
+            base_url(at, "https://sessionserver.mojang.com", danger).map(Some)
+        }),
+        services: auth.get("services", services, |at| {
+            let danger = "whoever sits on the way can pass made-up chat keys of 1.19 to 1.19.2 off as real";
+            base_url(at, "https://api.minecraftservices.com", danger).map(Some)
+        }),
         timeout,
         login: login::Config {
             fallback: auth.get("fallback", FallbackMode::Enabled, fallback_modes),

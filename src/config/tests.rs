@@ -88,7 +88,7 @@ fn values_reach_their_rooms() {
           games: {address: '[::1]:1', forwarding: none}
         try: [games]
         forced-hosts: {'*.Example.com.': [games, lobby]}
-        auth: {session-server: 'https://example.com/base/', timeout: 1, fallback: dry-run, unknown-logins-per-minute: 0}
+        auth: {session-server: 'https://example.com/base/', services: 'https://example.com/keys/', timeout: 1, fallback: dry-run, unknown-logins-per-minute: 0}
         session-cache: {max-session-age: 2, directory: store, ipv4-range-prefix: 32}
         security:
           require-recent-activity: false
@@ -110,6 +110,8 @@ fn values_reach_their_rooms() {
     assert_eq!(config.backend.forced_hosts, [("*.example.com".to_owned(), vec![1, 0])]);
     assert_eq!(config.session_server.base_url.as_str(), "https://example.com/base");
     assert_eq!(config.session_server.timeout, Duration::from_millis(1));
+    assert_eq!(config.player_keys.services.as_str(), "https://example.com/keys");
+    assert_eq!(config.player_keys.timeout, Duration::from_millis(1));
     assert_eq!(config.session_server.unknown_logins_per_minute, 0);
     assert_eq!(config.login.fallback, login::FallbackMode::DryRun);
     assert_eq!(config.rules.max_session_age, Duration::from_hours(2));

@@ -56,7 +56,7 @@ impl Basis {
 /// login first: a partial outage may still let it succeed, and it can never be less safe.
 pub(super) async fn admit<S: Io>(
     conn: &mut Conn<S>,
-    named: Named,
+    mut named: Named,
     outage_started: Timestamp,
     cx: &LoginCx,
     attempt: Attempt<'_>,
@@ -69,7 +69,7 @@ pub(super) async fn admit<S: Io>(
         Decision::Admit { permit: _, evidence } => {
             let Some(refusal) = obstacle(session.as_deref(), &named, true, cx) else {
                 if named.hello.dialect.authenticate_flag {
-                    online::exchange_keys(conn, &named, false, cx).await?;
+                    online::exchange_keys(conn, &mut named, false, cx).await?;
                 }
                 return enter(&basis, named, cx, attempt).await;
             };
@@ -80,7 +80,7 @@ pub(super) async fn admit<S: Io>(
     if hung_up_before || !cx.config.online_attempt_when_ineligible {
         return Err(refusal);
     }
-    match online::prove(conn, &named, cx, attempt).await {
+    match online::prove(conn, &mut named, cx, attempt).await {
         Ok(Proven::Verified(verified)) => Ok(online::seat(verified, named, cx, attempt)),
         // The link is encrypted now, which may be all that was missing.
         Ok(Proven::Outage(confirmed)) => admit_in_place(named, confirmed, cx, attempt)
@@ -195,7 +195,7 @@ async fn enter(
         facts.insert("properties".to_owned(), "not read in time".into());
     }
     let admitted = Admitted::by_policy(permit, properties.unwrap_or_default(), attempt.address);
-    Ok(Admission { admitted, place, leaving, named, facts })
+    Ok(Admission { admitted, place, leaving, named, player_key: None, facts })
 }
 
 /// The skin and what else the session server once gave; `None` if the disk is too slow or the document unreadable.

@@ -11,14 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rsa::{
-    RsaPrivateKey, RsaPublicKey,
-    pkcs1v15::{Signature, VerifyingKey},
-    pkcs8::{DecodePublicKey, EncodePublicKey},
-    rand_core::OsRng,
-    sha2::Sha256,
-    signature::Verifier,
-};
+use rsa::{RsaPrivateKey, pkcs8::EncodePublicKey, rand_core::OsRng};
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -26,6 +19,7 @@ use tracing::{debug, error};
 
 use super::opener::Opener;
 use crate::{
+    mojang::player_keys::HeldKey,
     protocol::{
         cipher::SharedSecret,
         login::{EncryptionRequest, EncryptionResponse, ProfileKey, TokenProof},
@@ -133,6 +127,8 @@ pub struct Keyed {
     pub secret: SharedSecret,
     /// The hash under which the client joined at the session server.
     pub server_id_hash: String,
+    /// The key that login start brought: the client signed our token with it. `None` if it brought none.
+    pub held_key: Option<HeldKey>,
 }
 
 /// An encryption response that proves nothing.
@@ -144,6 +140,10 @@ pub enum BadResponse {
     /// Another token than ours. The client has switched its cipher on, so a refusal must be encrypted with its secret.
     #[error("the verify token is not the one that was sent")]
     Token(SharedSecret),
+    /// Login start brought a key, and the token is not signed with it. The game always signs then, and its own servers
+    /// refuse a client that does not: such a key is somebody else's. As above, the cipher is on.
+    #[error("the verify token is not signed with the key of login start")]
+    NotSigned(SharedSecret),
     /// The system's random generator failed.
     #[error("no random numbers")]
     NoRandom,
@@ -167,17 +167,18 @@ impl Challenge {
         .write(dialect)
     }
 
-    /// Checks the response: two RSA decryptions, off the network threads. Waits its turn behind others; the login's
+    /// Checks the response: at most two RSA decryptions, off the network threads. A client that brought `profile_key`
+    /// must have signed the token with it. Waits its turn behind others; the login's
     /// deadline bounds that.
     pub async fn accept(
         self,
         response: EncryptionResponse,
-        profile_key: Option<ProfileKey>,
+        profile_key: Option<Box<ProfileKey>>,
     ) -> Result<Keyed, BadResponse> {
         // The semaphore is never closed. The permit goes with the work, which outlives a login that is cut short.
         let permit = Arc::clone(&self.at_work).acquire_owned().await;
         let work = move || {
-            let opened = self.open(&response, profile_key.as_ref());
+            let opened = self.open(&response, profile_key);
             drop(permit);
             opened
         };
@@ -188,34 +189,32 @@ impl Challenge {
     fn open(
         &self,
         response: &EncryptionResponse,
-        profile_key: Option<&ProfileKey>,
+        profile_key: Option<Box<ProfileKey>>,
     ) -> Result<Keyed, BadResponse> {
         // Both are decrypted in any case: how long a refusal takes must not tell which of them was wrong.
         let secret = self.key.opener.open::<SECRET_LEN>(&response.secret);
-        let proven = match &response.proof {
+        let proven: Result<Option<HeldKey>, fn(SharedSecret) -> BadResponse> = match &response.proof {
             TokenProof::Encrypted(token) => {
                 let token = self.key.opener.open::<TOKEN_LEN>(token);
-                token.is_some_and(|token| token.ct_eq(&self.token).into())
+                let is_ours = token.is_some_and(|token| token.ct_eq(&self.token).into());
+                match (is_ours, profile_key) {
+                    (false, _) => Err(BadResponse::Token),
+                    (true, Some(_)) => Err(BadResponse::NotSigned),
+                    (true, None) => Ok(None),
+                }
             }
-            TokenProof::Signed { salt, signature } => {
-                profile_key.is_some_and(|key| self.is_signed(key, *salt, signature))
-            }
+            TokenProof::Signed { salt, signature } => profile_key
+                .and_then(|key| HeldKey::prove(key, &self.token, *salt, signature))
+                .map(Some)
+                .ok_or(BadResponse::Token),
         };
         let secret = secret.and_then(|secret| SharedSecret::new(&*secret)).ok_or(BadResponse::Secret)?;
-        if !proven {
-            return Err(BadResponse::Token(secret));
-        }
+        let held_key = match proven {
+            Ok(held_key) => held_key,
+            Err(bad) => return Err(bad(secret)),
+        };
         let server_id_hash = server_id_hash("", &secret, self.key.public_der());
-        Ok(Keyed { secret, server_id_hash })
-    }
-
-    /// Whether the profile key that login start brought signed our token and the salt.
-    fn is_signed(&self, key: &ProfileKey, salt: i64, signature: &[u8]) -> bool {
-        let Ok(key) = RsaPublicKey::from_public_key_der(&key.key) else { return false };
-        let Ok(signature) = Signature::try_from(signature) else { return false };
-        let mut message = self.token.to_vec();
-        message.extend(salt.to_be_bytes());
-        VerifyingKey::<Sha256>::new(key).verify(&message, &signature).is_ok()
+        Ok(Keyed { secret, server_id_hash, held_key })
     }
 }
 
@@ -256,8 +255,10 @@ fn signed_hex(digest: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use rsa::{
-        Pkcs1v15Encrypt,
+        Pkcs1v15Encrypt, RsaPublicKey,
         pkcs1v15::SigningKey,
+        pkcs8::DecodePublicKey,
+        sha2::Sha256,
         signature::{SignatureEncoding, Signer},
     };
 
@@ -328,22 +329,44 @@ mod tests {
             signature: Vec::new(),
         };
         let public = RsaPublicKey::from_public_key_der(keys.current().public_der()).unwrap();
+        let encrypt = |bytes: &[u8]| public.encrypt(&mut OsRng, Pkcs1v15Encrypt, bytes).unwrap();
         let salt = 77i64;
-        for (brought, expected) in [
-            (Some(profile_key(&player)), None),
-            (Some(profile_key(&other)), Some("the verify token is not the one that was sent")),
-            (None, Some("the verify token is not the one that was sent")),
+        let signed = |token: &[u8], salt: i64| {
+            let signature = SigningKey::<Sha256>::new(player.clone());
+            TokenProof::Signed {
+                salt: 77,
+                signature: signature.sign(&[token, &salt.to_be_bytes()].concat()).to_vec(),
+            }
+        };
+        let encrypted = |token: &[u8]| TokenProof::Encrypted(encrypt(token));
+        let (token, unsigned) = (
+            "the verify token is not the one that was sent",
+            "the verify token is not signed with the key of login start",
+        );
+        let brought = |key| Some(Box::new(profile_key(key)));
+        let (own, theirs) = (brought(&player), brought(&other));
+        for (case, brought, proof, expected) in [
+            ("own key", &own, &signed as &dyn Fn(&[u8], i64) -> TokenProof, Ok(true)),
+            ("another's key", &theirs, &signed, Err(token)),
+            ("no key", &None, &signed, Err(token)),
+            ("another salt", &own, &|token, _| signed(token, salt + 1), Err(token)),
+            ("another token", &own, &|_, salt| signed(&[1; TOKEN_LEN], salt), Err(token)),
+            ("encrypted", &None, &|token, _| encrypted(token), Ok(false)),
+            ("encrypted in spite of a key", &own, &|token, _| encrypted(token), Err(unsigned)),
+            ("encrypted wrong in spite of a key", &own, &|_, _| encrypted(&[1; TOKEN_LEN]), Err(token)),
         ] {
             let challenge = Challenge::new(&keys).unwrap();
-            let mut message = challenge.token.to_vec();
-            message.extend(salt.to_be_bytes());
-            let signature = SigningKey::<Sha256>::new(player.clone()).sign(&message).to_vec();
-            let response = EncryptionResponse {
-                secret: public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[1; 16]).unwrap(),
-                proof: TokenProof::Signed { salt, signature },
-            };
-            let found = challenge.accept(response, brought).await.err().map(|bad| bad.to_string());
-            assert_eq!(found.as_deref(), expected);
+            let proof = proof(&challenge.token, salt);
+            let response = EncryptionResponse { secret: encrypt(&[1; 16]), proof };
+            match (challenge.accept(response, brought.clone()).await, expected) {
+                (Ok(keyed), Ok(held)) => assert_eq!(keyed.held_key.is_some(), held, "{case}"),
+                (Err(bad), Err(expected)) => {
+                    assert_eq!(bad.to_string(), expected, "{case}");
+                    // The client has switched its cipher on: it is to read the refusal.
+                    assert!(matches!(bad, BadResponse::Token(_) | BadResponse::NotSigned(_)), "{case}");
+                }
+                (found, _) => panic!("{case}: {found:?}"),
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     mojang::{
         health::{Health, Verdict},
+        player_keys::{PlayerKeys, ProvenKey},
         session_server::SessionServer,
     },
     net::{
@@ -29,6 +30,7 @@ mod hang_ups;
 pub mod keys;
 mod online;
 mod opener;
+mod player_key;
 pub mod refusal;
 pub mod roster;
 mod stage;
@@ -83,6 +85,8 @@ pub struct LoginCx {
     pub health: Health,
     /// The session server.
     pub server: Arc<SessionServer>,
+    /// Mojang's keys, which vouch for those of players.
+    pub player_keys: PlayerKeys,
     /// Remembered logins.
     pub store: Store,
     /// Who is in.
@@ -117,6 +121,8 @@ pub struct Admission {
     pub leaving: Option<Leaving>,
     /// What the client said of itself.
     pub named: Named,
+    /// The key that the client brought, if it was proven to be this player's.
+    pub player_key: Option<ProvenKey>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
 }
@@ -136,7 +142,7 @@ pub async fn drive<S: Io>(
     // Set once: a connection has one login start.
     let _ = attempt.line.who.set(who);
     let is_transfer = named.hello.handshake.intent == Intent::Transfer;
-    let admission = if is_transfer && !named.hello.dialect.cookies {
+    let admitted = if is_transfer && !named.hello.dialect.cookies {
         Err(Refusal::new(Reason::BadHandshake).fact("cause", "a transfer of a game that has no transfers"))
     } else if is_transfer && !cx.config.accepts_transfers {
         Err(Refusal::new(Reason::TransferRefused))
@@ -152,7 +158,12 @@ pub async fn drive<S: Io>(
             }
         }
     };
-    admission.map_err(|refusal| refusal.named(&name, claimed_id))
+    let mut admission = admitted.map_err(|refusal| refusal.named(&name, claimed_id))?;
+    // Behind the admission: checking a forged key costs us more than it costs whoever brings it.
+    if admission.named.key.is_some() {
+        Box::pin(player_key::prove(&mut admission, &cx.player_keys)).await;
+    }
+    Ok(admission)
 }
 
 /// How many different players share the client address, this one included.

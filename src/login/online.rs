@@ -52,11 +52,11 @@ impl From<Unproven> for Refusal {
 /// encrypted by then, is judged by policy in place.
 pub(super) async fn admit<S: Io>(
     conn: &mut Conn<S>,
-    named: Named,
+    mut named: Named,
     cx: &LoginCx,
     attempt: Attempt<'_>,
 ) -> Result<Admission, Refusal> {
-    match prove(conn, &named, cx, attempt).await? {
+    match prove(conn, &mut named, cx, attempt).await? {
         Proven::Verified(verified) => Ok(seat(verified, named, cx, attempt)),
         Proven::Outage(confirmed) => fallback::admit_in_place(named, confirmed, cx, attempt).await,
     }
@@ -65,7 +65,7 @@ pub(super) async fn admit<S: Io>(
 /// Encrypts the link and asks the session server.
 pub(super) async fn prove<S: Io>(
     conn: &mut Conn<S>,
-    named: &Named,
+    named: &mut Named,
     cx: &LoginCx,
     attempt: Attempt<'_>,
 ) -> Result<Proven, Unproven> {
@@ -101,9 +101,10 @@ pub(super) async fn prove<S: Io>(
 }
 
 /// Agrees on a secret with the client and switches the cipher on. The secret proves nothing about who the client is.
+/// Notes whether the client holds the key that it brought.
 pub(super) async fn exchange_keys<S: Io>(
     conn: &mut Conn<S>,
-    named: &Named,
+    named: &mut Named,
     should_authenticate: bool,
     cx: &LoginCx,
 ) -> Result<Keyed, Unproven> {
@@ -111,7 +112,7 @@ pub(super) async fn exchange_keys<S: Io>(
     let bad = |bad: &BadResponse| {
         let reason = match bad {
             BadResponse::NoRandom => Reason::Local,
-            BadResponse::Secret | BadResponse::Token(_) => Reason::BadHandshake,
+            BadResponse::Secret | BadResponse::Token(_) | BadResponse::NotSigned(_) => Reason::BadHandshake,
         };
         Unproven::Refused(Refusal::new(reason).fact("cause", bad.to_string()))
     };
@@ -127,10 +128,11 @@ pub(super) async fn exchange_keys<S: Io>(
     match challenge.accept(response, named.key.clone()).await {
         Ok(keyed) => {
             conn.encrypt(&keyed.secret);
+            named.held_key.clone_from(&keyed.held_key);
             Ok(keyed)
         }
         Err(error) => {
-            if let BadResponse::Token(secret) = &error {
+            if let BadResponse::Token(secret) | BadResponse::NotSigned(secret) = &error {
                 conn.encrypt(secret);
             }
             Err(bad(&error))
@@ -151,5 +153,5 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Atte
     if leaving.is_some() {
         facts.insert("displaced".to_owned(), true.into());
     }
-    Admission { admitted, place, leaving, named, facts }
+    Admission { admitted, place, leaving, named, player_key: None, facts }
 }

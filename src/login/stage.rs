@@ -2,6 +2,7 @@
 
 use crate::{
     identity::Username,
+    mojang::player_keys::HeldKey,
     net::conn::{Conn, ConnError, Io, limit},
     protocol::{
         handshake::Handshake,
@@ -40,8 +41,10 @@ pub struct Named {
     pub name: Username,
     /// The id that the client gives.
     pub claimed_id: Option<uuid::Uuid>,
-    /// The key that the client gives (1.19 to 1.19.2).
-    pub key: Option<ProfileKey>,
+    /// The key that the client gives (1.19 to 1.19.2). Nothing about it is proven.
+    pub key: Option<Box<ProfileKey>>,
+    /// The same key once the client has signed with it, which it does where the link is encrypted.
+    pub held_key: Option<HeldKey>,
 }
 
 impl Named {
@@ -53,6 +56,6 @@ impl Named {
             let who = Who { name: Some(start.name), claimed_id: start.claimed_id, id: None };
             return Err(Refusal { who, ..Refusal::new(Reason::BadName) });
         };
-        Ok(Self { hello, name, claimed_id: start.claimed_id, key: start.key })
+        Ok(Self { hello, name, claimed_id: start.claimed_id, key: start.key.map(Box::new), held_key: None })
     }
 }

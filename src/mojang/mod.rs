@@ -6,6 +6,7 @@
 pub mod bucket;
 pub mod classify;
 pub mod health;
+pub mod player_keys;
 pub mod session_server;
 pub mod verify;
 

@@ -143,7 +143,7 @@ struct Lane {
 
 impl Lane {
     fn new(config: &Config, slots: usize, found: &Found) -> Result<Self, BuildError> {
-        let pooled = builder(config)
+        let pooled = builder(config.timeout)
             .dns_resolver(Arc::new(Remembering::new(System, found.clone(), FRESH)))
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http2_keep_alive_interval(KEEP_ALIVE)
@@ -178,14 +178,12 @@ impl SessionServer {
         slots: usize,
         resolver: OwnThreadResolver,
     ) -> Result<Self, BuildError> {
-        // An error means that a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let found = Found::default();
         // A retry takes no old answer if a new one can be had: the old address may be what failed.
         let looking_up = Arc::new(Remembering::new(System, found.clone(), Duration::ZERO));
-        let fresh = builder(config).pool_max_idle_per_host(0).dns_resolver(looking_up).build()?;
+        let fresh = builder(config.timeout).pool_max_idle_per_host(0).dns_resolver(looking_up).build()?;
         let resolver = Arc::new(Noting::new(resolver, found.clone()));
-        let probing = builder(config).pool_max_idle_per_host(0).dns_resolver(resolver).build()?;
+        let probing = builder(config.timeout).pool_max_idle_per_host(0).dns_resolver(resolver).build()?;
         Ok(Self {
             known: Lane::new(config, slots, &found)?,
             strangers: Lane::new(config, slots, &found)?,
@@ -388,14 +386,17 @@ impl SessionServer {
     }
 }
 
-fn builder(config: &Config) -> ClientBuilder {
+/// What every client of Mojang's services has in common: no redirects, no proxies, no wait beyond `timeout`.
+pub(super) fn builder(timeout: Duration) -> ClientBuilder {
+    // An error means that a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     Client::builder()
         .user_agent(concat!("Postern/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
-        .timeout(config.timeout)
-        .connect_timeout(config.timeout)
+        .timeout(timeout)
+        .connect_timeout(timeout)
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_proxy()
@@ -403,13 +404,18 @@ fn builder(config: &Config) -> ClientBuilder {
 
 /// The has-joined URL, below whatever path the base has.
 fn has_joined_url(base: &Url) -> Option<Url> {
+    url_below(base, &["session", "minecraft", "hasJoined"])
+}
+
+/// A URL below whatever path the base has, without the base's query and fragment; `None` if it is not http or https.
+pub(super) fn url_below(base: &Url, path: &[&str]) -> Option<Url> {
     if !matches!(base.scheme(), "http" | "https") {
         return None;
     }
     let mut url = base.clone();
     url.set_query(None);
     url.set_fragment(None);
-    url.path_segments_mut().ok()?.pop_if_empty().extend(["session", "minecraft", "hasJoined"]);
+    url.path_segments_mut().ok()?.pop_if_empty().extend(path);
     Some(url)
 }
 
@@ -450,7 +456,7 @@ async fn judge(response: Response, asked: &Username, clock: &Clock) -> Outcome {
 }
 
 /// Reads a body of at most [`MAX_BODY`] bytes, piece by piece: nothing is allocated on the word of a length field.
-async fn read_body(mut response: Response) -> Result<Vec<u8>, Outcome> {
+pub(super) async fn read_body(mut response: Response) -> Result<Vec<u8>, Outcome> {
     debug_assert!(response.status() != StatusCode::NO_CONTENT);
     let mut body = Vec::new();
     loop {

@@ -36,6 +36,15 @@ pub enum LoginStartForm {
     NameId,
 }
 
+/// What Mojang's signature on the profile key in login start covers besides the key and its expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyBinding {
+    /// Nothing: the key could be anybody's.
+    Nobody,
+    /// The player's id.
+    Player,
+}
+
 /// How byte arrays of the encryption packets state their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrayLength {
@@ -100,9 +109,9 @@ pub enum ModernForwarding {
     Absent,
     /// Version 1 only.
     Default,
-    /// Version 2, if the player brought a profile key, else 1.
+    /// Version 2, if the player's profile key was proven, else 1.
     WithKey,
-    /// Version 3, if the player brought a profile key, else 1.
+    /// Version 3, if the player's profile key was proven, else 1.
     WithKeyV2,
     /// Version 4, if the backend asks for it, else 1.
     LazySession,
@@ -289,6 +298,15 @@ impl Dialect {
         ProtocolVersion(self.release)
     }
 
+    /// How Mojang binds the profile key in login start to its player; `None` where login start has no key.
+    pub fn key_binding(&self) -> Option<KeyBinding> {
+        match self.login_start {
+            LoginStartForm::NameKey => Some(KeyBinding::Nobody),
+            LoginStartForm::NameKeyId => Some(KeyBinding::Player),
+            LoginStartForm::Name | LoginStartForm::NameMaybeId | LoginStartForm::NameId => None,
+        }
+    }
+
     /// The id of a packet in this dialect, `None` if it does not exist there.
     pub fn id(&self, packet: PacketIds) -> Option<PacketId> {
         packet.in_release(self.release)
@@ -317,6 +335,13 @@ mod tests {
         assert_eq!(release(392), 340);
         assert!(Dialect::of(ProtocolVersion(774)).is_known());
         assert!(!Dialect::of(ProtocolVersion(778)).is_known());
+    }
+
+    #[test]
+    fn keys_of_login_start_are_bound_from_1_19_2_on() {
+        let binding = |n| Dialect::of(ProtocolVersion(n)).key_binding();
+        assert_eq!([758, 761, 777].map(binding), [None; 3]);
+        assert_eq!((binding(759), binding(760)), (Some(KeyBinding::Nobody), Some(KeyBinding::Player)));
     }
 
     #[test]

@@ -45,7 +45,8 @@ backends:
 forwarding:
   mode: {mode}
 auth:
-  session-server: "{}"
+  session-server: "{sessions}"
+  services: "{sessions}"
   timeout: 2000
 {auth}
 security:
@@ -57,7 +58,7 @@ monitoring:
   health-check-interval: 1
 "#,
             backend.address,
-            sessions.url()
+            sessions = sessions.url()
         );
         Self { folder, text }
     }

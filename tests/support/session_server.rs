@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
 use super::client::Player;
@@ -53,6 +54,10 @@ struct State {
     joined: Mutex<HashSet<(String, String)>>,
     asked: AtomicUsize,
     names: Mutex<Vec<String>>,
+    /// Base64 of the keys at `/publickeys`.
+    published: Mutex<Vec<String>>,
+    /// How often they were asked for.
+    fetched: watch::Sender<usize>,
 }
 
 impl SessionServer {
@@ -65,6 +70,8 @@ impl SessionServer {
             joined: Mutex::default(),
             asked: AtomicUsize::new(0),
             names: Mutex::default(),
+            published: Mutex::default(),
+            fetched: watch::Sender::new(0),
         });
         let server = Self { address, state: Arc::clone(&state) };
         tokio::spawn(async move {
@@ -87,6 +94,16 @@ impl SessionServer {
     /// How often the proxy asked for a player of ours.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
+    }
+
+    /// What `/publickeys` publishes from now on: base64 of X.509 DER.
+    pub fn publish(&self, keys: &[String]) {
+        *self.state.published.lock().unwrap() = keys.to_vec();
+    }
+
+    /// Waits until the public keys were asked for that often, whatever the answer was.
+    pub async fn fetched(&self, times: usize) {
+        self.state.fetched.subscribe().wait_for(|fetched| *fetched >= times).await.unwrap();
     }
 
     /// Every name that the proxy asked for so far, in lower case, the probe's among them.
@@ -119,6 +136,18 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
         }
         let text = String::from_utf8(std::mem::take(&mut request)).unwrap();
         let path = text.split(' ').nth(1).unwrap().to_owned();
+        if path == "/publickeys" {
+            let keys = state.published.lock().unwrap().clone();
+            let keys: Vec<_> = keys.into_iter().map(|key| json!({ "publicKey": key })).collect();
+            let body = json!({"profilePropertyKeys": [], "playerCertificateKeys": keys}).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let written = stream.write_all((head + &body).as_bytes()).await;
+            state.fetched.send_modify(|fetched| *fetched += 1);
+            if written.is_err() {
+                return;
+            }
+            continue;
+        }
         let query: HashMap<&str, &str> = path
             .split_once('?')
             .map_or("", |(_, q)| q)

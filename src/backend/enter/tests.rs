@@ -16,7 +16,7 @@ use crate::{
     policy::Proof,
     protocol::{
         handshake::{Intent, VirtualHost},
-        login::write_cookie_request,
+        login::{ProfileKey, write_cookie_request},
         reader::Reader,
         version::ProtocolVersion,
         writer::Writer,
@@ -64,6 +64,7 @@ struct Stage {
     handshake: Handshake,
     dialect: Dialect,
     deadline: Deadline,
+    key: Option<ProvenKey>,
 }
 
 impl Stage {
@@ -93,7 +94,13 @@ impl Stage {
             },
             dialect: Dialect::of(version),
             deadline: Deadline::new(Duration::from_secs(25), Duration::from_mins(2)),
+            key: None,
         }
+    }
+
+    fn player(&self) -> Player<'_> {
+        let Self { admitted, handshake, dialect, key, .. } = self;
+        Player { admitted, handshake, dialect, key: key.as_ref() }
     }
 
     fn success(&self, id: Uuid) -> LoginSuccess {
@@ -119,8 +126,7 @@ impl Stage {
         let (near, far) = tokio::io::duplex(8 << 20);
         let proxy = async {
             let mut conn = Conn::new(near);
-            let player =
-                Player { admitted: &self.admitted, handshake: &self.handshake, dialect: &self.dialect };
+            let player = self.player();
             let result = enter(&mut conn, &player, &self.router, &self.deadline).await;
             if let Err(error) = &result {
                 if let Some(packet) = error.disconnect(&self.dialect, &text(error)) {
@@ -156,8 +162,15 @@ impl Stage {
         }
     }
 
-    /// The backend's side of handshake and login start. Returns the host.
+    /// The backend's side of handshake and login start, which brings no key. Returns the host.
     async fn greet(&self, conn: &mut Conn<TcpStream>) -> String {
+        let (host, key) = self.greet_with_key(conn).await;
+        assert_eq!(key, None);
+        host
+    }
+
+    /// The same; returns the key, too.
+    async fn greet_with_key(&self, conn: &mut Conn<TcpStream>) -> (String, Option<ProfileKey>) {
         let packet = conn.read_packet(1 << 16).await.unwrap();
         let mut reader = Reader::new(&packet);
         assert_eq!(reader.varint(), Ok(0));
@@ -167,9 +180,8 @@ impl Stage {
         reader.finish().unwrap();
         let start = LoginStart::read(&conn.read_packet(1 << 16).await.unwrap(), &self.dialect).unwrap();
         let has_id = self.handshake.version.0 >= 760;
-        assert_eq!((start.name.as_str(), start.key), ("Notch", None));
-        assert_eq!(start.claimed_id, has_id.then_some(ID));
-        host
+        assert_eq!((start.name.as_str(), start.claimed_id), ("Notch", has_id.then_some(ID)));
+        (host, start.key)
     }
 
     /// Asks on a channel and returns the answer.
@@ -211,8 +223,14 @@ impl Stage {
 
     async fn answer_of_modern(&self, conn: &mut Conn<TcpStream>) {
         let answer = self.ask(conn, 3, forwarding::PLAYER_INFO, &[4]).await.unwrap();
-        let expected =
-            forwarding::answer(&[4], SECRET, &self.dialect, &profile(ID), ADDRESS.parse().unwrap());
+        let expected = forwarding::answer(
+            &[4],
+            SECRET,
+            &self.dialect,
+            &profile(ID),
+            self.key.as_ref(),
+            ADDRESS.parse().unwrap(),
+        );
         assert_eq!(answer, expected);
     }
 }
@@ -265,6 +283,39 @@ async fn success_is_passed_on_in_every_dialect() {
             assert_eq!(got, packet, "{protocol} {mode:?}");
             assert_eq!(entered.passed, Passed { threshold: None, success: sent }, "{protocol} {mode:?}");
             assert_eq!((entered.backend.name.as_str(), entered.unreachable), ("lobby", vec![]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proven_key_is_in_login_start_where_nothing_signed_follows() {
+    let brought = ProfileKey { expires: 5, key: vec![1; 294], signature: vec![2; 512] };
+    for (protocol, owner) in [(759, None), (760, Some(ID))] {
+        for (mode, expected) in [
+            (ForwardingMode::Legacy, Some(&brought)),
+            (ForwardingMode::BungeeGuard, Some(&brought)),
+            (ForwardingMode::Modern, None),
+            (ForwardingMode::None, None),
+        ] {
+            let mut stage = Stage::new(protocol, mode).await;
+            stage.key = Some(ProvenKey::for_test(brought.clone(), owner));
+            let id = if mode == ForwardingMode::None { OFFLINE_ID } else { ID };
+            let success = stage.success(id).write(&stage.dialect);
+            let (result, key, _) = stage
+                .run(
+                    async |mut conn| {
+                        let (_, key) = stage.greet_with_key(&mut conn).await;
+                        if mode == ForwardingMode::Modern {
+                            // Version, then what is pinned beside the function that writes it.
+                            stage.answer_of_modern(&mut conn).await;
+                        }
+                        conn.write_packet(&success).await.unwrap();
+                        key
+                    },
+                    async |mut conn| conn.read_packet(1 << 20).await.unwrap(),
+                )
+                .await;
+            assert_eq!((result.is_ok(), key.as_ref()), (true, expected), "{protocol} {mode:?}");
         }
     }
 }
@@ -659,7 +710,7 @@ async fn unreachable_backends_are_passed_over() {
 /// A login that no scripted backend takes part in.
 async fn enter_alone(stage: &Stage) -> EnterError {
     let (near, _far) = tokio::io::duplex(1 << 16);
-    let player = Player { admitted: &stage.admitted, handshake: &stage.handshake, dialect: &stage.dialect };
+    let player = stage.player();
     enter(&mut Conn::new(near), &player, &stage.router, &stage.deadline).await.unwrap_err()
 }
 
