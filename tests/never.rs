@@ -10,11 +10,14 @@ use postern::{
     clock::Clock,
     mojang::health::{ForcedVerdict, Override, Verdict},
 };
+use rand_core::OsRng;
+use rsa::RsaPrivateKey;
 use serde_json::Value;
 use support::{
     Backend, BackendKind, Client, End, Mode, Player, SessionServer, Setup,
     backend::SECRET,
     logs::Logs,
+    player_keys::Authority,
     proxy::address,
     scene::*,
     wire::{In, Out},
@@ -492,10 +495,19 @@ async fn name_and_id_are_the_sessions_and_the_session_servers() {
 }
 
 #[tokio::test]
-async fn a_players_key_is_never_forwarded() {
+async fn a_key_that_nobody_proved_is_never_forwarded() {
     let scene = Scene::new().await;
     for protocol in [759, 760] {
         let player = Player::new("Known");
+        // A key of its own, which it signed itself.
+        let private = RsaPrivateKey::new(&mut OsRng, 2048).unwrap();
+        let mut client = scene.client(protocol).await;
+        client.key = Some(Authority::new().certify(protocol, player.id, i64::MAX, &private));
+        assert!(is_in(&client.login(&player, &scene.sessions).await), "{protocol}");
+        let seen = scene.backend.seen().pop().unwrap();
+        assert_eq!((seen.version, seen.key, seen.login_key), (1, None, None), "{protocol}");
+
+        // What is no key at all cannot sign, and who brings a key must.
         let mut client = scene.client(protocol).await;
         client.handshake("play.example.com", 2).await;
         let mut start = Out::id(0).str("Known").bool(true).raw(&[7; 8]).bytes(&[1; 294]).bytes(&[2; 512]);
@@ -503,10 +515,10 @@ async fn a_players_key_is_never_forwarded() {
             start = start.bool(true).raw(player.id.as_bytes());
         }
         client.send(start).await;
-        // The stand-in backend does not let in anybody who comes with a key.
         let end = client.finish_login(&player, &scene.sessions).await;
-        assert!(is_in(&end), "{protocol}: {end:?}");
+        assert!(matches!(end, End::Refused(_)), "{protocol}: {end:?}");
     }
+    assert_eq!(scene.backend.seen().len(), 2);
 }
 
 #[tokio::test]

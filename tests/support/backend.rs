@@ -22,10 +22,21 @@ pub enum BackendKind {
     Modern { secret: String },
     /// A plain offline-mode server.
     Plain,
+    /// The same, and players may bring keys. What stands behind NULs in the host is believed.
+    Keyed,
     /// Sends an encryption request.
     Online,
     /// Takes the connection and says nothing.
     Silent,
+}
+
+/// A player's own key as forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedKey {
+    pub expires: i64,
+    pub der: Vec<u8>,
+    pub signature: Vec<u8>,
+    pub owner: Option<Uuid>,
 }
 
 /// What the backend saw of one player.
@@ -34,6 +45,11 @@ pub struct Seen {
     pub host: String,
     pub login_name: String,
     pub login_id: Option<Uuid>,
+    pub login_key: Option<ForwardedKey>,
+    /// Version of modern forwarding.
+    pub version: i32,
+    /// From forwarding.
+    pub key: Option<ForwardedKey>,
     /// From forwarding.
     pub name: String,
     pub id: Option<Uuid>,
@@ -113,8 +129,9 @@ async fn serve(
     }
     let mut reader = In(&packet[1..]);
     player.login_name = reader.str();
-    if protocol == 759 || protocol == 760 {
-        assert!(!reader.bool(), "a key that nobody checked was forwarded");
+    if (protocol == 759 || protocol == 760) && reader.bool() {
+        assert_eq!(kind, BackendKind::Keyed, "a key is in login start");
+        player.login_key = Some(read_key(&mut reader));
     }
     if protocol >= 760 && (protocol >= 764 || reader.bool()) {
         player.login_id = Some(reader.uuid());
@@ -136,6 +153,11 @@ async fn serve(
             return None;
         }
         BackendKind::Plain => {}
+        BackendKind::Keyed => {
+            if let Some(id) = player.host.split('\0').nth(2) {
+                player.id = Some(id.parse().unwrap());
+            }
+        }
         BackendKind::Modern { secret } => {
             let ask = Out::id(4).varint(7).str("velocity:player_info").raw(&[4]);
             stream.write_all(&wire::frame(&ask.0, None)).await.ok()?;
@@ -188,7 +210,8 @@ fn check_forwarding(answer: &[u8], secret: &str, player: &mut Seen) -> bool {
         return false;
     }
     let mut reader = In(data);
-    assert!(matches!(reader.varint(), 1 | 4));
+    player.version = reader.varint();
+    assert!((1..=4).contains(&player.version));
     player.address = reader.str();
     player.id = Some(reader.uuid());
     player.name = reader.str();
@@ -201,8 +224,19 @@ fn check_forwarding(answer: &[u8], secret: &str, player: &mut Seen) -> bool {
             player.skin = Some(value);
         }
     }
+    if let 2 | 3 = player.version {
+        let mut key = read_key(&mut reader);
+        key.owner = (player.version == 3 && reader.bool()).then(|| reader.uuid());
+        player.key = Some(key);
+    }
     assert!(reader.0.is_empty());
     true
+}
+
+fn read_key(reader: &mut In<'_>) -> ForwardedKey {
+    let expires = i64::from_be_bytes(reader.take(8).try_into().unwrap());
+    let (der, signature) = (reader.bytes().to_vec(), reader.bytes().to_vec());
+    ForwardedKey { expires, der, signature, owner: None }
 }
 
 /// Login success for that player, as the packet has it in that version.

@@ -12,6 +12,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
+    player_keys::PlayerKey,
     session_server::SessionServer,
     wire::{self, In, Out},
 };
@@ -68,6 +69,8 @@ pub struct Client<S = TcpStream> {
     pub threshold: Option<usize>,
     /// Login plugin requests met, as (channel, payload); answered by this.
     pub on_plugin: Option<fn(&str, &[u8]) -> Option<Vec<u8>>>,
+    /// The player's own key (759 and 760).
+    pub key: Option<PlayerKey>,
 }
 
 impl Client {
@@ -101,7 +104,7 @@ impl Client {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A client at the other end of any stream.
     pub fn over(stream: S, protocol: i32) -> Self {
-        Self { stream, protocol, cipher: None, threshold: None, on_plugin: None }
+        Self { stream, protocol, cipher: None, threshold: None, on_plugin: None, key: None }
     }
 
     pub async fn send(&mut self, packet: Out) {
@@ -137,7 +140,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let p = self.protocol;
         let mut packet = Out::id(0).str(name);
         if p == 759 || p == 760 {
-            packet = packet.bool(false);
+            packet = packet.bool(self.key.is_some());
+            if let Some(key) = &self.key {
+                packet = packet.raw(&key.expires.to_be_bytes()).bytes(&key.der).bytes(&key.signature);
+            }
         }
         if (760..764).contains(&p) {
             packet = packet.bool(true);
@@ -184,6 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let encrypt = |bytes: &[u8]| rsa.encrypt(&mut rand_core::OsRng, Pkcs1v15Encrypt, bytes).unwrap();
         let (secret_box, token_box) = (encrypt(&secret), encrypt(token));
         let packet = match self.protocol {
+            759 | 760 if self.key.as_ref().is_some_and(|key| key.signs) => {
+                let signature = self.key.as_ref().unwrap().sign(token, 77);
+                Out::id(1).bytes(&secret_box).bool(false).raw(&77i64.to_be_bytes()).bytes(&signature)
+            }
             ..47 => Out::id(1).short_bytes(&secret_box).short_bytes(&token_box),
             759 | 760 => Out::id(1).bytes(&secret_box).bool(true).bytes(&token_box),
             _ => Out::id(1).bytes(&secret_box).bytes(&token_box),

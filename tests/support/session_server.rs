@@ -91,6 +91,11 @@ impl SessionServer {
         *self.state.mode.lock().unwrap() = mode;
     }
 
+    /// Whether it vouches for players.
+    pub fn is_up(&self) -> bool {
+        *self.state.mode.lock().unwrap() == Mode::Up
+    }
+
     /// How often the proxy asked for a player of ours.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
