@@ -94,13 +94,13 @@ fn in_an_hour() -> i64 {
 }
 
 /// What the backend is told of a proven key.
-fn told(protocol: i32, player: &Player, key: &PlayerKey) -> Option<ForwardedKey> {
-    Some(ForwardedKey {
+fn told(protocol: i32, player: &Player, key: &PlayerKey) -> ForwardedKey {
+    ForwardedKey {
         expires: key.expires,
         der: key.der.clone(),
         signature: key.signature.clone(),
         owner: (protocol == 760).then_some(player.id),
-    })
+    }
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_key_that_mojang_signed_reaches_the_backend() {
         let key = scene.key(protocol, player.id);
         let (fact, seen) = scene.join_with(protocol, &player, &key).await;
         assert_eq!((fact, seen.version), ("proven".into(), version));
-        assert_eq!(seen.key, told(protocol, &player, &key));
+        assert_eq!(seen.key, Some(told(protocol, &player, &key)));
         assert_eq!((seen.login_key, seen.id), (None, Some(player.id)));
     }
     // Nobody else's login says anything of keys.
@@ -204,7 +204,7 @@ async fn in_an_outage_a_key_needs_an_owner_or_a_signature() {
         let key = scene.key(protocol, player.id);
         let (fact, seen) = scene.join_with(protocol, &player, &key).await;
         assert_eq!((fact, seen.version), (outcome.into(), version), "{protocol}");
-        assert_eq!(seen.key, if version == 1 { None } else { told(protocol, &player, &key) });
+        assert_eq!(seen.key, (version == 3).then(|| told(protocol, &player, &key)));
         let key = scene.key(protocol, Uuid::from_u128(0xbad));
         let (fact, seen) = scene.join_with(protocol, &player, &key).await;
         let doubt = if protocol == 759 { "not-held" } else { "bad-signature" };
@@ -226,7 +226,7 @@ async fn a_login_judged_in_place_has_signed() {
         let key = scene.key(protocol, player.id);
         let (fact, seen) = scene.join_with(protocol, &player, &key).await;
         assert_eq!((fact, seen.version), ("proven".into(), version));
-        assert_eq!(seen.key, told(protocol, &player, &key));
+        assert_eq!(seen.key, Some(told(protocol, &player, &key)));
     }
     scene.proxy.stop().await;
 }
@@ -259,8 +259,8 @@ async fn bungeecord_backends_get_a_proven_key_in_login_start() {
             let player = Player::new("Bungee");
             let mut key = scene.key(protocol, player.id);
             let (fact, seen) = scene.join_with(protocol, &player, &key).await;
-            let expected = told(protocol, &player, &key).map(|key| ForwardedKey { owner: None, ..key });
-            assert_eq!((fact, seen.login_key), ("proven".into(), expected.filter(|_| told_of)), "{mode}");
+            let expected = told_of.then(|| ForwardedKey { owner: None, ..told(protocol, &player, &key) });
+            assert_eq!((fact, seen.login_key), ("proven".into(), expected), "{mode}");
             key.expires -= 1;
             let (fact, seen) = scene.join_with(protocol, &player, &key).await;
             assert_eq!((fact, seen.login_key), ("bad-signature".into(), None), "{mode}");

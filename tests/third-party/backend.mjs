@@ -77,6 +77,7 @@ export class Backend {
     const seat = new Seat(socket, this.#options)
     seat.client.once('login_start', packet => {
       seat.name = packet.username
+      seat.loginKey = keyOf(packet.signature)
       this.seats.push(seat)
       seat.login(this).then(() => this.#inbox(seat.name).put(seat), error => seat.refuse(error))
     })
@@ -89,8 +90,10 @@ class Seat {
   handshake
   /** The name of login start. */
   name
-  /** Who the proxy says this is: `{ id, name, properties, address, version }`. */
+  /** Who the proxy says this is: `{ id, name, properties, address, version, key }`. */
   identity
+  /** The player's own key in login start: `{ expiry, publicKey, signature, holder }`, the last undefined. */
+  loginKey
   /** Plugin messages as they arrive: `{ channel, data }`. */
   messages = new Inbox()
   /** Channels reserved for proxies on which messages arrived. */
@@ -250,6 +253,13 @@ class Seat {
     this.client.write(packet, { reason: writeText(text, this.protocol) })
     this.client.end()
   }
+}
+
+/** The key of login start as minecraft-protocol reads it; what it calls the timestamp is the expiry. */
+function keyOf (field) {
+  if (field === undefined || field === null) return undefined
+  const [publicKey, signature] = [field.publicKey, field.signature].map(bytes => bytes.toString('hex'))
+  return { expiry: BigInt(field.timestamp), publicKey, signature, holder: undefined }
 }
 
 class Refusal extends Error {

@@ -4,8 +4,9 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { KeyAuthority } from './player-keys.mjs'
 import { kick, leave, SECRET, Stage } from './stage.mjs'
-import { VERSIONS } from './versions.mjs'
+import { KEY_WITHOUT_OWNER, VERSIONS } from './versions.mjs'
 import { exchange } from './wire.mjs'
 
 const LIMIT = { timeout: 60_000 }
@@ -163,17 +164,6 @@ describe('edges', () => {
       await leave(await stage.enter(NEWEST, player, 'bare'))
     })
 
-    for (const version of [byName('1.19'), byName('1.19.2')]) {
-      it(`${version.name}: modern, for a client that signs the verify token with its own key`, LIMIT, async () => {
-        const player = newcomer('Signed')
-        const profileKeys = stage.authority.certify(player)
-        const visit = await stage.enter(version, player, 'sound', { profileKeys })
-        await stage.assertVerified(version, player, 'sound', visit)
-        await exchange(visit.joined, visit.seat)
-        await leave(visit)
-      })
-    }
-
     it('modern is nothing for versions without login plugin messages', LIMIT, async () => {
       const player = newcomer('Old')
       const attempt = await stage.attempt(byName('1.8.8'), player, 'sound')
@@ -182,6 +172,75 @@ describe('edges', () => {
       assert.equal(stage.attempts(player.name), 0)
     })
   })
+
+  for (const version of [byName('1.19'), byName('1.19.2')]) {
+    describe(`${version.name}: players who sign with a key of their own`, () => {
+      /** Joins `at` and leaves; returns what audit.log says of the key. */
+      async function visit (player, at, options) {
+        const visit = await stage.enter(version, player, at, options)
+        const event = options.event ?? 'login.verified'
+        const line = await stage.proxy.event(visit.mark, { event, player: player.name })
+        await exchange(visit.joined, visit.seat)
+        await leave(visit)
+        return line.facts.player_key
+      }
+
+      // That the keys are published does not mean that the proxy has read them.
+      before(async () => {
+        const player = newcomer('Waiting')
+        for (let tries = 0; ; tries++) {
+          const mark = await stage.proxy.mark()
+          const attempt = await stage.attempt(version, player, 'guarded', { profileKeys: stage.authority.certify(player) })
+          assert.equal(attempt.kind, 'admitted')
+          await attempt.player.leave()
+          const line = await stage.proxy.event(mark, { event: 'login.verified', player: player.name })
+          if (line.facts.player_key !== 'no-mojang-keys') break
+          assert.ok(tries < 1000, 'the proxy never read the published keys')
+        }
+      }, LIMIT)
+
+      for (const at of ['sound', 'bungee', 'guarded']) {
+        it(`the key is forwarded to ${at}`, LIMIT, async () => {
+          const player = newcomer('Signed')
+          const profileKeys = stage.authority.certify(player)
+          assert.equal(await visit(player, at, { profileKeys, keyForwarded: true }), 'proven')
+        })
+      }
+
+      it('and not to a backend that knows the first forwarding alone', LIMIT, async () => {
+        const player = newcomer('Early')
+        assert.equal(await visit(player, 'bare', { profileKeys: stage.authority.certify(player) }), 'proven')
+      })
+
+      it('not if somebody else signed it', LIMIT, async () => {
+        const player = newcomer('Forger')
+        const profileKeys = new KeyAuthority().certify(player)
+        for (const at of ['sound', 'bungee']) assert.equal(await visit(player, at, { profileKeys }), 'bad-signature')
+      })
+
+      it('not if it has expired', LIMIT, async () => {
+        const player = newcomer('Late')
+        const profileKeys = stage.authority.certify(player, { hours: -1 })
+        assert.equal(await visit(player, 'sound', { profileKeys }), 'expired')
+      })
+
+      it(version.protocol === KEY_WITHOUT_OWNER ? 'also if Mojang named nobody' : "not if it is somebody else's", LIMIT, async () => {
+        const player = newcomer('Borrower')
+        const profileKeys = stage.authority.certify(newcomer('Lender'))
+        const keyForwarded = version.protocol === KEY_WITHOUT_OWNER
+        assert.equal(await visit(player, 'sound', { profileKeys, keyForwarded }), keyForwarded ? 'proven' : 'bad-signature')
+      })
+
+      it('nobody comes in with a key and without its private half', LIMIT, async () => {
+        const player = newcomer('Thief')
+        const { private: own } = stage.authority.certify(player)
+        const profileKeys = { ...stage.authority.certify(player), private: own }
+        const attempt = await stage.attempt(version, player, 'sound', { profileKeys })
+        assert.equal(attempt.kind, 'refused')
+        assert.equal(stage.attempts(player.name), 0)
+      })
+    })
+  }
 
   it('a handshake whose frame begins like a legacy ping is a handshake', LIMIT, async () => {
     // 246 characters make the frame 254 bytes long, and its length prefix FE 01.

@@ -24,6 +24,8 @@ class Reader {
     throw new Error('varint of more than five bytes')
   }
 
+  /** Bytes behind their length, as one can read them in a failed comparison. */
+  hex () { return this.bytes(this.varint()).toString('hex') }
   string () { return this.bytes(this.varint()).toString('utf8') }
   bool () { return this.bytes(1)[0] !== 0 }
   long () { return this.bytes(8).readBigInt64BE() }
@@ -51,7 +53,7 @@ export function readModern (answer, secret) {
     identity.properties.push(property)
   }
   if (version === 2 || version === 3) {
-    identity.key = { expiry: reader.long(), publicKey: reader.bytes(reader.varint()), signature: reader.bytes(reader.varint()) }
+    identity.key = { expiry: reader.long(), publicKey: reader.hex(), signature: reader.hex() }
     if (version === 3 && reader.bool()) identity.key.holder = reader.id()
   }
   if (reader.left !== 0) throw new Error(`${reader.left} bytes left over`)

@@ -13,11 +13,11 @@ export class KeyAuthority {
     return this.#keys.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')
   }
 
-  /** A key for `player`, in the shape in which minecraft-protocol's client keeps it. */
-  certify (player) {
+  /** A key for `player`, in the shape in which minecraft-protocol's client keeps it; `hours` until it expires. */
+  certify (player, { hours = 24 } = {}) {
     const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
     const der = publicKey.export({ type: 'spki', format: 'der' })
-    const expiresOn = new Date(Date.now() + 24 * HOUR)
+    const expiresOn = new Date(Date.now() + hours * HOUR)
     const expiry = Buffer.alloc(8)
     expiry.writeBigInt64BE(BigInt(expiresOn.getTime()))
     return {

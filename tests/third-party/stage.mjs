@@ -6,7 +6,7 @@ import { join, joinAdmitted } from './client.mjs'
 import { KeyAuthority } from './player-keys.mjs'
 import { Proxy } from './proxy.mjs'
 import { SessionServer } from './session-server.mjs'
-import { AUTHENTICATE_FLAG, COMPRESSION, LAZY_SESSION, LOGIN_PLUGIN, SUCCESS_PROPERTIES } from './versions.mjs'
+import { AUTHENTICATE_FLAG, COMPRESSION, KEY_WITHOUT_OWNER, LAZY_SESSION, LOGIN_PLUGIN, SUCCESS_PROPERTIES } from './versions.mjs'
 
 export const SECRET = 'a secret of the third-party tests'
 
@@ -56,10 +56,14 @@ export class Stage {
     return join({ port: this.proxy.port, version, player, sessions: this.sessions, host: `${at}.test`, from: player.from, ...options })
   }
 
-  /** Joins the backend called `at`, and checks what both ends were told. */
+  /**
+   * Joins the backend called `at`, and checks what both ends were told. With `keyForwarded`, a modern backend must have been
+   * told of the key in `profileKeys`, and without it of none.
+   */
   async enter (version, player, at, options = {}) {
     const backend = this.backends[at]
     const host = options.host ?? `${at}.test`
+    const key = options.keyForwarded ? forwardedKey(version, player, options.profileKeys) : undefined
     const mark = await this.proxy.mark()
     const { player: joined, login } = await joinAdmitted({
       port: this.proxy.port, version, player, sessions: this.sessions, from: player.from, ...options, host
@@ -67,7 +71,7 @@ export class Stage {
     const seat = await backend.joined(player.name)
     assert.equal(seat.protocol, version.protocol)
     assert.equal(seat.handshake.host.split('\0')[0], host)
-    this.#checkIdentity(version, player, backend, seat)
+    this.#checkIdentity(version, player, backend, seat, key)
     assert.equal(joined.id, seat.identity.id, 'the id of login success')
     assert.equal(joined.name, player.name)
     if (version.protocol >= SUCCESS_PROPERTIES) assert.deepEqual(joined.properties, seat.identity.properties)
@@ -80,16 +84,23 @@ export class Stage {
     return { joined, seat, login, mark }
   }
 
-  #checkIdentity (version, player, backend, seat) {
+  #checkIdentity (version, player, backend, seat, key) {
     const proven = { id: player.id, name: player.name, properties: player.properties }
     const newestForwarding = version.protocol >= LAZY_SESSION && backend.asks !== null
     switch (backend.forwarding) {
       case 'none':
+        assert.equal(seat.loginKey, undefined)
         assert.equal(seat.handshake.host.includes('\0'), false)
         return assert.deepEqual(seat.identity, offline(player.name))
       case 'modern':
+        assert.equal(seat.loginKey, undefined)
+        if (key !== undefined) {
+          const keyed = version.protocol === KEY_WITHOUT_OWNER ? 2 : 3
+          return assert.deepEqual(seat.identity, { ...proven, version: keyed, address: player.from, key })
+        }
         return assert.deepEqual(seat.identity, { ...proven, version: newestForwarding ? 4 : 1, address: player.from })
       default:
+        assert.deepEqual(seat.loginKey, key === undefined ? undefined : { ...key, holder: undefined })
         return assert.deepEqual(seat.identity, { ...proven, host: seat.handshake.host.split('\0')[0], address: player.from })
     }
   }
@@ -147,6 +158,13 @@ export class Stage {
   attempts (name) {
     return Object.values(this.backends).reduce((sum, backend) => sum + backend.attempts(name), 0)
   }
+}
+
+/** What a backend is told of a proven key. */
+function forwardedKey (version, player, { expiresOn, public: publicKey, signature, signatureV2 }) {
+  const key = { expiry: BigInt(expiresOn.getTime()), publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('hex') }
+  if (version.protocol === KEY_WITHOUT_OWNER) return { ...key, signature: signature.toString('hex') }
+  return { ...key, signature: signatureV2.toString('hex'), holder: player.id }
 }
 
 /** Ends a visit from the client's side and checks that nothing went wrong on either. */

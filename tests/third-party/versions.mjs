@@ -31,6 +31,8 @@ export const COMPRESSION = 47
 export const LOGIN_PLUGIN = 393
 /** First protocol whose login success carries properties. */
 export const SUCCESS_PROPERTIES = 759
+/** The one protocol whose players' keys are bound to nobody. */
+export const KEY_WITHOUT_OWNER = 759
 /** First protocol whose login start can carry the player's id. */
 export const CLAIMED_ID = 760
 /** First protocol to which modern forwarding may answer with version 4. */

@@ -1,4 +1,7 @@
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -232,8 +235,8 @@ struct Round {
     began: Instant,
     verdict: watch::Sender<Status>,
     /// When it asked, in seconds since the beginning.
-    asked: std::rc::Rc<std::cell::RefCell<Vec<u64>>>,
-    succeeds: std::rc::Rc<Cell<bool>>,
+    asked: Rc<RefCell<Vec<u64>>>,
+    succeeds: Rc<Cell<bool>>,
 }
 
 impl Round {
@@ -246,10 +249,8 @@ impl Round {
             last_probe: None,
         };
         let (verdict, receiver) = watch::channel(status);
-        let round =
-            Self { began: Instant::now(), verdict, asked: Default::default(), succeeds: Default::default() };
-        let (asked, succeeds, began) =
-            (std::rc::Rc::clone(&round.asked), std::rc::Rc::clone(&round.succeeds), round.began);
+        let round = Self { began: Instant::now(), verdict, asked: Rc::default(), succeeds: Rc::default() };
+        let (asked, succeeds, began) = (Rc::clone(&round.asked), Rc::clone(&round.succeeds), round.began);
         let fetch = move || {
             asked.borrow_mut().push(began.elapsed().as_secs());
             let outcome = if succeeds.get() { Ok(()) } else { Err(FetchError::NoKey) };
