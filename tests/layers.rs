@@ -31,6 +31,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("status", "backend::Backend", "as below"),
     ("status", "backend::route", "the server list answer comes from the backend that a login would get"),
     ("status", "backend::connect", "as above"),
+    ("status", "backend::ping", "the question that is put to a backend on behalf of all clients"),
     ("status", "backend::diagnose", "plain text of a component, which both need"),
 ];
 

@@ -124,14 +124,14 @@ pub(super) fn backend_failed(
     backend: &Backend,
     fault: &Fault,
 ) {
-    let (cause, mend) = (fault.cause(), fault.mend(backend.forwarding));
+    let (cause, mend) = (fault.cause(), fault.mend(backend));
     audit.emit(
         caller
             .event(Kind::BackendError, clock)
             .backend(&backend.name)
             .reason(fault.label())
             .field("cause", cause.clone())
-            .field("mend", mend),
+            .field("mend", mend.clone()),
     );
     warn!(conn = %caller.conn, backend = backend.name, fault = fault.label(), "{cause}. {mend}");
 }

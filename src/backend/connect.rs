@@ -49,30 +49,46 @@ pub async fn connect(
     client: Option<IpAddr>,
     timeout: Duration,
 ) -> Result<TcpStream, Vec<Attempt>> {
-    let start = Instant::now();
-    let end = start + 2 * timeout;
-    let failed = |address, error: String| Attempt { backend: backend.name.clone(), address, error };
-    let resolved = timeout_at(start + timeout, lookup_host((backend.host.as_str(), backend.port))).await;
-    let addresses: Vec<SocketAddr> = match resolved {
+    let end = Instant::now() + 2 * timeout;
+    let addresses = resolve(backend, timeout).await.map_err(|failed| vec![failed])?;
+    dial(backend, addresses, client, timeout, end).await
+}
+
+/// The addresses of a backend, at least one, within `timeout`.
+///
+/// # Errors
+/// What came of asking for them.
+pub async fn resolve(backend: &Backend, timeout: Duration) -> Result<Vec<SocketAddr>, Attempt> {
+    let failed = |error| Attempt { backend: backend.name.clone(), address: None, error };
+    let asked = lookup_host((backend.host.as_str(), backend.port));
+    let addresses: Vec<SocketAddr> = match timeout_at(Instant::now() + timeout, asked).await {
         Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
-        Ok(Err(error)) => {
-            return Err(vec![failed(None, format!("cannot resolve {}: {error}", backend.host))]);
-        }
-        Err(_) => {
-            return Err(vec![failed(None, format!("cannot resolve {}: no answer in time", backend.host))]);
-        }
+        Ok(Err(error)) => return Err(failed(format!("cannot resolve {}: {error}", backend.host))),
+        Err(_) => return Err(failed(format!("cannot resolve {}: no answer in time", backend.host))),
     };
+    if addresses.is_empty() { Err(failed(format!("{} has no address", backend.host))) } else { Ok(addresses) }
+}
+
+/// Connects to the first of these addresses of a backend that takes it, until `end`; see [`connect`].
+///
+/// # Errors
+/// Every attempt, in order.
+pub async fn dial(
+    backend: &Backend,
+    addresses: Vec<SocketAddr>,
+    client: Option<IpAddr>,
+    timeout: Duration,
+    end: Instant,
+) -> Result<TcpStream, Vec<Attempt>> {
+    let failed = |address, error| Attempt { backend: backend.name.clone(), address: Some(address), error };
     let mut attempts = Vec::new();
     for address in addresses {
         let until = end.min(Instant::now() + timeout);
         match timeout_at(until, open(backend, address, client)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => attempts.push(failed(Some(address), error.to_string())),
-            Err(_) => attempts.push(failed(Some(address), "no answer in time".to_owned())),
+            Ok(Err(error)) => attempts.push(failed(address, error.to_string())),
+            Err(_) => attempts.push(failed(address, "no answer in time".to_owned())),
         }
-    }
-    if attempts.is_empty() {
-        attempts.push(failed(None, format!("{} has no address", backend.host)));
     }
     Err(attempts)
 }

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ForwardingMode, connect::Attempt};
-use crate::{protocol::reader::Malformed, reason::Reason};
+use super::{Backend, ForwardingMode, connect::Attempt};
+use crate::{foreign, protocol::reader::Malformed, reason::Reason};
+
+/// Longest quotation of a backend's words, in characters.
+const MAX_WORDS: usize = 200;
 
 /// Why a backend did not let a player in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +29,11 @@ pub enum Fault {
     OnlineMode,
     /// It let the player in without asking who it is.
     ForwardingNotAsked,
-    /// It asks for a kind of forwarding other than the configured one.
-    ForwardingExpected,
+    /// It asks for a kind of forwarding other than the configured one, or none that it could read came.
+    ForwardingExpected {
+        /// The kind it asks for.
+        wanted: ForwardingMode,
+    },
     /// It does not accept our signature or token.
     WrongSecret,
     /// It let somebody else in than who was forwarded.
@@ -37,6 +43,13 @@ pub enum Fault {
     },
     /// It speaks another protocol version than the player's client.
     WrongVersion {
+        /// Its own words for the player, JSON.
+        words: String,
+    },
+    /// It wants players to sign their chat with a key of their own, and this one brought none it would take.
+    ProfileKeyWanted,
+    /// It counts all players as one, because all come from this proxy's address, and they come too fast.
+    Throttled {
         /// Its own words for the player, JSON.
         words: String,
     },
@@ -52,6 +65,8 @@ pub enum Fault {
 pub enum Told {
     /// Nothing, or nothing it could check.
     Nothing,
+    /// That we do not answer, when it asked as in modern forwarding.
+    Declined,
     /// Who the player is, with a signature or token.
     Signed,
 }
@@ -60,24 +75,35 @@ impl Fault {
     /// What a backend's disconnect means. Its text names the cause; the mode says which causes are possible, so that
     /// the reason of a ban cannot pass for a broken setup.
     pub fn of_disconnect(json: &str, mode: ForwardingMode, told: Told) -> Self {
-        let text = serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| plain_text(&value));
-        let text = text.to_lowercase();
+        let text = text_of(json).to_lowercase();
         let says = |known: &[&str]| known.iter().any(|known| text.starts_with(known));
-        // The texts of Paper (whose forwarding other servers and mods copied), Spigot and BungeeGuard.
+        let expects = |wanted| Self::ForwardingExpected { wanted };
+        let words = || json.to_owned();
+        // The texts of Paper (whose forwarding other servers and mods copied), Spigot, BungeeGuard and the game.
         if told == Told::Signed && says(&["unable to verify player details"]) {
             Self::WrongSecret
-        } else if mode == ForwardingMode::BungeeGuard && says(&["unable to authenticate"]) {
-            if text.contains("no data was forwarded") { Self::ForwardingExpected } else { Self::WrongSecret }
-        } else if says(&[
-            "this server requires you to connect with velocity",
-            "if you wish to use ip forwarding, please enable it in your bungeecord config",
-            "unable to authenticate - no data was forwarded",
-        ]) {
-            Self::ForwardingExpected
+        } else if says(&["unable to authenticate"]) {
+            // BungeeGuard: without or with a wrong token.
+            if mode == ForwardingMode::BungeeGuard && !text.contains("no data was forwarded") {
+                Self::WrongSecret
+            } else {
+                expects(ForwardingMode::BungeeGuard)
+            }
+        } else if says(&["this server requires you to connect with velocity"]) {
+            expects(ForwardingMode::Modern)
+        } else if says(&["if you wish to use ip forwarding, please enable it in your bungeecord config"]) {
+            expects(ForwardingMode::Legacy)
         } else if says(&["unknown data in login hostname, did you forget to enable bungeecord"]) {
             Self::ForwardingNotAsked
         } else if says(&["multiplayer.disconnect.unverified_username"]) {
             Self::OnlineMode
+        } else if says(&[
+            "multiplayer.disconnect.missing_public_key",
+            "multiplayer.disconnect.invalid_public_key",
+            "missing profile public key",
+            "invalid signature for profile public key",
+        ]) {
+            Self::ProfileKeyWanted
         } else if says(&[
             "multiplayer.disconnect.outdated_client",
             "multiplayer.disconnect.outdated_server",
@@ -86,10 +112,32 @@ impl Fault {
             "outdated server!",
             "incompatible client!",
         ]) {
-            Self::WrongVersion { words: json.to_owned() }
+            Self::WrongVersion { words: words() }
+        } else if says(&["connection throttled!"]) {
+            Self::Throttled { words: words() }
+        } else if told == Told::Declined {
+            // The text for those who come without the proxy is the owner's to choose.
+            expects(ForwardingMode::Modern)
         } else {
-            Self::Refused { words: json.to_owned() }
+            Self::Refused { words: words() }
         }
+    }
+
+    /// Whether a backend's disconnect comes from its lists and limits (whitelist, bans, slots), which it looks at when
+    /// it has settled who the player is.
+    pub fn is_of_a_list(json: &str) -> bool {
+        let text = text_of(json).to_lowercase();
+        [
+            "multiplayer.disconnect.not_whitelisted",
+            "multiplayer.disconnect.banned",
+            "multiplayer.disconnect.server_full",
+            "you are not whitelisted on this server",
+            "you are not white-listed on this server",
+            "you are banned from this server",
+            "the server is full",
+        ]
+        .iter()
+        .any(|known| text.starts_with(known))
     }
 
     /// A stable word for logs and metrics.
@@ -101,10 +149,12 @@ impl Fault {
             Self::Protocol(_) => "protocol",
             Self::OnlineMode => "online-mode",
             Self::ForwardingNotAsked => "forwarding-not-asked",
-            Self::ForwardingExpected => "forwarding-expected",
+            Self::ForwardingExpected { .. } => "forwarding-expected",
             Self::WrongSecret => "wrong-secret",
             Self::WrongIdentity { .. } => "wrong-identity",
             Self::WrongVersion { .. } => "wrong-version",
+            Self::ProfileKeyWanted => "profile-key-wanted",
+            Self::Throttled { .. } => "throttled",
             Self::Refused { .. } => "refused",
         }
     }
@@ -112,15 +162,18 @@ impl Fault {
     /// The reason code of a login that ended so.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::Silent | Self::Cut | Self::Refused { .. } => {
-                Reason::BackendUnavailable
-            }
+            Self::Unreachable { .. }
+            | Self::Silent
+            | Self::Cut
+            | Self::Throttled { .. }
+            | Self::Refused { .. } => Reason::BackendUnavailable,
             Self::Protocol(_)
             | Self::OnlineMode
             | Self::ForwardingNotAsked
-            | Self::ForwardingExpected
+            | Self::ForwardingExpected { .. }
             | Self::WrongSecret
             | Self::WrongIdentity { .. }
+            | Self::ProfileKeyWanted
             | Self::WrongVersion { .. } => Reason::BackendMisconfigured,
         }
     }
@@ -128,7 +181,7 @@ impl Fault {
     /// The backend's own words for its player, JSON, where they tell the player more than we could.
     pub fn words(&self) -> Option<&str> {
         match self {
-            Self::Refused { words } | Self::WrongVersion { words } => Some(words),
+            Self::Refused { words } | Self::WrongVersion { words } | Self::Throttled { words } => Some(words),
             _ => None,
         }
     }
@@ -149,8 +202,12 @@ impl Fault {
                 format!("sent something that is no login of this protocol version: {error}")
             }
             Self::OnlineMode => "is in online mode: it wants to authenticate players itself".to_owned(),
-            Self::ForwardingNotAsked => "let the player in without asking who it is".to_owned(),
-            Self::ForwardingExpected => "expects another kind of player forwarding than it got".to_owned(),
+            Self::ForwardingNotAsked => {
+                "does not ask who the player is: forwarding is not enabled there".to_owned()
+            }
+            Self::ForwardingExpected { wanted } => {
+                format!("expects {}, which is not what this proxy is set to for it", kind_of(*wanted))
+            }
             Self::WrongSecret => "does not accept our forwarding secret".to_owned(),
             Self::WrongIdentity { given } => {
                 // Offline-mode servers make ids of version 3 from names; accounts have version 4.
@@ -160,12 +217,21 @@ impl Fault {
             Self::WrongVersion { words } => {
                 format!("does not accept this protocol version: {:?}", shown(words))
             }
+            Self::ProfileKeyWanted => {
+                "wants a chat key of the player at the login, and got none it would take".to_owned()
+            }
+            Self::Throttled { words } => {
+                format!(
+                    "throttles connections, and all players come from this proxy's address: {:?}",
+                    shown(words)
+                )
+            }
             Self::Refused { words } => format!("refused the player: {:?}", shown(words)),
         }
     }
 
     /// What to do about it, for the operator.
-    pub const fn mend(&self, mode: ForwardingMode) -> &'static str {
+    pub fn mend(&self, at: &Backend) -> String {
         match self {
             Self::Unreachable { .. } => {
                 "start it, or correct its `address` under `backends`; check `server-port` and `server-ip` in its server.properties, and firewalls between here and there"
@@ -182,24 +248,11 @@ impl Fault {
             Self::OnlineMode => {
                 "set `online-mode=false` in its server.properties, let it accept players from this proxy only (firewall), and switch on forwarding"
             }
-            Self::ForwardingNotAsked | Self::WrongIdentity { .. } => match mode {
-                ForwardingMode::Modern => {
-                    "switch modern forwarding on: `proxies.velocity.enabled: true` and `proxies.velocity.secret` in its config/paper-global.yml (Paper), or a mod such as FabricProxy-Lite (Fabric) or Proxy Compatible Forge (Forge, NeoForge); until then anyone who reaches its port can join as anyone, so close it with a firewall"
-                }
-                ForwardingMode::Legacy | ForwardingMode::BungeeGuard => {
-                    "set `settings.bungeecord: true` in its spigot.yml; until then anyone who reaches its port can join as anyone, so close it with a firewall"
-                }
-                ForwardingMode::None => "set `forwarding` for this backend to what it is set up for",
-            },
-            Self::ForwardingExpected => match mode {
-                ForwardingMode::Modern => {
-                    "it is set up for BungeeCord forwarding, or could not read our answer: set `settings.bungeecord: false` in its spigot.yml and `proxies.velocity.enabled: true` in its config/paper-global.yml, or `forwarding: legacy` for it here"
-                }
-                ForwardingMode::Legacy | ForwardingMode::BungeeGuard | ForwardingMode::None => {
-                    "set `forwarding: modern` and its secret for this backend here if its config/paper-global.yml has `proxies.velocity.enabled: true`; `forwarding: legacy` or `bungeeguard` if its spigot.yml has `settings.bungeecord: true`"
-                }
-            },
-            Self::WrongSecret => match mode {
+            Self::ForwardingNotAsked | Self::WrongIdentity { .. } => {
+                return format!("{}: {}", exposure(at), switch_on(at.forwarding));
+            }
+            Self::ForwardingExpected { wanted } => change_mode(at.forwarding, *wanted),
+            Self::WrongSecret => match at.forwarding {
                 ForwardingMode::BungeeGuard => {
                     "put the secret of this proxy's `secret-file` under `allowed-tokens` in its plugins/BungeeGuard/config.yml"
                 }
@@ -210,17 +263,81 @@ impl Fault {
             Self::WrongVersion { .. } => {
                 "the player needs the game version of the backend; to serve several, install ViaVersion on the backend"
             }
+            Self::ProfileKeyWanted => "set `enforce-secure-profile=false` in its server.properties",
+            Self::Throttled { .. } => {
+                "set `settings.connection-throttle: -1` in its bukkit.yml: behind a proxy all players share one address; this proxy has limits of its own"
+            }
             Self::Refused { .. } => {
                 "nothing to mend here: it is the backend's own decision (whitelist, ban, full server)"
             }
+        }
+        .to_owned()
+    }
+}
+
+/// What it means that a backend lets players in whom nobody vouches for.
+pub fn exposure(at: &Backend) -> String {
+    format!("anyone who can reach {} can be anyone: firewall it or enable forwarding", at.address())
+}
+
+/// The name of a kind of forwarding, for owners.
+pub const fn kind_of(mode: ForwardingMode) -> &'static str {
+    match mode {
+        ForwardingMode::Modern => "modern (Velocity) forwarding",
+        ForwardingMode::Legacy => "BungeeCord forwarding",
+        ForwardingMode::BungeeGuard => "BungeeGuard forwarding",
+        ForwardingMode::None => "no forwarding",
+    }
+}
+
+/// How a backend is made to ask.
+const fn switch_on(mode: ForwardingMode) -> &'static str {
+    match mode {
+        ForwardingMode::Modern => {
+            "set `proxies.velocity.enabled: true` and `proxies.velocity.secret` in its config/paper-global.yml (Paper), or install FabricProxy-Lite (Fabric) or Proxy Compatible Forge (Forge, NeoForge)"
+        }
+        ForwardingMode::Legacy => "set `settings.bungeecord: true` in its spigot.yml",
+        ForwardingMode::BungeeGuard => {
+            "set `settings.bungeecord: true` in its spigot.yml and install BungeeGuard on it"
+        }
+        ForwardingMode::None => "set `forwarding` for this backend to what it is set up for",
+    }
+}
+
+/// How both sides are made to mean the same kind of forwarding: the side here first, which takes no restart there.
+const fn change_mode(here: ForwardingMode, there: ForwardingMode) -> &'static str {
+    match (here, there) {
+        (ForwardingMode::Modern, ForwardingMode::Modern) => {
+            "it could not read our answer: update it, or the mod on it that asks for forwarding"
+        }
+        (_, ForwardingMode::Modern) => {
+            "set `forwarding: modern` and its secret (`proxies.velocity.secret` in its config/paper-global.yml) for this backend here"
+        }
+        (ForwardingMode::Modern, ForwardingMode::BungeeGuard) => {
+            "set `forwarding: bungeeguard` and its token for this backend here; or, better, remove BungeeGuard there and set `settings.bungeecord: false` in its spigot.yml and `proxies.velocity.enabled: true` in its config/paper-global.yml"
+        }
+        (ForwardingMode::Legacy | ForwardingMode::None, ForwardingMode::BungeeGuard) => {
+            "set `forwarding: bungeeguard` and one of its tokens (`allowed-tokens` in its plugins/BungeeGuard/config.yml) for this backend here"
+        }
+        (ForwardingMode::Modern, _) => {
+            "set `settings.bungeecord: false` in its spigot.yml and `proxies.velocity.enabled: true` in its config/paper-global.yml; or `forwarding: legacy` for this backend here, if it is older than 1.13"
+        }
+        (ForwardingMode::Legacy | ForwardingMode::BungeeGuard, _) => {
+            "it could not read our host fields: a plugin or mod there, or something between here and there, changes them"
+        }
+        (ForwardingMode::None, _) => {
+            "set `forwarding: legacy` for this backend here (`settings.bungeecord: true` in its spigot.yml), and let its port be reached by this proxy only"
         }
     }
 }
 
 /// The text of a foreign component without anything that could disturb a log, cut at 200 characters.
-fn shown(json: &str) -> String {
-    let text = serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| plain_text(&value));
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+pub fn shown(json: &str) -> String {
+    foreign::clean_to(&text_of(json), MAX_WORDS)
+}
+
+fn text_of(json: &str) -> String {
+    serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| plain_text(&value))
 }
 
 /// The characters of a text component: text or translation key, then what it contains, in reading order. Colour
@@ -261,105 +378,125 @@ fn put_plain(component: &Value, out: &mut String) {
 mod tests {
     use super::*;
 
+    fn backend(forwarding: ForwardingMode) -> Backend {
+        Backend {
+            name: "lobby".into(),
+            host: "10.0.0.5".into(),
+            port: 25566,
+            forwarding,
+            secret: None,
+            send_proxy_protocol: false,
+        }
+    }
+
     #[test]
     fn disconnects_are_told_apart() {
         use ForwardingMode::{BungeeGuard, Legacy, Modern, None};
-        for (json, mode, told, label) in [
-            (r#"{"text":"Unable to verify player details"}"#, Modern, Told::Signed, "wrong-secret"),
-            (r#""Unable to verify player details.""#, Modern, Told::Signed, "wrong-secret"),
-            (r#"{"text":"Unable to verify player details"}"#, Modern, Told::Nothing, "refused"),
+        let expected = |wanted| Fault::ForwardingExpected { wanted };
+        let velocity = "This server requires you to connect with Velocity.";
+        let bungee = "If you wish to use IP forwarding, please enable it in your BungeeCord config as well!";
+        let no_data = "§cUnable to authenticate - no data was forwarded by the proxy.";
+        let bad_secret = "Unable to verify player details";
+        for (text, mode, told, fault) in [
+            (bad_secret, Modern, Told::Signed, Some(Fault::WrongSecret)),
+            ("Unable to verify player details.", Modern, Told::Signed, Some(Fault::WrongSecret)),
+            (bad_secret, Modern, Told::Nothing, Option::None),
+            (velocity, None, Told::Nothing, Some(expected(Modern))),
+            (velocity, Legacy, Told::Declined, Some(expected(Modern))),
+            ("Join through play.example.com!", Legacy, Told::Declined, Some(expected(Modern))),
+            ("Join through play.example.com!", Legacy, Told::Nothing, Option::None),
+            (bungee, Modern, Told::Nothing, Some(expected(Legacy))),
             (
-                r#"{"text":"","extra":[{"text":"This server requires you to connect with Velocity."}]}"#,
-                None,
-                Told::Nothing,
-                "forwarding-expected",
-            ),
-            (
-                r#"{"text":"If you wish to use IP forwarding, please enable it in your BungeeCord config as well!"}"#,
-                Modern,
-                Told::Nothing,
-                "forwarding-expected",
-            ),
-            (
-                r#"{"text":"Unknown data in login hostname, did you forget to enable BungeeCord in spigot.yml?"}"#,
+                "Unknown data in login hostname, did you forget to enable BungeeCord in spigot.yml?",
                 Legacy,
                 Told::Nothing,
-                "forwarding-not-asked",
+                Some(Fault::ForwardingNotAsked),
             ),
-            (r#"{"text":"§cUnable to authenticate."}"#, BungeeGuard, Told::Signed, "wrong-secret"),
+            ("§cUnable to authenticate.", BungeeGuard, Told::Signed, Some(Fault::WrongSecret)),
+            ("§cUnable to authenticate.", Legacy, Told::Nothing, Some(expected(BungeeGuard))),
+            (no_data, BungeeGuard, Told::Signed, Some(expected(BungeeGuard))),
+            (no_data, Modern, Told::Nothing, Some(expected(BungeeGuard))),
+            ("Missing profile public key.", Modern, Told::Nothing, Some(Fault::ProfileKeyWanted)),
+            ("Banned: outdated client! used to cheat", Modern, Told::Signed, Option::None),
             (
-                r#"{"text":"Unable to authenticate - no data was forwarded by the proxy."}"#,
-                BungeeGuard,
-                Told::Signed,
-                "forwarding-expected",
-            ),
-            (
-                r#"{"translate":"multiplayer.disconnect.outdated_client","with":["1.21"]}"#,
+                "Server is still starting! Please wait before reconnecting.",
                 Modern,
                 Told::Nothing,
-                "wrong-version",
+                Option::None,
             ),
-            (
-                r#"{"translate":"multiplayer.disconnect.incompatible","with":["1.21"]}"#,
-                None,
-                Told::Nothing,
-                "wrong-version",
-            ),
-            (r#"{"text":"Outdated server! I'm still on 1.20.4"}"#, Modern, Told::Nothing, "wrong-version"),
-            (r#"{"text":"Banned: outdated client! used to cheat"}"#, Modern, Told::Signed, "refused"),
-            (r#"{"translate":"multiplayer.disconnect.not_whitelisted"}"#, Modern, Told::Signed, "refused"),
-            ("not json", Modern, Told::Signed, "refused"),
         ] {
-            assert_eq!(Fault::of_disconnect(json, mode, told).label(), label, "{json}");
+            for json in [
+                serde_json::json!({ "text": text }).to_string(),
+                serde_json::json!(text).to_string(),
+                serde_json::json!({ "text": "", "extra": [{ "text": text, "color": "red" }] }).to_string(),
+                text.to_owned(),
+            ] {
+                let refused = Fault::Refused { words: json.clone() };
+                let wanted = fault.clone().unwrap_or(refused);
+                assert_eq!(Fault::of_disconnect(&json, mode, told), wanted, "{json} {mode:?} {told:?}");
+            }
+        }
+        for (json, label) in [
+            (r#"{"translate":"multiplayer.disconnect.outdated_client","with":["1.21"]}"#, "wrong-version"),
+            (r#"{"translate":"multiplayer.disconnect.incompatible","with":["1.21"]}"#, "wrong-version"),
+            (r#"{"text":"Outdated server! I'm still on 1.20.4"}"#, "wrong-version"),
+            (r#"{"translate":"multiplayer.disconnect.unverified_username"}"#, "online-mode"),
+            (r#"{"translate":"multiplayer.disconnect.missing_public_key"}"#, "profile-key-wanted"),
+            (r#"{"text":"Connection throttled! Please wait before reconnecting."}"#, "throttled"),
+            (r#"{"translate":"multiplayer.disconnect.not_whitelisted"}"#, "refused"),
+        ] {
+            assert_eq!(Fault::of_disconnect(json, Modern, Told::Nothing).label(), label, "{json}");
         }
         let words = r#"{"translate":"multiplayer.disconnect.server_full"}"#;
         assert_eq!(Fault::of_disconnect(words, Modern, Told::Signed).words(), Some(words));
+        assert!(Fault::is_of_a_list(words) && Fault::is_of_a_list(r#""§4You are banned from this server!""#));
+        assert!(!Fault::is_of_a_list(r#"{"text":"Unable to verify player details"}"#));
     }
 
     #[test]
     fn every_fault_names_its_cause_and_cure() {
         let attempt = Attempt { backend: "lobby".into(), address: None, error: "no such host".into() };
-        let words = || "{\"text\":\"no\\u001b[31m\"}".to_owned();
+        let words = || "{\"text\":\"no\\u001b[31m\\u202e\"}".to_owned();
+        let exposed = "anyone who can reach 10.0.0.5:25566 can be anyone: firewall it or enable forwarding: set `proxies.velocity.enabled: true`";
+        let (unavailable, misconfigured) = (Reason::BackendUnavailable, Reason::BackendMisconfigured);
+        let wanted = ForwardingMode::Legacy;
         let faults = [
+            (Fault::Unreachable { attempts: vec![attempt] }, unavailable, "lobby: no such host", "`address`"),
+            (Fault::Silent, unavailable, "accepts connections", "PROXY header"),
+            (Fault::Cut, unavailable, "closed", "log"),
+            (Fault::Protocol(Malformed::NotUtf8), misconfigured, "UTF-8", "`address`"),
+            (Fault::OnlineMode, misconfigured, "online mode", "online-mode=false"),
+            (Fault::ForwardingNotAsked, misconfigured, "does not ask who the player is", exposed),
             (
-                Fault::Unreachable { attempts: vec![attempt] },
-                Reason::BackendUnavailable,
-                "lobby: no such host",
-                "`address`",
+                Fault::ForwardingExpected { wanted },
+                misconfigured,
+                "expects BungeeCord forwarding",
+                "`proxies.velocity.enabled: true` in its config/paper-global.yml",
             ),
-            (Fault::Silent, Reason::BackendUnavailable, "accepts connections", "PROXY header"),
-            (Fault::Cut, Reason::BackendUnavailable, "closed", "log"),
-            (Fault::Protocol(Malformed::NotUtf8), Reason::BackendMisconfigured, "UTF-8", "`address`"),
-            (Fault::OnlineMode, Reason::BackendMisconfigured, "online mode", "online-mode=false"),
-            (
-                Fault::ForwardingNotAsked,
-                Reason::BackendMisconfigured,
-                "without asking",
-                "proxies.velocity.enabled",
-            ),
-            (
-                Fault::ForwardingExpected,
-                Reason::BackendMisconfigured,
-                "expects another",
-                "config/paper-global.yml",
-            ),
-            (Fault::WrongSecret, Reason::BackendMisconfigured, "secret", "proxies.velocity.secret"),
+            (Fault::WrongSecret, misconfigured, "secret", "proxies.velocity.secret"),
             (
                 Fault::WrongIdentity { given: Uuid::from_u128(3 << 76) },
-                Reason::BackendMisconfigured,
+                misconfigured,
                 "made from its name",
-                "FabricProxy-Lite",
+                exposed,
             ),
             (
                 Fault::WrongVersion { words: words() },
-                Reason::BackendMisconfigured,
-                "version: \"no[31m\"",
+                misconfigured,
+                "version: \"no\u{fffd}[31m\u{fffd}\"",
                 "ViaVersion",
+            ),
+            (Fault::ProfileKeyWanted, misconfigured, "chat key", "enforce-secure-profile=false"),
+            (
+                Fault::Throttled { words: words() },
+                unavailable,
+                "throttles connections",
+                "settings.connection-throttle: -1",
             ),
             (
                 Fault::Refused { words: words() },
-                Reason::BackendUnavailable,
-                "refused the player: \"no[31m\"",
+                unavailable,
+                "refused the player: \"no\u{fffd}[31m\u{fffd}\"",
                 "own decision",
             ),
         ];
@@ -367,12 +504,36 @@ mod tests {
         for (fault, reason, cause, mend) in &faults {
             assert_eq!(fault.reason(), *reason, "{fault:?}");
             assert!(fault.cause().contains(cause), "{}", fault.cause());
-            assert!(fault.mend(ForwardingMode::Modern).contains(mend), "{fault:?}");
+            let said = fault.mend(&backend(ForwardingMode::Modern));
+            assert!(said.contains(mend), "{said}");
         }
         labels.sort_unstable();
         labels.dedup();
         assert_eq!(labels.len(), faults.len());
-        assert!(Fault::ForwardingNotAsked.mend(ForwardingMode::Legacy).contains("spigot.yml"));
-        assert!(Fault::WrongSecret.mend(ForwardingMode::BungeeGuard).contains("BungeeGuard"));
+        let mend = |fault: Fault, mode| fault.mend(&backend(mode));
+        assert!(mend(Fault::ForwardingNotAsked, ForwardingMode::Legacy).contains("spigot.yml"));
+        assert!(mend(Fault::WrongSecret, ForwardingMode::BungeeGuard).contains("BungeeGuard"));
+    }
+
+    #[test]
+    fn a_wrong_mode_is_mended_on_the_side_that_is_wrong() {
+        use ForwardingMode::{BungeeGuard, Legacy, Modern, None};
+        for (here, wanted, mend) in [
+            (Modern, Modern, "could not read our answer"),
+            (Legacy, Modern, "set `forwarding: modern`"),
+            (BungeeGuard, Modern, "set `forwarding: modern`"),
+            (None, Modern, "set `forwarding: modern`"),
+            (Modern, Legacy, "set `settings.bungeecord: false`"),
+            (Legacy, Legacy, "could not read our host fields"),
+            (BungeeGuard, Legacy, "could not read our host fields"),
+            (None, Legacy, "set `forwarding: legacy`"),
+            (Modern, BungeeGuard, "set `forwarding: bungeeguard`"),
+            (Legacy, BungeeGuard, "set `forwarding: bungeeguard`"),
+            (BungeeGuard, BungeeGuard, "could not read our host fields"),
+            (None, BungeeGuard, "set `forwarding: bungeeguard`"),
+        ] {
+            let said = Fault::ForwardingExpected { wanted }.mend(&backend(here));
+            assert!(said.contains(mend), "{here:?} {wanted:?}: {said}");
+        }
     }
 }

@@ -459,6 +459,12 @@ impl<C: Io> Talk<'_, C> {
             let secret = self.backend.secret.as_ref().map_or(&[][..], |secret| secret.expose_secret());
             forwarding::answer(request.data, secret, dialect, admitted.profile(), key, admitted.address())
         });
+        if data.is_none()
+            && request.channel == forwarding::PLAYER_INFO
+            && self.backend.forwarding != ForwardingMode::Modern
+        {
+            self.told = Told::Declined;
+        }
         let response = PluginResponse { message_id: request.message_id, data: data.as_deref() };
         self.tell(&response.write(dialect)).await;
     }

@@ -33,6 +33,8 @@ const WITH_KEY: i32 = 2;
 const WITH_KEY_V2: i32 = 3;
 /// No player key travels along: from 1.19.3 the client sends it in play.
 const LAZY_SESSION: i32 = 4;
+/// The highest version that a backend could ask for in its one byte. None is near it.
+const UNKNOWN: i32 = 127;
 
 /// The answer to a backend's question on [`PLAYER_INFO`]: HMAC-SHA256 under the forwarding secret, then the data it
 /// signs: version, client address, id, name, properties.
@@ -77,6 +79,15 @@ pub fn answer(
         }
     }
     let data = writer.finish();
+    let mut answer = sign(secret, &data);
+    answer.extend(data);
+    answer
+}
+
+/// An answer that is signed, but from which no player can be read: a version that no backend knows, and nothing behind
+/// it. A backend looks at the signature first, so it tells whether it would have taken our word, and can let nobody in.
+pub fn unreadable(secret: &[u8]) -> Vec<u8> {
+    let data = Writer::default().varint(UNKNOWN).finish();
     let mut answer = sign(secret, &data);
     answer.extend(data);
     answer
@@ -282,6 +293,11 @@ mod tests {
             compared.push(protocol);
         }
         assert_eq!(compared, [759, 760]);
+    }
+
+    #[test]
+    fn unreadable_answers_are_signed() {
+        assert_eq!(unreadable(b"s3cret"), [hmac_by_definition(b"s3cret", &[127]), vec![127]].concat());
     }
 
     #[test]

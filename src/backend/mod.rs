@@ -8,6 +8,8 @@ pub mod connect;
 pub mod diagnose;
 pub mod enter;
 pub mod forwarding;
+pub mod ping;
+pub mod probe;
 pub mod route;
 
 pub use diagnose::Fault;
@@ -42,6 +44,14 @@ pub struct Backend {
     pub secret: Option<SecretSlice<u8>>,
     /// Whether it gets a PROXY v2 header.
     pub send_proxy_protocol: bool,
+}
+
+impl Backend {
+    /// Where it is, as its owner knows it: `10.0.0.5:25566`, `[2001:db8::5]:25566`.
+    pub fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// Backends and the way to them.

@@ -10,6 +10,7 @@ use crate::{
 };
 
 mod admin;
+mod backends;
 mod configuration;
 mod disk;
 mod geo;

@@ -391,6 +391,12 @@ impl<'a> FromClient<'a> {
     }
 }
 
+/// Writes the answer of a client that has no such cookie; `None` where the dialect has none.
+pub fn write_no_cookie(dialect: &Dialect, key: &str) -> Option<Vec<u8>> {
+    let id = dialect.id(to_server::COOKIE_RESPONSE)?;
+    Some(Writer::packet(id).string(key).bool(false).finish())
+}
+
 /// Reads login acknowledged.
 pub fn read_acknowledged(packet: &[u8], dialect: &Dialect) -> Result<(), Malformed> {
     let mut reader = Reader::new(packet);

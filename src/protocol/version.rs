@@ -9,6 +9,12 @@ use super::ids::{PacketId, PacketIds};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProtocolVersion(pub i32);
 
+impl ProtocolVersion {
+    /// What tools say that ask for the server list answer and speak no release: servers answer with their own
+    /// version, also those that translate for others.
+    pub const NONE: Self = Self(-1);
+}
+
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -278,11 +284,6 @@ impl Dialect {
         dialect
     }
 
-    /// The dialect of the newest release, which numbers not known here are answered in.
-    pub fn newest() -> Self {
-        Self::of(ProtocolVersion(i32::MAX))
-    }
-
     /// The protocol number as the client stated it.
     pub fn version(&self) -> ProtocolVersion {
         self.version
@@ -307,6 +308,11 @@ impl Dialect {
         }
     }
 
+    /// The newest game version that speaks the protocol of this dialect's release.
+    pub fn game_version(&self) -> &'static str {
+        CHANGES.iter().find(|(number, ..)| *number == self.release).map_or("?", |(_, name, _)| name)
+    }
+
     /// The id of a packet in this dialect, `None` if it does not exist there.
     pub fn id(&self, packet: PacketIds) -> Option<PacketId> {
         packet.in_release(self.release)
@@ -315,6 +321,39 @@ impl Dialect {
     /// Every release known: protocol number and its newest game version.
     pub fn releases() -> impl Iterator<Item = (ProtocolVersion, &'static str)> {
         CHANGES.iter().map(|(number, name, _)| (ProtocolVersion(*number), *name))
+    }
+
+    /// The last release of every line of the game (1.8, 1.9.4, 1.12.2, …), oldest first: enough of them to find out
+    /// which ones a server takes without asking for all.
+    pub fn milestones() -> impl Iterator<Item = Self> {
+        // Lines were numbered 1.x until 1.21; since then the year is the first number and each second one a line.
+        let line =
+            |name: &'static str| name.match_indices('.').nth(1).map_or(name, |(at, _)| name.split_at(at).0);
+        let last_of_line =
+            move |index: usize, name| CHANGES.get(index + 1).is_none_or(|next| line(next.1) != line(name));
+        CHANGES
+            .iter()
+            .enumerate()
+            .filter(move |(index, (_, name, _))| last_of_line(*index, name))
+            .map(|(_, (number, ..))| Self::of(ProtocolVersion(*number)))
+    }
+
+    /// The milestones older than this dialect's release, and those newer, each with the nearest first.
+    pub fn milestones_around(&self) -> (Vec<Self>, Vec<Self>) {
+        let others = Self::milestones().filter(|milestone| milestone.release != self.release);
+        let (mut older, newer): (Vec<_>, Vec<_>) =
+            others.partition(|milestone| milestone.release < self.release);
+        older.reverse();
+        (older, newer)
+    }
+
+    /// The newest release known.
+    pub fn newest() -> Self {
+        Self::of(ProtocolVersion(i32::MAX)).of_release()
+    }
+
+    fn of_release(self) -> Self {
+        Self { version: self.release(), ..self }
     }
 }
 
@@ -342,6 +381,21 @@ mod tests {
         let binding = |n| Dialect::of(ProtocolVersion(n)).key_binding();
         assert_eq!([758, 761, 777].map(binding), [None; 3]);
         assert_eq!((binding(759), binding(760)), (Some(KeyBinding::Nobody), Some(KeyBinding::Player)));
+    }
+
+    #[test]
+    fn milestones_are_the_last_of_their_line() {
+        let names: Vec<_> = Dialect::milestones().map(|dialect| dialect.game_version()).collect();
+        let old =
+            ["1.7.6", "1.8", "1.9.4", "1.10", "1.11.2", "1.12.2", "1.13.2", "1.14.4", "1.15.2", "1.16.5"];
+        let new = ["1.17.1", "1.18.2", "1.19.4", "1.20.6", "1.21.11", "26.1", "26.2", "26.3"];
+        assert_eq!(names, [&old[..], &new[..]].concat());
+        assert_eq!(Dialect::newest(), Dialect::milestones().last().unwrap());
+        assert!(Dialect::milestones().all(|dialect| dialect.is_known()));
+        assert_eq!(Dialect::of(ProtocolVersion(341)).game_version(), "1.12.2");
+        let (older, newer) = Dialect::of(ProtocolVersion(769)).milestones_around();
+        assert_eq!((older[0].game_version(), newer[0].game_version()), ("1.20.6", "1.21.11"));
+        assert_eq!(older.len() + newer.len(), names.len());
     }
 
     #[test]

@@ -15,12 +15,12 @@ use crate::{
     backend::{
         Backend,
         connect::connect,
+        ping,
         route::{RouteId, Router},
     },
-    net::conn::{Conn, ConnError, Io},
+    net::conn::Conn,
     protocol::{
-        handshake::{Handshake, Intent, VirtualHost},
-        status::{self, AnswerFrame, StatusRequest},
+        status::AnswerFrame,
         version::{Dialect, ProtocolVersion},
     },
     task,
@@ -29,9 +29,6 @@ use crate::{
 /// Most answers kept, besides one for each route. Keys are configured routes times known releases, so clients cannot
 /// make more of them; this bounds a configuration of very many forced hosts.
 const MAX_ANSWERS: usize = 1024;
-
-/// Longest frame of an answer: its units take at most three bytes each, and a little stands around them.
-const MAX_FRAME: usize = status::MAX_ANSWER * 3 + 16;
 
 /// A backend's answer; `None` if no backend of the route gave one.
 pub type BackendAnswer = Option<Arc<Shown>>;
@@ -149,30 +146,13 @@ async fn ask_one(
     router.reached(backend);
     // The answer is shown to everyone on this route, so nothing in the question comes from one client.
     let host = router.host_of(route).unwrap_or(&backend.host);
-    match question(Conn::new(stream), host, backend.port, release).await {
-        Ok(shown) => Some(Arc::new(shown)),
+    match ping::ask(Conn::new(stream), host, backend.port, release).await {
+        Ok(json) => {
+            Some(Arc::new(Shown { plain: Arc::new(AnswerFrame::new(&json)), noticed: OnceLock::new() }))
+        }
         Err(error) => {
             tracing::debug!(backend = backend.name, %error, "no usable status answer");
             None
         }
-    }
-}
-
-async fn question<S: Io>(
-    mut conn: Conn<S>,
-    host: &str,
-    port: u16,
-    version: ProtocolVersion,
-) -> Result<Shown, ConnError> {
-    let handshake = Handshake { version, host: VirtualHost::parse(host)?, port, intent: Intent::Status };
-    conn.write_packet(&handshake.write(host)).await?;
-    conn.write_packet(&StatusRequest::Status.write()).await?;
-    let packet = conn.read_packet(MAX_FRAME).await?;
-    let json = status::read_answer(&packet)?;
-    match serde_json::from_str(json) {
-        Ok(serde_json::Value::Object(_)) => {
-            Ok(Shown { plain: Arc::new(AnswerFrame::new(json)), noticed: OnceLock::new() })
-        }
-        _ => Err(std::io::Error::other("the status answer is not a JSON object").into()),
     }
 }

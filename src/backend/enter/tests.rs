@@ -614,7 +614,10 @@ async fn broken_modern_forwarding_is_told_apart() {
 
         for (text, expected) in [
             ("Unable to verify player details", Fault::WrongSecret),
-            ("This server requires you to connect with Velocity.", Fault::ForwardingExpected),
+            (
+                "This server requires you to connect with Velocity.",
+                Fault::ForwardingExpected { wanted: ForwardingMode::Modern },
+            ),
         ] {
             let (fault, json) = stage
                 .fault(async |mut conn| {
