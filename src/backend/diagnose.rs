@@ -76,6 +76,8 @@ impl Fault {
     /// the reason of a ban cannot pass for a broken setup.
     pub fn of_disconnect(json: &str, mode: ForwardingMode, told: Told) -> Self {
         let text = text_of(json).to_lowercase();
+        // A colour that was not understood, where mods wrote it down as plugins do.
+        let text = text.trim_start().trim_start_matches("&c");
         let says = |known: &[&str]| known.iter().any(|known| text.starts_with(known));
         let expects = |wanted| Self::ForwardingExpected { wanted };
         let words = || json.to_owned();
@@ -337,7 +339,7 @@ pub fn shown(json: &str) -> String {
 }
 
 fn text_of(json: &str) -> String {
-    serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| plain_text(&value))
+    plain_text(&serde_json::from_str(json).unwrap_or_else(|_| Value::String(json.to_owned())))
 }
 
 /// The characters of a text component: text or translation key, then what it contains, in reading order. Colour
@@ -416,6 +418,7 @@ mod tests {
             ("§cUnable to authenticate.", Legacy, Told::Nothing, Some(expected(BungeeGuard))),
             (no_data, BungeeGuard, Told::Signed, Some(expected(BungeeGuard))),
             (no_data, Modern, Told::Nothing, Some(expected(BungeeGuard))),
+            ("&cUnable to authenticate.", BungeeGuard, Told::Signed, Some(Fault::WrongSecret)),
             ("Missing profile public key.", Modern, Told::Nothing, Some(Fault::ProfileKeyWanted)),
             ("Banned: outdated client! used to cheat", Modern, Told::Signed, Option::None),
             (
