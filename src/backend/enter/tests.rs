@@ -630,6 +630,16 @@ async fn broken_modern_forwarding_is_told_apart() {
             assert_eq!((fault, &json), (expected, &misconfigured), "{protocol}");
         }
 
+        let throttled = r#"{"text":"Connection throttled! Please wait before reconnecting."}"#;
+        let (fault, json) = stage
+            .fault(async |mut conn| {
+                stage.greet(&mut conn).await;
+                conn.write_packet(&disconnect(&stage, throttled)).await.unwrap();
+            })
+            .await;
+        // The player reads the backend's own words: they say what helps.
+        assert_eq!((fault, json.as_str()), (Fault::Throttled { words: throttled.to_owned() }, throttled));
+
         let (fault, json) = stage
             .fault(async |mut conn| {
                 stage.greet(&mut conn).await;
@@ -1054,4 +1064,24 @@ fn answers_overtake_questions() {
         assert_eq!((open.overtaken, open.questions.len(), open.is_owed()), (left, left, false));
     }
     assert_eq!(open.close(&answer(5)), Err(Malformed::BadValue));
+}
+
+/// Whatever words the owner chose for those who come without the proxy.
+#[tokio::test]
+async fn a_backend_that_asks_for_modern_forwarding_in_another_mode() {
+    for mode in [ForwardingMode::Legacy, ForwardingMode::BungeeGuard, ForwardingMode::None] {
+        for protocol in [393, 758, 769] {
+            let stage = Stage::new(protocol, mode).await;
+            let (fault, json) = stage
+                .fault(async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    assert_eq!(stage.ask(&mut conn, 1, forwarding::PLAYER_INFO, &[4]).await, None);
+                    let packet = disconnect(&stage, r#"{"text":"Join by play.example.com"}"#);
+                    conn.write_packet(&packet).await.unwrap();
+                })
+                .await;
+            assert_eq!(fault, Fault::ForwardingExpected { wanted: ForwardingMode::Modern });
+            assert_eq!(json, text_of(MessageKey::BackendMisconfigured));
+        }
+    }
 }
