@@ -270,7 +270,7 @@ impl<S: Io> Talk<'_, S> {
             Some(secret) if is_ours && self.approach.careful => Some(forwarding::unreadable(secret)),
             Some(secret) if is_ours => profile()
                 .ok()
-                .map(|profile| forwarding::answer(request.data, secret, &dialect, &profile, ADDRESS)),
+                .map(|profile| forwarding::answer(request.data, secret, &dialect, &profile, None, ADDRESS)),
             _ => None,
         };
         if is_ours {

@@ -12,16 +12,13 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use super::report::{Area, Finding};
 use crate::{
     address,
+    backend::ping,
     net::{
         self,
         conn::{Conn, ConnError},
         listener,
     },
-    protocol::{
-        handshake::{Handshake, Intent, VirtualHost},
-        status::{self, MAX_ANSWER, StatusRequest},
-        version::{Dialect, ProtocolVersion},
-    },
+    protocol::version::Dialect,
 };
 
 /// How long this machine may take to answer itself.
@@ -83,7 +80,7 @@ async fn question(stream: TcpStream, bound: SocketAddr, config: &net::Config) ->
     // From a trusted proxy's address the header is required, and this machine is one as a rule.
     let needs_header = config.accept_proxy_protocol
         && source.is_ok_and(|source| config.trusted_proxies.iter().any(|trusted| trusted.contains(&source)));
-    match timeout(PATIENCE, ask(stream, needs_header)).await {
+    match timeout(PATIENCE, ask(stream, bound, needs_header)).await {
         Ok(Ok(())) => {
             let port = bound.port();
             Finding::ok(
@@ -105,7 +102,7 @@ fn not_ours(why: &str) -> Finding {
     Finding::error(AREA, "answers", cause, mend)
 }
 
-async fn ask(mut stream: TcpStream, needs_header: bool) -> Result<(), ConnError> {
+async fn ask(mut stream: TcpStream, bound: SocketAddr, needs_header: bool) -> Result<(), ConnError> {
     if needs_header {
         let mut header = Vec::new();
         // Of ourselves, not of a player.
@@ -114,14 +111,7 @@ async fn ask(mut stream: TcpStream, needs_header: bool) -> Result<(), ConnError>
             .map_err(|error| io::Error::other(error.to_string()))?;
         stream.write_all(&header).await?;
     }
-    let mut conn = Conn::new(stream);
-    let newest = Dialect::of(ProtocolVersion(i32::MAX)).release();
-    let host = VirtualHost::parse("localhost")?;
-    let handshake = Handshake { version: newest, host, port: 25565, intent: Intent::Status };
-    conn.write_packet(&handshake.write("localhost")).await?;
-    conn.write_packet(&StatusRequest::Status.write()).await?;
-    let packet = conn.read_packet(MAX_ANSWER * 3 + 16).await?;
-    status::read_answer(&packet)?;
+    ping::ask(Conn::new(stream), "localhost", bound.port(), Dialect::newest().version()).await?;
     Ok(())
 }
 
@@ -151,7 +141,7 @@ mod tests {
         for (with_header, header) in [(false, &b""[..]), (true, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let answer = status::AnswerFrame::new("{}").bytes().to_vec();
+            let answer = crate::protocol::status::AnswerFrame::new("{}").bytes().to_vec();
             let config = config(address, with_header);
             let (read, found) =
                 tokio::join!(answer_once(listener, header.len() + 1, answer), examine(&config));

@@ -10,17 +10,18 @@ use crate::{
 };
 
 mod admin;
-mod backends;
+pub mod backends;
 mod configuration;
 mod disk;
 mod geo;
 mod listen;
 pub mod report;
+mod services;
 mod session_server;
 
 use report::Report;
 
-/// Examines the installation that a configuration describes. Takes up to half a minute where peers do not answer. If
+/// Examines the installation that a configuration describes. Takes up to a minute where peers do not answer. If
 /// the configuration cannot be used, that is the whole report.
 pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> Report {
     let mut report = Report::default();
@@ -42,13 +43,17 @@ pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> R
         findings.extend(admin::examine(&admin));
         findings
     });
-    let (session_server, listening, geo, local) = tokio::join!(
+    let (session_server, services, backends, listening, geo, local) = tokio::join!(
         session_server::examine(&config.session_server, clock),
+        services::examine(&config.player_keys, clock),
+        backends::examine(&config.backend.backends, config.backend.connect_timeout),
         listen::examine(&config.net),
         geo::examine(&config.geo, clock.now()),
         local,
     );
     report.extend(session_server);
+    report.add(services);
+    report.extend(backends);
     report.extend(listening);
     report.extend(geo);
     report.extend(local.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));

@@ -256,6 +256,14 @@ impl PlayerKeys {
         Ok(())
     }
 
+    /// Asks for Mojang's keys once, for a report, and keeps nothing. Returns how many can be used.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn examine(&self) -> Result<usize, FetchError> {
+        self.download().await.map(|keys| keys.len())
+    }
+
     async fn download(&self) -> Result<Arc<[RsaPublicKey]>, FetchError> {
         let sent = self.0.client.get(self.0.url.clone()).send().await;
         let response = sent.map_err(|error| FetchError::Call(judge_failure(&error, false)))?;
@@ -268,7 +276,7 @@ impl PlayerKeys {
 
 /// Why Mojang's keys could not be fetched.
 #[derive(Debug, PartialEq, Eq)]
-enum FetchError {
+pub enum FetchError {
     /// No whole answer.
     Call(Outcome),
     /// An answer of another status than 200, redirects among them.
@@ -326,7 +334,8 @@ where
             }
             Err(error) => {
                 let now = Instant::now();
-                tracing::warn!(
+                // No warning: few players have such a client.
+                tracing::info!(
                     again_in_minutes = retry.as_secs() / 60,
                     "Mojang's keys for player certificates could not be fetched: {error}. Those fetched before stay in \
                      use; if there are none, the chat keys of 1.19 to 1.19.2 clients are not forwarded. If this goes on, \

@@ -154,7 +154,7 @@ async fn login_success_is_never_acknowledged() {
                 conn.write_packet(&ask(&dialect, 1, "mod:hello")).await.unwrap();
                 assert_eq!(answer(&mut conn, &dialect).await, (1, None));
                 conn.write_packet(&ask(&dialect, 2, forwarding::PLAYER_INFO)).await.unwrap();
-                let expected = forwarding::answer(&[4], SECRET, &dialect, &profile().unwrap(), ADDRESS);
+                let expected = forwarding::answer(&[4], SECRET, &dialect, &profile().unwrap(), None, ADDRESS);
                 assert_eq!(answer(&mut conn, &dialect).await, (2, Some(expected)));
                 conn.write_packet(&ask(&dialect, 3, forwarding::PLAYER_INFO)).await.unwrap();
                 assert_eq!(answer(&mut conn, &dialect).await, (3, None));
