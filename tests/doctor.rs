@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Backend, Mode, SessionServer, backend::SECRET};
+use support::{Backend, Mode, SessionServer, backend::SECRET, player_keys::Authority};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
@@ -85,6 +85,7 @@ fn files(folder: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_installation_has_nothing_to_mend_but_what_the_test_needs() {
     let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    server.publish(&[Authority::new().published()]);
     let folder = installation(server.address, backend.address, "");
     let before = files(folder.path());
     let (code, told, report) = complaints(folder.path()).await;
