@@ -126,9 +126,9 @@ pub(super) async fn exchange_keys<S: Io>(
     })?;
     let response = EncryptionResponse::read(&packet, dialect).map_err(|error| refused(error.into()))?;
     match challenge.accept(response, named.key.clone()).await {
-        Ok(keyed) => {
+        Ok(mut keyed) => {
             conn.encrypt(&keyed.secret);
-            named.held_key.clone_from(&keyed.held_key);
+            named.held_key = keyed.held_key.take();
             Ok(keyed)
         }
         Err(error) => {

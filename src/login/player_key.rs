@@ -12,7 +12,7 @@ use crate::{
 /// the facts what came of it. A doubt keeps nobody out: the backend is told of no key then.
 pub(super) async fn prove(admission: &mut Admission, keys: &PlayerKeys) {
     let id = admission.admitted.profile().id;
-    let proven = match claim(&admission.named, id) {
+    let proven = match claim(&mut admission.named, id) {
         Some(Ok(claim)) => keys.prove(claim).await,
         Some(Err(doubt)) => Err(doubt),
         None => return,
@@ -29,11 +29,11 @@ pub(super) async fn prove(admission: &mut Admission, keys: &PlayerKeys) {
     admission.player_key = proven.ok();
 }
 
-/// What is to be proven of the key; `None` if there is no key.
-fn claim(named: &Named, id: uuid::Uuid) -> Option<Result<Claim, KeyDoubt>> {
-    let key = named.key.clone()?;
+/// Takes the key and says what is to be proven of it; `None` if there is no key.
+fn claim(named: &mut Named, id: uuid::Uuid) -> Option<Result<Claim, KeyDoubt>> {
+    let key = named.key.take()?;
     Some(match named.hello.dialect.key_binding()? {
-        KeyBinding::Nobody => named.held_key.clone().map(Claim::Held).ok_or(KeyDoubt::NotHeld),
+        KeyBinding::Nobody => named.held_key.take().map(Claim::Held).ok_or(KeyDoubt::NotHeld),
         KeyBinding::Player => Ok(Claim::BelongsTo(key, id)),
     })
 }

@@ -42,7 +42,7 @@ const REFRESH: Duration = Duration::from_hours(24);
 const FIRST_RETRY: Duration = Duration::from_mins(5);
 /// Shortest time between two fetches when the verdict has become Up again: one that flickers causes no flood.
 const RETRY_GAP: Duration = Duration::from_secs(10);
-/// Most keys of Mojang that are kept: each costs a forged player key one more verification. Two are published today.
+/// Most keys of Mojang that are kept: a forged player key costs one verification with each.
 const MAX_KEYS: usize = 16;
 /// Sizes of Mojang's keys that are believed, in bits. Today's have 4096, the most that the RSA library takes.
 const MOJANG_KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -68,7 +68,7 @@ pub struct Config {
 
 /// A player's key whose private half signed our verify token: whoever is at the other end of this connection holds it.
 /// Says nothing about whose it is. Made only by [`HeldKey::prove`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct HeldKey(Box<ProfileKey>);
 
 impl HeldKey {
@@ -83,7 +83,7 @@ impl HeldKey {
 }
 
 /// What is to be proven of a player's key. The two forms of Mojang's signature differ in what else has to be known.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Claim {
     /// 1.19: the signature names nobody, so anybody could bring a key seen elsewhere. Only its holder may.
     Held(HeldKey),
@@ -120,7 +120,7 @@ impl Claim {
 }
 
 /// A player's key that Mojang signed and that has not expired. Made only by [`PlayerKeys::prove`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ProvenKey {
     /// Apart: few players have one, and each login under way has room for it.
     key: Box<ProfileKey>,
@@ -213,7 +213,7 @@ impl PlayerKeys {
         })))
     }
 
-    /// Checks Mojang's signature on a player's key, off the network threads: some 0.1 ms for each of Mojang's keys.
+    /// Checks Mojang's signature on a player's key, off the network threads: about a millisecond.
     /// A forged key costs whoever brings it nothing, so this is for players who were admitted. Never waits for a
     /// fetch; waits its turn behind others, which the login's deadline bounds.
     pub async fn prove(&self, claim: Claim) -> Result<ProvenKey, KeyDoubt> {
@@ -321,8 +321,10 @@ where
                 if left.is_err() {
                     return;
                 }
+                // Up anew is a reason for new hope.
                 if let Some(failed) = failed {
                     due = due.min(failed + RETRY_GAP);
+                    retry = FIRST_RETRY;
                 }
                 continue;
             }
