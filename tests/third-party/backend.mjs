@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import minecraft from 'minecraft-protocol'
 import { dashed, readLegacy, readModern } from './forwarding.mjs'
 import { writeText } from './text.mjs'
-import { COMPRESSION, CONFIGURATION, LOGIN_PLUGIN, SUCCESS_PROPERTIES, versionOf } from './versions.mjs'
+import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, versionOf } from './versions.mjs'
 import { Inbox, within } from './waiting.mjs'
 import { watchFrames } from './wire.mjs'
 
@@ -17,7 +17,8 @@ const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
 
 /**
  * Options: `forwarding` none | modern | legacy | bungeeguard, `secret` for the last three, `threshold` for compression (null
- * is off), `asks` the highest forwarding version asked for (null asks with an empty body), and one `fault`:
+ * is off), `asks` the highest forwarding version asked for (null asks with an empty body), `cookie` the key of one to ask for
+(where there are cookies), `hurries` not to wait for the client's answer before letting it in, and one `fault`:
  *   'encrypts'    sends an encryption request, as a backend in online mode does (with `sessions`, a SessionServer, it is one,
  *                 and lets in whom that vouches for)
  *   'never-asks'  reaches login success without asking for an identity
@@ -48,6 +49,7 @@ export class Backend {
   get threshold () { return this.#options.threshold }
   get forwarding () { return this.#options.forwarding }
   get asks () { return this.#options.asks }
+  get hurries () { return this.#options.hurries === true }
   /** One key for all connections, made when first needed. */
   get keys () { return (this.#keys ??= generateKeyPairSync('rsa', { modulusLength: 1024 })) }
 
@@ -100,6 +102,8 @@ class Seat {
   reserved = []
   /** The answer to a login plugin message that is not the proxy's: undefined if it was not understood. */
   query = undefined
+  /** The cookie asked for: null if the client has none. */
+  cookie = undefined
   /** What a real server would have disconnected for. */
   faults
   #options
@@ -171,14 +175,18 @@ class Seat {
       this.identity = readLegacy(this.handshake.host, this.name)
       if (forwarding === 'bungeeguard') this.#takeToken(secret)
     }
-    if (this.protocol >= LOGIN_PLUGIN && fault === undefined) this.query = await this.#ask('third:query', Buffer.from(this.name))
+    if (this.protocol >= COOKIES && this.#options.cookie !== undefined) this.cookie = await this.#askCookie(this.#options.cookie)
+    const query = this.protocol >= LOGIN_PLUGIN && fault === undefined ? this.#ask('third:query', Buffer.from(this.name)) : undefined
+    if (!this.#options.hurries) this.query = await query
     if (threshold !== null && this.protocol >= COMPRESSION) {
       this.client.write('compress', { threshold })
       this.client.compressionThreshold = threshold
       this.#threshold = threshold
     }
     this.#succeed(fault === 'renames' ? offline(this.name) : this.identity)
-    if (this.protocol >= CONFIGURATION) await this.#next('login_acknowledged')
+    const acknowledged = this.protocol >= CONFIGURATION ? this.#next('login_acknowledged') : undefined
+    this.query ??= await query
+    await acknowledged
     this.client.state = this.protocol >= CONFIGURATION ? states.CONFIGURATION : states.PLAY
   }
 
@@ -210,6 +218,13 @@ class Seat {
     const answer = await this.#next('login_plugin_response')
     if (answer.messageId !== messageId) throw new Refusal('Wrong plugin message id')
     return answer.data === undefined || answer.data === null ? undefined : Buffer.from(answer.data)
+  }
+
+  async #askCookie (cookie) {
+    this.client.write('cookie_request', { cookie })
+    const { key, value } = await this.#next('cookie_response')
+    if (key !== cookie) throw new Refusal('Wrong cookie')
+    return value === undefined || value === null ? null : Buffer.from(value)
   }
 
   #next (packet) {

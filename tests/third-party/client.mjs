@@ -21,9 +21,9 @@ const { createClient, states } = minecraft
  * `from` is the address of this machine (any of 127.0.0.0/8) to connect from, `host` the one that the player typed.
  * `joins: false` is a client that does not talk to the session server at all (an account it does not own). `answer` replies
  * to login plugin messages: (channel, data) => Buffer, or undefined for "not understood". `profileKeys` are the player's
- * signed chat keys, if it has any.
+ * signed chat keys, if it has any, `cookies` what servers stored with it: key => Buffer.
  */
-export async function join ({ port, version, player, sessions, host = 'play.test', joins = true, answer = echo, from = '127.0.0.1', profileKeys }) {
+export async function join ({ port, version, player, sessions, host = 'play.test', joins = true, answer = echo, from = '127.0.0.1', profileKeys, cookies = {} }) {
   const login = { encrypted: false, shouldAuthenticate: undefined, joined: false, channels: [], threshold: null }
   const errors = []
   let faults = []
@@ -61,6 +61,8 @@ export async function join ({ port, version, player, sessions, host = 'play.test
     login.channels.push(channel)
     client.write('login_plugin_response', { messageId, data: answer(channel, data) })
   })
+
+  client.on('cookie_request', ({ cookie }) => client.write('cookie_response', { key: cookie, value: cookies[cookie] }))
 
   const joined = new Player(client, version, faults, errors)
   const outcome = new Promise(resolve => {

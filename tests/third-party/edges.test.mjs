@@ -28,6 +28,8 @@ describe('edges', () => {
         open: { fault: 'never-asks' },
         renamer: { fault: 'renames' },
         stale: { secret: 'the secret of last year' },
+        hasty: { threshold: 64, hurries: true },
+        curious: { threshold: 256, cookie: 'third:cookie' },
         bungee: { forwarding: 'legacy', threshold: 256 },
         guarded: { forwarding: 'bungeeguard', threshold: null }
       },
@@ -241,6 +243,27 @@ describe('edges', () => {
       })
     })
   }
+
+  describe('what backends and clients say to each other before the player is in', () => {
+    for (const version of [byName('1.13.2'), ...KINDS]) {
+      it(`${version.name}: an answer that is on its way while the backend lets the player in already`, LIMIT, async () => {
+        const visit = await stage.enter(version, newcomer('Hasty'), 'hasty')
+        await exchange(visit.joined, visit.seat)
+        await leave(visit)
+      })
+    }
+
+    for (const version of [byName('1.20.6'), NEWEST]) {
+      for (const [what, cookie] of [['no cookie', null], ['an empty cookie', Buffer.alloc(0)], ['the largest cookie', Buffer.alloc(5120, 7)]]) {
+        it(`${version.name}: ${what}`, LIMIT, async () => {
+          const cookies = { 'third:cookie': cookie ?? undefined, 'third:other': Buffer.from('not asked for') }
+          const visit = await stage.enter(version, newcomer('Cookie'), 'curious', { cookies })
+          assert.deepEqual(visit.seat.cookie, cookie)
+          await leave(visit)
+        })
+      }
+    }
+  })
 
   it('a handshake whose frame begins like a legacy ping is a handshake', LIMIT, async () => {
     // 246 characters make the frame 254 bytes long, and its length prefix FE 01.

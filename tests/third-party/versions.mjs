@@ -43,6 +43,8 @@ export const CONFIGURATION = 764
 export const NBT_TEXT = 765
 /** First protocol that can be asked to encrypt without asking the session server. */
 export const AUTHENTICATE_FLAG = 766
+/** First protocol with cookies. */
+export const COOKIES = 766
 
 /** The name of the version that speaks `protocol`. */
 export function versionOf (protocol) {
