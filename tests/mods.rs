@@ -753,6 +753,14 @@ async fn whoever_comes_by_transfer_is_authenticated_like_everybody() {
     let text = transfer(&stage, 774, &Player::new("Stranger")).await.unwrap_err();
     assert!(text.contains("No cached session found"), "{text}");
     stage.audit.reason("no-session").await;
+    // What is neither a ping, a login nor a transfer is nothing.
+    for intent in [0, 4, -1] {
+        let mut client = Client::connect(address(&stage.proxy), 774).await;
+        client.handshake(HOST, intent).await;
+        client.login_start("Moved774", Player::new("Moved774").id).await;
+        assert_eq!(client.recv().await, None);
+        stage.audit.reason("bad-handshake").await;
+    }
     // And without the owner's leave nobody comes that way, outage or not.
     stage.proxy.stop().await;
     let setup = stage.setup.replace("accepts-transfers: true", "accepts-transfers: false");

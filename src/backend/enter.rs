@@ -198,12 +198,14 @@ pub async fn enter<C: Io>(
             Err(Fault::Silent.into())
         }
     };
+    // Perhaps the client still works on what it has not answered: no reason to lead others past this backend.
+    let owes_nothing = talk.open.questions.is_empty();
     let conn = talk.conn;
     match outcome {
         Ok(passed) => Ok(Entered { conn, backend, passed, unreachable }),
         Err(Stop::Client(error)) => Err(EnterError::Client(error)),
         Err(Stop::Backend(fault)) => {
-            if fault == Fault::Silent {
+            if fault == Fault::Silent && owes_nothing {
                 router.failed(&backend);
             }
             Err(EnterError::Backend { backend, fault })

@@ -806,11 +806,17 @@ async fn rest(seconds: u64) {
     tokio::time::resume();
 }
 
-/// A stage with the deadline that logins have.
+/// A stage with the deadline that logins have, and a backend to go to if the first one fails.
 async fn slow_stage() -> Stage {
-    let mut stage = Stage::new(774, ForwardingMode::None).await;
+    let both = |port| ["lobby", "spare"].map(|name| backend(name, port, ForwardingMode::None)).into();
+    let mut stage = Stage::with_backends(774, both).await;
     stage.deadline = Deadline::new(crate::login::LOGIN_TIME, crate::login::LOGIN_TIME_LIMIT);
     stage
+}
+
+/// The backend that the next player is led to.
+fn first_choice(stage: &Stage) -> String {
+    stage.router.candidates("")[0].name.clone()
 }
 
 #[tokio::test]
@@ -952,7 +958,7 @@ async fn no_handshake_is_longer_than_the_limit() {
     let took = start.elapsed().as_secs();
     assert!((299..=305).contains(&took), "{took} s");
     // Nobody was silent: the backend is none to be passed over.
-    assert_eq!(stage.router.candidates("").len(), 1);
+    assert_eq!(first_choice(&stage), "lobby");
 }
 
 #[tokio::test]
@@ -1013,30 +1019,37 @@ async fn a_message_that_is_never_answered_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_backend_that_falls_silent_is_to_blame_though_a_message_was_never_answered() {
-    let stage = slow_stage().await;
-    let (fault, _) = {
-        let client = async |mut conn: Conn<DuplexStream>| {
-            for id in 0..2 {
-                assert_eq!(stage.asked(&mut conn).await.0, id);
-            }
-            stage.respond(&mut conn, 1, None).await;
-            conn.read_packet(1 << 16).await.unwrap()
-        };
-        let backend = async |mut conn: Conn<TcpStream>| {
-            stage.greet(&mut conn).await;
-            stage.question(&mut conn, 0, "mod:x", &[]).await;
-            stage.question(&mut conn, 1, "mod:x", &[]).await;
-            assert_eq!(stage.answer(&mut conn).await.0, 1);
-            tokio::time::pause();
-            let _ = conn.read_packet(100).await;
-        };
-        let (result, (), packet) = stage.run(backend, client).await;
-        match result.unwrap_err() {
-            EnterError::Backend { fault, .. } => (fault, packet),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(fault, Fault::Silent);
+    for skipped in [false, true] {
+        let stage = slow_stage().await;
+        let (result, (), _) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    stage.question(&mut conn, 0, "mod:x", &[]).await;
+                    stage.question(&mut conn, 1, "mod:x", &[]).await;
+                    for _ in 0..if skipped { 1 } else { 2 } {
+                        stage.answer(&mut conn).await;
+                    }
+                    tokio::time::pause();
+                    let _ = conn.read_packet(100).await;
+                },
+                async |mut conn| {
+                    for id in 0..2 {
+                        assert_eq!(stage.asked(&mut conn).await.0, id);
+                    }
+                    for id in if skipped { 1..2 } else { 0..2 } {
+                        stage.respond(&mut conn, id, None).await;
+                    }
+                    conn.read_packet(1 << 16).await.unwrap()
+                },
+            )
+            .await;
+        tokio::time::resume();
+        let error = result.unwrap_err();
+        assert!(matches!(error, EnterError::Backend { fault: Fault::Silent, .. }), "{error:?}");
+        // But no client leads others past a backend by what it leaves unanswered.
+        assert_eq!(first_choice(&stage), if skipped { "lobby" } else { "spare" });
+    }
 }
 
 #[test]
