@@ -6,11 +6,14 @@ import { createServer } from 'node:net'
 import minecraft from 'minecraft-protocol'
 import { dashed, readLegacy, readModern } from './forwarding.mjs'
 import { writeText } from './text.mjs'
-import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, versionOf } from './versions.mjs'
+import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, VERSIONS, versionOf } from './versions.mjs'
 import { Inbox, within } from './waiting.mjs'
 import { watchFrames } from './wire.mjs'
 
 const { Client, states } = minecraft
+
+const NEWEST = VERSIONS.at(-1)
+const TICK = 50
 
 /** Channels on which a backend trusts whoever is connected to be its proxy: none of a player's messages may arrive on them. */
 const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
@@ -18,11 +21,14 @@ const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
 /**
  * Options: `forwarding` none | modern | legacy | bungeeguard, `secret` for the last three, `threshold` for compression (null
  * is off), `asks` the highest forwarding version asked for (null asks with an empty body), `cookie` the key of one to ask for
-(where there are cookies), `hurries` not to wait for the client's answer before letting it in, and one `fault`:
+ * (where there are cookies), `hurries` not to wait for the client's answer before letting it in, and one `fault`
+ * (`speaks` is the one protocol number that it then says it speaks, where it is to be a server of one version):
  *   'encrypts'    sends an encryption request, as a backend in online mode does (with `sessions`, a SessionServer, it is one,
  *                 and lets in whom that vouches for)
  *   'never-asks'  reaches login success without asking for an identity
  *   'renames'     admits the player under another id than the one forwarded
+ *   'throttles'   refuses who comes within `pause` milliseconds of the one before, as Bukkit does by address
+ *   'outdated'    refuses the version, as the game does
  */
 export class Backend {
   /** Every connection that came as far as a login start, admitted or not. */
@@ -31,6 +37,7 @@ export class Backend {
   #joined = new Map()
   #sockets = new Set()
   #keys
+  #last = 0
   #server = createServer(socket => this.#accept(socket))
 
   static async start (options = {}) {
@@ -66,6 +73,14 @@ export class Backend {
   /** How often a player called `name` began a login here. */
   attempts (name) {
     return this.seats.filter(seat => seat.name === name).length
+  }
+
+  /** Milliseconds since this was last asked. */
+  sinceLast () {
+    const now = Date.now()
+    const since = now - this.#last
+    this.#last = now
+    return since
   }
 
   #inbox (name) {
@@ -134,8 +149,9 @@ class Seat {
   #handshake ({ protocolVersion, serverHost, serverPort, nextState }) {
     this.handshake = { protocol: protocolVersion, host: serverHost, port: serverPort, intent: nextState }
     const version = versionOf(protocolVersion)
-    if (version === undefined) return this.client.socket.destroy()
-    this.client.version = version
+    // To a ping in a version that nobody speaks a server answers with its own.
+    if (version === undefined && nextState !== 1) return this.client.socket.destroy()
+    this.client.version = version ?? NEWEST.name
     this.client.state = nextState === 1 ? states.STATUS : states.LOGIN
     if (nextState === 1) this.#status()
   }
@@ -143,7 +159,7 @@ class Seat {
   #status () {
     this.client.once('ping_start', () => {
       const response = {
-        version: { name: versionOf(this.protocol), protocol: this.protocol },
+        version: this.#spoken(),
         players: { max: 20, online: 3, sample: [] },
         description: { text: this.#options.motd }
       }
@@ -155,9 +171,20 @@ class Seat {
     })
   }
 
+  /** The version of the ping, if it is known; with `speaks`, always that one. */
+  #spoken () {
+    const { speaks } = this.#options
+    const protocol = speaks ?? (versionOf(this.protocol) === undefined ? NEWEST.protocol : this.protocol)
+    return { name: versionOf(protocol), protocol }
+  }
+
   /** Login from login start to configuration (or play); throws what the player is refused for. */
   async login (backend) {
-    const { forwarding, fault, secret, threshold, sessions } = this.#options
+    const { forwarding, fault, secret, threshold, sessions, pause } = this.#options
+    if (fault === 'throttles' && backend.sinceLast() < pause) {
+      throw new Refusal('Connection throttled! Please wait before reconnecting.')
+    }
+    if (fault === 'outdated') throw new Refusal({ translate: 'multiplayer.disconnect.incompatible', with: ['1.21.4'] })
     this.identity = offline(this.name)
     if (fault === 'encrypts') {
       const { sharedSecret, publicKey } = await this.#encrypt(backend)
@@ -166,18 +193,27 @@ class Seat {
     } else if (forwarding === 'modern' && fault !== 'never-asks') {
       const body = this.#options.asks === null ? Buffer.alloc(0) : Buffer.from([this.#options.asks])
       const answer = await this.#ask('velocity:player_info', body)
+      if (answer === undefined) throw new Refusal('This server requires you to connect with Velocity.')
       try {
         this.identity = readModern(answer, secret)
       } catch (error) {
         throw new Refusal('Unable to verify player details', error)
       }
     } else if (forwarding === 'legacy' || forwarding === 'bungeeguard') {
+      if (!this.handshake.host.includes('\0')) {
+        throw new Refusal(forwarding === 'legacy'
+          ? 'If you wish to use IP forwarding, please enable it in your BungeeCord config as well!'
+          : '§cUnable to authenticate - no data was forwarded by the proxy.')
+      }
       this.identity = readLegacy(this.handshake.host, this.name)
       if (forwarding === 'bungeeguard') this.#takeToken(secret)
     }
     if (this.protocol >= COOKIES && this.#options.cookie !== undefined) this.cookie = await this.#askCookie(this.#options.cookie)
     const query = this.protocol >= LOGIN_PLUGIN && fault === undefined ? this.#ask('third:query', Buffer.from(this.name)) : undefined
     if (!this.#options.hurries) this.query = await query
+    // Servers let players in when their next tick comes.
+    await Promise.race([new Promise(resolve => setTimeout(resolve, TICK)), this.ended])
+    if (this.client.ended) throw new Refusal('left before it was let in')
     if (threshold !== null && this.protocol >= COMPRESSION) {
       this.client.write('compress', { threshold })
       this.client.compressionThreshold = threshold
@@ -192,7 +228,7 @@ class Seat {
 
   #takeToken (secret) {
     const tokens = this.identity.properties.filter(property => property.name === 'bungeeguard-token')
-    if (tokens.length !== 1 || tokens[0].value !== secret) throw new Refusal('Unable to authenticate')
+    if (tokens.length !== 1 || tokens[0].value !== secret) throw new Refusal('§cUnable to authenticate.')
     this.identity.properties = this.identity.properties.filter(property => property.name !== 'bungeeguard-token')
   }
 
@@ -227,6 +263,9 @@ class Seat {
     return value === undefined || value === null ? null : Buffer.from(value)
   }
 
+  /** Whether the player got into the world, or into configuration on the way there. */
+  get wasIn () { return this.state !== states.LOGIN }
+
   #next (packet) {
     const left = this.ended.then(() => { throw new Refusal(`left before ${packet}`) })
     return within(Promise.race([new Promise(resolve => this.client.once(packet, resolve)), left]), `${packet} of ${this.name}`)
@@ -236,7 +275,7 @@ class Seat {
   refuse (error) {
     this.refusal = error
     if (this.client.ended) return
-    this.client.write('disconnect', { reason: JSON.stringify({ text: error.message }) })
+    this.client.write('disconnect', { reason: JSON.stringify(error.component ?? { text: error.message }) })
     this.client.end()
   }
 
@@ -278,8 +317,10 @@ function keyOf (field) {
 }
 
 class Refusal extends Error {
-  constructor (message, cause) {
-    super(message, { cause })
+  /** `reason` is a text or a component. */
+  constructor (reason, cause) {
+    super(typeof reason === 'string' ? reason : JSON.stringify(reason), { cause })
+    this.component = typeof reason === 'string' ? { text: reason } : reason
   }
 }
 

@@ -95,6 +95,27 @@ export class Proxy {
     }
   }
 
+  /** What `postern doctor --json` finds with this proxy's configuration: `{ code, report, text }`. */
+  async doctor (ms = 6 * STEP) {
+    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(POSTERN|VELOCITY)_/.test(key)))
+    const args = ['doctor', '--config', join(this.#folder, 'config.yml'), '--json']
+    const child = spawn(BINARY, args, { env, cwd: this.#folder, stdio: ['ignore', 'pipe', 'pipe'] })
+    const written = { stdout: '', stderr: '' }
+    for (const stream of ['stdout', 'stderr']) {
+      child[stream].setEncoding('utf8').on('data', text => { written[stream] += text })
+    }
+    const ended = new Promise((resolve, reject) => {
+      child.once('close', resolve)
+      child.once('error', reject)
+    })
+    try {
+      const code = await within(ended, 'the end of postern doctor', ms)
+      return { code, report: JSON.parse(written.stdout), text: written.stdout + written.stderr }
+    } finally {
+      child.kill('SIGKILL')
+    }
+  }
+
   get auditLog () { return join(this.#folder, 'audit.log') }
 
   /** Every audit event so far, in order. A line still being written is left out. */
