@@ -318,6 +318,28 @@ mod tests {
         let header = frame::header(&got).unwrap().unwrap();
         assert_eq!(frame::decompress(&got[header.prefix..], 500).unwrap(), [9; 500]);
     }
+
+    #[tokio::test]
+    async fn what_is_held_is_bounded_by_the_longest_frame() {
+        let (mut peer, io) = duplex(1 << 16);
+        let mut frame = Vec::new();
+        frame::put_frame(&mut frame, &vec![7; limit::LOGIN], None);
+        let talking = tokio::spawn(async move {
+            // Without a pause between them, and the beginning of one more.
+            for _ in 0..4 {
+                peer.write_all(&frame).await.unwrap();
+            }
+            peer.write_all(&frame[..frame.len() / 2]).await.unwrap();
+        });
+        let mut conn = Conn::new(io);
+        for _ in 0..4 {
+            assert_eq!(conn.read_packet(limit::LOGIN).await.unwrap().len(), limit::LOGIN);
+            assert!(conn.inbox.capacity() <= 2 * (limit::LOGIN + READ_SIZE), "{}", conn.inbox.capacity());
+        }
+        assert!(matches!(conn.read_packet(limit::LOGIN).await, Err(ConnError::Cut)));
+        talking.await.unwrap();
+    }
+
     #[tokio::test]
     async fn what_is_said_last_is_not_reset_by_what_was_not_read() {
         let (mut peer, io) = duplex(64);
