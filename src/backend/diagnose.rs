@@ -251,7 +251,7 @@ impl Fault {
                 "set `online-mode=false` in its server.properties, let it accept players from this proxy only (firewall), and switch on forwarding"
             }
             Self::ForwardingNotAsked | Self::WrongIdentity { .. } => {
-                return format!("{}: {}", exposure(at), switch_on(at.forwarding));
+                return format!("{}; for that, {}", exposure(at), switch_on(at.forwarding));
             }
             Self::ForwardingExpected { wanted } => change_mode(at.forwarding, *wanted),
             Self::WrongSecret => match at.forwarding {
@@ -460,7 +460,7 @@ mod tests {
     fn every_fault_names_its_cause_and_cure() {
         let attempt = Attempt { backend: "lobby".into(), address: None, error: "no such host".into() };
         let words = || "{\"text\":\"no\\u001b[31m\\u202e\"}".to_owned();
-        let exposed = "anyone who can reach 10.0.0.5:25566 can be anyone: firewall it or enable forwarding: set `proxies.velocity.enabled: true`";
+        let exposed = "anyone who can reach 10.0.0.5:25566 can be anyone: firewall it or enable forwarding; for that, set `proxies.velocity.enabled: true`";
         let (unavailable, misconfigured) = (Reason::BackendUnavailable, Reason::BackendMisconfigured);
         let wanted = ForwardingMode::Legacy;
         let faults = [

@@ -31,6 +31,9 @@ const AT_ONCE: usize = 4;
 /// How long a backend may take for its server list answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
+/// How long a backend is asked about versions. One that answers takes far less for all of them.
+const VERSIONS_TIME: Duration = Duration::from_secs(10);
+
 /// Longest name of a version shown, in characters.
 const MAX_NAME: usize = 60;
 
@@ -49,6 +52,21 @@ mod check {
     pub(super) const THROTTLE: &str = "throttle";
 }
 
+/// What a check wants to know, for those that could not be made.
+fn question_of(check: &str) -> &'static str {
+    match check {
+        check::RESOLVE => "where its name leads",
+        check::CONNECT => "whether it takes connections",
+        check::STATUS => "whether it answers server list pings",
+        check::PROTOCOL => "which versions it takes",
+        check::FORWARDING => "whether it asks for the configured forwarding",
+        check::SECRET => "whether it accepts our forwarding secret",
+        check::WRONG_SECRET => "whether it refuses a wrong forwarding secret",
+        check::PLAIN_LOGIN => "whether it refuses a login without forwarding",
+        _ => "whether it is in online mode",
+    }
+}
+
 /// Before any login.
 const REACHING: &[&str] = &[check::RESOLVE, check::CONNECT, check::STATUS, check::PROTOCOL];
 
@@ -65,7 +83,7 @@ const fn logins_of(mode: ForwardingMode) -> &'static [&'static str] {
 }
 
 /// Examines all backends, a few at once. Findings come in the order of the backends; each backend gets one for every
-/// check of its mode. Takes up to a minute if backends hang.
+/// check of its mode. Where backends hang or throttle, each takes some half a minute.
 pub async fn examine(backends: &[Backend], connect_timeout: Duration) -> Vec<Finding> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
@@ -127,7 +145,8 @@ impl Exam<'_> {
         let checks = [REACHING, logins_of(self.backend.forwarding)].concat();
         for check in &checks {
             if !self.has(check) {
-                self.findings.push(Finding::skipped(Area::Backend, check, format!("not examined: {reason}")));
+                let cause = format!("not examined {}: {reason}", question_of(check));
+                self.findings.push(Finding::skipped(Area::Backend, check, cause));
             }
         }
         self.findings.sort_by_key(|finding| checks.iter().position(|check| *check == finding.check));
@@ -256,13 +275,17 @@ impl Exam<'_> {
             |own| own.milestones_around(),
         );
         let (mut oldest, mut newest) = (own, own);
+        let end = Instant::now() + VERSIONS_TIME;
         for dialect in newer {
-            if !self.takes(&dialect).await {
+            if Instant::now() > end || !self.takes(&dialect).await {
                 break;
             }
             newest = Some(dialect);
         }
         for dialect in older {
+            if Instant::now() > end {
+                break;
+            }
             if self.takes(&dialect).await {
                 oldest = Some(dialect);
                 newest = newest.or(oldest);

@@ -180,12 +180,16 @@ async fn hosts_say_what_is_claimed() {
     let secret = b"token".to_vec().into();
     for (mode, claim, fields) in [
         (ForwardingMode::Legacy, Claim::Nothing, ""),
-        (ForwardingMode::Legacy, Claim::Forwarded(None), "\0127.0.0.1\0800759cf6bc3308fa69a98c674707a97\0["),
+        (
+            ForwardingMode::Legacy,
+            Claim::Forwarded(None),
+            "\x00127.0.0.1\x00800759cf6bc3308fa69a98c674707a97\0[",
+        ),
         (ForwardingMode::BungeeGuard, Claim::Nothing, ""),
         (
             ForwardingMode::BungeeGuard,
             Claim::Forwarded(Some(&secret)),
-            "\0127.0.0.1\0800759cf6bc3308fa69a98c",
+            "\x00127.0.0.1\x00800759cf6bc3308fa69a98c",
         ),
         (ForwardingMode::Modern, Claim::Forwarded(Some(&secret)), ""),
     ] {

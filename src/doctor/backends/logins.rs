@@ -157,8 +157,12 @@ impl Exam<'_> {
                     exposure(self.backend),
                 );
             }
-            (_, Some(fault @ Fault::Refused { .. })) => {
-                self.fault(check::FORWARDING, Verdict::Warning, &fault);
+            (End::Disconnect(json), Some(Fault::Refused { .. })) => {
+                self.warning(
+                    check::FORWARDING,
+                    format!("refused the probe before it asked who the player is: {:?}", shown(json)),
+                    "see what it means by that; if it wants mods, only a player who has them can tell whether it asks",
+                );
             }
             (End::Disconnect(json), Some(fault)) => {
                 self.fault(check::FORWARDING, Verdict::Error, &fault);
