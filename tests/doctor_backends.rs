@@ -81,13 +81,23 @@ struct Script {
     whitelist: bool,
     /// Time between two logins of one address.
     throttle: Duration,
-    /// Server list answers, and their protocol number.
+    /// Whether there are server list answers.
     answers: bool,
+    /// Whether connections begin with a PROXY header.
+    proxied: bool,
 }
 
 impl Script {
     fn new(kind: Kind, native: i32) -> Self {
-        Self { kind, native, translates: None, whitelist: false, throttle: Duration::ZERO, answers: true }
+        Self {
+            kind,
+            native,
+            translates: None,
+            whitelist: false,
+            throttle: Duration::ZERO,
+            answers: true,
+            proxied: false,
+        }
     }
 }
 
@@ -165,6 +175,12 @@ impl Seat {
     }
 
     async fn handshake(&mut self) -> Option<(i32, String, i32)> {
+        if self.script.proxied {
+            // Version 2, LOCAL, no addresses.
+            let mut header = [0; 16];
+            self.stream.read_exact(&mut header).await.ok()?;
+            assert_eq!(header, *b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00");
+        }
         match self.script.kind {
             Kind::Silent => {
                 let mut rest = Vec::new();
@@ -351,8 +367,10 @@ fn backend(port: u16, forwarding: ForwardingMode) -> Backend {
 }
 
 async fn findings_on(script: Script, mode: ForwardingMode) -> (Vec<Finding>, Vec<Visit>) {
+    let proxied = script.proxied;
     let server = Server::start(script).await;
-    let findings = examine(&[backend(server.port, mode)], TIMEOUT).await;
+    let examined = Backend { send_proxy_protocol: proxied, ..backend(server.port, mode) };
+    let findings = examine(&[examined], TIMEOUT).await;
     // The last probe may still be leaving.
     sleep(2 * TICK).await;
     let visits = server.visits();
@@ -797,4 +815,12 @@ async fn several_backends_in_the_order_written() {
         findings.iter().map(|finding| finding.subject.split(' ').next().unwrap().to_owned()).collect();
     names.dedup();
     assert_eq!(names, (0..9).map(|index| format!("b{index}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_wants_to_be_told_who_connects() {
+    let script = Script { proxied: true, ..Script::new(Kind::Paper(SECRET), 769) };
+    let (findings, visits) = findings_on(script, Modern).await;
+    assert!(findings.iter().all(|finding| finding.verdict == Good), "{findings:#?}");
+    assert_eq!(visits.len(), 3);
 }

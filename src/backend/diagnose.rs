@@ -81,7 +81,8 @@ impl Fault {
         let says = |known: &[&str]| known.iter().any(|known| text.starts_with(known));
         let expects = |wanted| Self::ForwardingExpected { wanted };
         let words = || json.to_owned();
-        // The texts of Paper (whose forwarding other servers and mods copied), Spigot, BungeeGuard and the game.
+        // The texts of Paper (whose forwarding other servers and mods copied), Spigot, BungeeGuard, ViaVersion, Velocity
+        // as a backend, and the game.
         if told == Told::Signed && says(&["unable to verify player details"]) {
             Self::WrongSecret
         } else if says(&["unable to authenticate"]) {
@@ -113,9 +114,11 @@ impl Fault {
             "outdated client!",
             "outdated server!",
             "incompatible client!",
+            "you are using an unsupported minecraft version",
+            "this server is only compatible with",
         ]) {
             Self::WrongVersion { words: words() }
-        } else if says(&["connection throttled!"]) {
+        } else if says(&["connection throttled!", "you are logging in too fast"]) {
             Self::Throttled { words: words() }
         } else if told == Told::Declined {
             // The text for those who come without the proxy is the owner's to choose.
@@ -443,6 +446,9 @@ mod tests {
             (r#"{"translate":"multiplayer.disconnect.outdated_client","with":["1.21"]}"#, "wrong-version"),
             (r#"{"translate":"multiplayer.disconnect.incompatible","with":["1.21"]}"#, "wrong-version"),
             (r#"{"text":"Outdated server! I'm still on 1.20.4"}"#, "wrong-version"),
+            (r#"{"text":"This server is only compatible with Minecraft 1.13 and above."}"#, "wrong-version"),
+            (r#""You are using an unsupported Minecraft version!""#, "wrong-version"),
+            (r#""You are logging in too fast, try again later.""#, "throttled"),
             (r#"{"translate":"multiplayer.disconnect.unverified_username"}"#, "online-mode"),
             (r#"{"translate":"multiplayer.disconnect.missing_public_key"}"#, "profile-key-wanted"),
             (r#"{"text":"Connection throttled! Please wait before reconnecting."}"#, "throttled"),

@@ -53,6 +53,8 @@ pub struct Approach {
     dialect: Dialect,
     /// Login success could mean play.
     careful: bool,
+    /// It was seen to ask who the player is before it lets anyone in.
+    asks: bool,
     marker: &'static str,
 }
 
@@ -63,7 +65,14 @@ impl Approach {
     pub fn new(native: Option<ProtocolVersion>, spoken: ProtocolVersion, marker: &'static str) -> Self {
         let dialect = Dialect::of(native.unwrap_or(spoken));
         let is_safe = native.is_some() && dialect.is_known() && dialect.configuration;
-        Self { dialect, careful: !is_safe, marker }
+        Self { dialect, careful: !is_safe, asks: false, marker }
+    }
+
+    /// The same, once it is known what a login came to that proved nothing: only a backend that then asked who the player
+    /// is gets a careful login that waits for this question.
+    #[must_use]
+    pub fn after(self, unproven: &Heard) -> Self {
+        Self { asks: unproven.asked, ..self }
     }
 
     /// Whether logins are left before they could succeed. What the backend says later is not heard then.
@@ -243,7 +252,7 @@ impl<S: Io> Talk<'_, S> {
         let start = LoginStart { name: NAME.to_owned(), key: None, claimed_id: Some(profile.id) };
         self.conn.queue_packet(&handshake.write(&host));
         self.conn.queue_packet(&start.write(&dialect));
-        if approach.careful && self.answer_to_come().is_none() {
+        if approach.careful && !(approach.asks && self.answer_to_come().is_some()) {
             self.conn.close().await;
         } else {
             self.conn.write_raw(&[]).await.map_err(ConnError::from)?;

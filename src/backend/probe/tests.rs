@@ -120,9 +120,18 @@ async fn in_old_versions_a_probe_has_left_before_it_could_be_let_in() {
 #[tokio::test(start_paused = true)]
 async fn in_old_versions_no_player_can_be_read_from_its_answer() {
     for protocol in [393, 759, 763] {
-        let (backend, approach) = (backend(ForwardingMode::Modern), approach(protocol));
-        let dialect = approach.dialect;
+        let (backend, unseen) = (backend(ForwardingMode::Modern), approach(protocol));
+        let dialect = unseen.dialect;
         let secret = b"any".to_vec().into();
+        // Unless it is known to ask first, it is not waited for.
+        let (heard, ()) = run(&backend, &unseen, Claim::Forwarded(Some(&secret)), async |mut conn| {
+            greet(&mut conn, &dialect).await;
+            assert!(is_over(&mut conn).await);
+            conn.write_packet(&ask(&dialect, 2, forwarding::PLAYER_INFO)).await.unwrap();
+        })
+        .await;
+        assert_eq!((heard.asked, &heard.end), (true, &End::Closed));
+        let approach = unseen.after(&heard);
         let (heard, ()) = run(&backend, &approach, Claim::Forwarded(Some(&secret)), async |mut conn| {
             greet(&mut conn, &dialect).await;
             // Mods that wait for an answer go on waiting.

@@ -84,6 +84,7 @@ impl Exam<'_> {
             }
             _ => self.ok(check::PLAIN_LOGIN, "lets nobody in before its question is answered"),
         }
+        let approach = &approach.after(&plain);
         let wrong = self.login(approach, Claim::Forwarded(Some(&random_secret()?))).await?;
         let right = self.login(approach, Claim::Forwarded(self.backend.secret.as_ref())).await?;
         self.judge_secrets(approach, &wrong, &right);
