@@ -50,15 +50,25 @@ pub async fn connect(
     timeout: Duration,
 ) -> Result<TcpStream, Vec<Attempt>> {
     let end = Instant::now() + 2 * timeout;
-    let addresses = resolve(backend, timeout).await.map_err(|failed| vec![failed])?;
-    dial(backend, addresses, client, timeout, end).await
+    let failed = |address, error: String| Attempt { backend: backend.name.clone(), address, error };
+    let addresses = look_up(backend, timeout).await.map_err(|failed| vec![failed])?;
+    let mut attempts = Vec::new();
+    for address in addresses {
+        let until = end.min(Instant::now() + timeout);
+        match timeout_at(until, open(backend, address, client)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => attempts.push(failed(Some(address), error.to_string())),
+            Err(_) => attempts.push(failed(Some(address), "no answer in time".to_owned())),
+        }
+    }
+    Err(attempts)
 }
 
-/// The addresses of a backend, at least one, within `timeout`.
+/// The addresses that a backend's name leads to just now, at least one, as [`connect`] would find them.
 ///
 /// # Errors
-/// What came of asking for them.
-pub async fn resolve(backend: &Backend, timeout: Duration) -> Result<Vec<SocketAddr>, Attempt> {
+/// What came of asking, within `timeout`.
+pub async fn look_up(backend: &Backend, timeout: Duration) -> Result<Vec<SocketAddr>, Attempt> {
     let failed = |error| Attempt { backend: backend.name.clone(), address: None, error };
     let asked = lookup_host((backend.host.as_str(), backend.port));
     let addresses: Vec<SocketAddr> = match timeout_at(Instant::now() + timeout, asked).await {
@@ -67,30 +77,6 @@ pub async fn resolve(backend: &Backend, timeout: Duration) -> Result<Vec<SocketA
         Err(_) => return Err(failed(format!("cannot resolve {}: no answer in time", backend.host))),
     };
     if addresses.is_empty() { Err(failed(format!("{} has no address", backend.host))) } else { Ok(addresses) }
-}
-
-/// Connects to the first of these addresses of a backend that takes it, until `end`; see [`connect`].
-///
-/// # Errors
-/// Every attempt, in order.
-pub async fn dial(
-    backend: &Backend,
-    addresses: Vec<SocketAddr>,
-    client: Option<IpAddr>,
-    timeout: Duration,
-    end: Instant,
-) -> Result<TcpStream, Vec<Attempt>> {
-    let failed = |address, error| Attempt { backend: backend.name.clone(), address: Some(address), error };
-    let mut attempts = Vec::new();
-    for address in addresses {
-        let until = end.min(Instant::now() + timeout);
-        match timeout_at(until, open(backend, address, client)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => attempts.push(failed(address, error.to_string())),
-            Err(_) => attempts.push(failed(address, "no answer in time".to_owned())),
-        }
-    }
-    Err(attempts)
 }
 
 async fn open(backend: &Backend, address: SocketAddr, client: Option<IpAddr>) -> std::io::Result<TcpStream> {
