@@ -220,9 +220,9 @@ async fn reach<C: Io>(
     let search = async {
         for backend in candidates {
             match connect(&backend, Some(player.admitted.address()), router.connect_timeout()).await {
-                Ok(stream) => {
+                Ok(found) => {
                     router.reached(&backend);
-                    return Some((Conn::new(stream), backend));
+                    return Some((Conn::new(found.stream), backend));
                 }
                 Err(attempts) => {
                     router.failed(&backend);

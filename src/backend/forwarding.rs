@@ -94,7 +94,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{identity::Username, protocol::version::ProtocolVersion};
+    use crate::{backend::Lookup, identity::Username, protocol::version::ProtocolVersion};
 
     fn profile(properties: Vec<Property>) -> Profile {
         let id = Uuid::from_u128(0x069a_79f4_44e9_4726_a5be_fca9_0e38_aaf5);
@@ -175,6 +175,7 @@ mod tests {
             name: "lobby".into(),
             host: "127.0.0.1".into(),
             port: 1,
+            lookup: Lookup::Host,
             forwarding,
             secret: Some(b"tok\"en".to_vec().into()),
             send_proxy_protocol: false,

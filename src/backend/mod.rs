@@ -9,10 +9,12 @@ pub mod diagnose;
 pub mod enter;
 pub mod forwarding;
 pub mod route;
+pub mod srv;
 
 pub use diagnose::Fault;
 pub use enter::{EnterError, Entered, Player, enter};
 pub use route::Router;
+pub use srv::NameServers;
 
 /// How a backend learns who the player is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub enum ForwardingMode {
     None,
 }
 
+/// How to find out where a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// At its host and port.
+    Host,
+    /// Where the SRV records of its host say; at its host and port if there are none.
+    Service(NameServers),
+}
+
 /// One backend.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -36,6 +47,8 @@ pub struct Backend {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// How to find out where it is.
+    pub lookup: Lookup,
     /// Forwarding towards it.
     pub forwarding: ForwardingMode,
     /// The forwarding secret, where the mode needs one.

@@ -139,6 +139,7 @@ fn admits(backend: &Backend, dialect: &Dialect) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Lookup;
     use crate::protocol::version::ProtocolVersion;
 
     fn backend(name: &str, forwarding: ForwardingMode) -> Backend {
@@ -146,6 +147,7 @@ mod tests {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
             port: 1,
+            lookup: Lookup::Host,
             forwarding,
             secret: None,
             send_proxy_protocol: false,

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     backend::{
         Backend,
-        connect::connect,
+        connect::{Connected, connect},
         route::{RouteId, Router},
     },
     net::conn::{Conn, ConnError, Io},
@@ -136,14 +136,14 @@ async fn ask_one(
     release: ProtocolVersion,
     patience: Duration,
 ) -> BackendAnswer {
-    let Ok(stream) = connect(backend, None, patience).await else {
+    let Ok(Connected { stream, target }) = connect(backend, None, patience).await else {
         router.failed(backend);
         return None;
     };
     router.reached(backend);
     // The answer is shown to everyone on this route, so nothing in the question comes from one client.
-    let host = router.host_of(route).unwrap_or(&backend.host);
-    match question(Conn::new(stream), host, backend.port, release).await {
+    let host = router.host_of(route).unwrap_or(&target.host);
+    match question(Conn::new(stream), host, target.port, release).await {
         Ok(shown) => Some(Arc::new(shown)),
         Err(error) => {
             tracing::debug!(backend = backend.name, %error, "no usable status answer");

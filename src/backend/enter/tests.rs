@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    backend::Config,
+    backend::{Config, Lookup},
     identity::{Profile, Property, Username},
     messages::MessageKey,
     policy::Proof,
@@ -41,6 +41,7 @@ fn backend(name: &str, port: u16, forwarding: ForwardingMode) -> Backend {
         name: name.to_owned(),
         host: "127.0.0.1".to_owned(),
         port,
+        lookup: Lookup::Host,
         forwarding,
         secret: Some(SECRET.to_vec().into()),
         send_proxy_protocol: false,
