@@ -180,7 +180,7 @@ fn proxy_header(client: Option<IpAddr>, backend: SocketAddr) -> std::io::Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpSocket},
@@ -240,7 +240,7 @@ mod tests {
     }
 
     /// A listener whose queue is full: the system does not answer whoever wants to connect.
-    fn hung() -> (std::net::TcpListener, Vec<std::net::TcpStream>, u16) {
+    pub(in crate::backend) fn hung() -> (std::net::TcpListener, Vec<std::net::TcpStream>, u16) {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(HERE, 0).into()).unwrap();
         socket.listen(0).unwrap();

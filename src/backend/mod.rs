@@ -10,6 +10,7 @@ pub mod enter;
 pub mod forwarding;
 pub mod route;
 pub mod srv;
+mod standing;
 
 pub use diagnose::Fault;
 pub use enter::{EnterError, Entered, Player, enter};
