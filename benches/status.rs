@@ -64,6 +64,7 @@ fn answers(runtime: &Runtime, mode: Mode) -> Answers {
             name: "lobby".to_owned(),
             host: "127.0.0.1".to_owned(),
             port,
+            lookup: backend::Lookup::Host,
             forwarding: ForwardingMode::Modern,
             secret: None,
             send_proxy_protocol: false,

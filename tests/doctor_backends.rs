@@ -19,7 +19,7 @@ use std::{
 
 use hmac::{Hmac, KeyInit, Mac};
 use postern::{
-    backend::{Backend, ForwardingMode},
+    backend::{Backend, ForwardingMode, Lookup},
     doctor::{
         backends::examine,
         report::{Finding, Report, Verdict},
@@ -360,6 +360,7 @@ fn backend(port: u16, forwarding: ForwardingMode) -> Backend {
         name: "lobby".to_owned(),
         host: "127.0.0.1".to_owned(),
         port,
+        lookup: Lookup::Host,
         forwarding,
         secret: Some(SECRET.as_bytes().to_vec().into()),
         send_proxy_protocol: false,

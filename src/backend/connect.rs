@@ -13,10 +13,40 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::Backend;
+use super::{
+    Backend, Lookup,
+    srv::{self, Target},
+};
 
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
+/// Longest wait for SRV records; less if a connection may take less than twice that. Then the name itself is tried.
+const SRV_TIME: Duration = Duration::from_secs(2);
+
+/// How long connecting may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For looking up a name, and for each address.
+    pub each: Duration,
+    /// For everything together.
+    pub all: Duration,
+}
+
+/// Time for one address, and for all of them twice that.
+impl From<Duration> for Patience {
+    fn from(each: Duration) -> Self {
+        Self { each, all: 2 * each }
+    }
+}
+
+/// A connection to a backend.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connection, behind the PROXY header if there is one.
+    pub stream: TcpStream,
+    /// Where the backend was found: its own host and port, or those that its SRV record names.
+    pub target: Target,
+}
 
 /// One try that did not lead to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,27 +68,43 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Connects to a backend. Its name is resolved anew and all its addresses are tried in order, each for at most
-/// `timeout`, all together for at most twice that. A backend that wants a PROXY header gets one that names `client`,
-/// or, without a client, one that says that the connection is the proxy's own.
+/// Connects to a backend. Its name is resolved anew and all its addresses are tried, IPv4 and IPv6 in turn, so that
+/// one of them being cut off costs one wait. What is left of the time is shared out evenly among what is left to try.
+/// A backend that wants a PROXY header gets one that names `client`, or, without a client, one that says that the
+/// connection is the proxy's own.
 ///
 /// # Errors
 /// Every attempt, in order; at least one.
 pub async fn connect(
     backend: &Backend,
     client: Option<IpAddr>,
-    timeout: Duration,
-) -> Result<TcpStream, Vec<Attempt>> {
-    let end = Instant::now() + 2 * timeout;
+    patience: impl Into<Patience>,
+) -> Result<Connected, Vec<Attempt>> {
+    let Patience { each, all } = patience.into();
+    let end = Instant::now() + all;
+    // A fair share of the rest for one of `tries`, but never more than one may take.
+    let share = |tries: usize| {
+        let tries = u32::try_from(tries.max(1)).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        now + each.min(end.saturating_duration_since(now) / tries)
+    };
     let failed = |address, error: String| Attempt { backend: backend.name.clone(), address, error };
-    let addresses = look_up(backend, timeout).await.map_err(|failed| vec![failed])?;
     let mut attempts = Vec::new();
-    for address in addresses {
-        let until = end.min(Instant::now() + timeout);
-        match timeout_at(until, open(backend, address, client)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => attempts.push(failed(Some(address), error.to_string())),
-            Err(_) => attempts.push(failed(Some(address), "no answer in time".to_owned())),
+    let targets = targets(backend, each).await.map_err(|error| vec![failed(None, error)])?;
+    for (further, target) in (0..targets.len()).rev().zip(targets) {
+        let addresses = match resolve(&target, share(further + 1)).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                attempts.push(failed(None, error));
+                continue;
+            }
+        };
+        for (others, address) in (0..addresses.len()).rev().zip(addresses) {
+            match timeout_at(share(others + 1 + further), open(backend, address, client)).await {
+                Ok(Ok(stream)) => return Ok(Connected { stream, target }),
+                Ok(Err(error)) => attempts.push(failed(Some(address), error.to_string())),
+                Err(_) => attempts.push(failed(Some(address), "no answer in time".to_owned())),
+            }
         }
     }
     Err(attempts)
@@ -69,14 +115,55 @@ pub async fn connect(
 /// # Errors
 /// What came of asking, within `timeout`.
 pub async fn look_up(backend: &Backend, timeout: Duration) -> Result<Vec<SocketAddr>, Attempt> {
+    let end = Instant::now() + timeout;
     let failed = |error| Attempt { backend: backend.name.clone(), address: None, error };
-    let asked = lookup_host((backend.host.as_str(), backend.port));
-    let addresses: Vec<SocketAddr> = match timeout_at(Instant::now() + timeout, asked).await {
-        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
-        Ok(Err(error)) => return Err(failed(format!("cannot resolve {}: {error}", backend.host))),
-        Err(_) => return Err(failed(format!("cannot resolve {}: no answer in time", backend.host))),
-    };
-    if addresses.is_empty() { Err(failed(format!("{} has no address", backend.host))) } else { Ok(addresses) }
+    let mut found = Vec::new();
+    let mut last = format!("{} has no address", backend.host);
+    for target in targets(backend, timeout).await.map_err(failed)? {
+        match resolve(&target, end).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => last = error,
+        }
+    }
+    if found.is_empty() { Err(failed(last)) } else { Ok(found) }
+}
+
+/// Where a backend is, as its configuration says to find out.
+async fn targets(backend: &Backend, each: Duration) -> Result<Vec<Target>, String> {
+    match &backend.lookup {
+        Lookup::Host => Ok(vec![Target { host: backend.host.clone(), port: backend.port }]),
+        Lookup::Service(servers) => {
+            let asked = srv::targets(&backend.host, servers, SRV_TIME.min(each / 2)).await;
+            asked.map_err(|srv::NoService| {
+                format!("the SRV record of {} says that there is no server", backend.host)
+            })
+        }
+    }
+}
+
+/// The addresses of a target, at least one.
+async fn resolve(Target { host, port }: &Target, until: Instant) -> Result<Vec<SocketAddr>, String> {
+    match timeout_at(until, lookup_host((host.as_str(), *port))).await {
+        Ok(Ok(addresses)) => {
+            let addresses = in_turn(addresses);
+            if addresses.is_empty() { Err(format!("{host} has no address")) } else { Ok(addresses) }
+        }
+        Ok(Err(error)) => Err(format!("cannot resolve {host}: {error}")),
+        Err(_) => Err(format!("cannot resolve {host}: no answer in time")),
+    }
+}
+
+/// The first addresses, the families in turn, beginning with that of the first: the system knows which is better.
+fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addresses = addresses.peekable();
+    let v4_first = addresses.peek().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.partition(|address| address.is_ipv4() == v4_first);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let pairs = std::iter::from_fn(|| match (first.next(), second.next()) {
+        (None, None) => None,
+        pair => Some(pair),
+    });
+    pairs.flat_map(|(a, b)| [a, b]).flatten().take(MAX_ADDRESSES).collect()
 }
 
 async fn open(backend: &Backend, address: SocketAddr, client: Option<IpAddr>) -> std::io::Result<TcpStream> {
@@ -115,20 +202,24 @@ fn proxy_header(client: Option<IpAddr>, backend: SocketAddr) -> std::io::Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpSocket},
     };
 
     use super::*;
-    use crate::backend::ForwardingMode;
+    use crate::backend::{
+        ForwardingMode, NameServers,
+        srv::tests::{GOOD, Server, srv},
+    };
 
     fn backend(host: &str, port: u16, send_proxy_protocol: bool) -> Backend {
         Backend {
             name: "lobby".to_owned(),
             host: host.to_owned(),
             port,
+            lookup: Lookup::Host,
             forwarding: ForwardingMode::None,
             secret: None,
             send_proxy_protocol,
@@ -142,8 +233,9 @@ mod tests {
     async fn connects_without_delay() {
         let listener = TcpListener::bind((HERE, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = connect(&backend("127.0.0.1", port, false), Some(HERE), TIMEOUT).await.unwrap();
-        assert!(stream.nodelay().unwrap());
+        let found = connect(&backend("127.0.0.1", port, false), Some(HERE), TIMEOUT).await.unwrap();
+        assert!(found.stream.nodelay().unwrap());
+        assert_eq!(found.target, Target { host: "127.0.0.1".to_owned(), port });
     }
 
     #[tokio::test]
@@ -159,6 +251,109 @@ mod tests {
         assert!(attempts[0].to_string().starts_with(&format!("lobby at {address}: ")), "{}", attempts[0]);
         let attempts = connect(&backend("not a host", 1, false), None, TIMEOUT).await.unwrap_err();
         assert_eq!((attempts.len(), attempts[0].address), (1, None));
+    }
+
+    /// A backend that these SRV records lead to.
+    async fn service(records: Vec<Vec<u8>>) -> (Server, Backend) {
+        let server = Server::answering(GOOD, records).await;
+        let lookup = Lookup::Service(NameServers::At(vec![server.address]));
+        let backend = Backend { lookup, ..backend("mc.example.com", srv::DEFAULT_PORT, false) };
+        (server, backend)
+    }
+
+    /// A listener whose queue is full: the system does not answer whoever wants to connect.
+    pub(in crate::backend) fn hung() -> (std::net::TcpListener, Vec<std::net::TcpStream>, u16) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(HERE, 0).into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener = std::net::TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+        }
+        (listener, waiting, address.port())
+    }
+
+    #[tokio::test]
+    async fn srv_records_lead_to_a_backend_and_its_port() {
+        let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind((HERE, 0).into()).unwrap();
+        let closed = closed.local_addr().unwrap();
+        let records = vec![srv(1, 0, closed.port(), "127.0.0.1"), srv(2, 0, port, "127.0.0.1")];
+        let (_server, backend) = service(records).await;
+        let found = connect(&backend, None, TIMEOUT).await.unwrap();
+        assert_eq!(found.target, Target { host: "127.0.0.1".to_owned(), port });
+        assert_eq!(found.stream.peer_addr().unwrap().port(), port);
+
+        let (_server, backend) = service(vec![srv(0, 0, 0, ".")]).await;
+        let attempts = connect(&backend, None, TIMEOUT).await.unwrap_err();
+        let texts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["lobby: the SRV record of mc.example.com says that there is no server"]);
+    }
+
+    #[tokio::test]
+    async fn places_that_hang_share_the_time_with_those_that_do_not() {
+        let (_full, _waiting, hung) = hung();
+        let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hangs = |priority| srv(priority, 0, hung, "127.0.0.1");
+        let mut records: Vec<_> = (0..4).map(hangs).collect();
+        let (_server, dead) = service(records.clone()).await;
+        records.push(srv(9, 0, port, "127.0.0.1"));
+        let (_other, alive) = service(records).await;
+        tokio::time::pause();
+        let start = Instant::now();
+        let found = connect(&alive, None, TIMEOUT).await.unwrap();
+        assert_eq!(found.target.port, port);
+        // Four of five equal shares of ten seconds.
+        let took = start.elapsed().as_millis();
+        assert!((7900..8100).contains(&took), "{took} ms");
+        let start = Instant::now();
+        let attempts = connect(&dead, None, TIMEOUT).await.unwrap_err();
+        assert_eq!(attempts.len(), 4);
+        assert!(attempts.iter().all(|attempt| attempt.error == "no answer in time"), "{attempts:?}");
+        let took = start.elapsed().as_millis();
+        assert!((9900..10_100).contains(&took), "{took} ms");
+        // Alone, one gets no more than what is allowed for one.
+        let start = Instant::now();
+        connect(&backend("127.0.0.1", hung, false), None, TIMEOUT).await.unwrap_err();
+        let took = start.elapsed().as_millis();
+        assert!((4990..5100).contains(&took), "{took} ms");
+    }
+
+    #[tokio::test]
+    async fn ipv6_literals_and_names_of_both_families() {
+        // Some machines have no IPv6 at all: then nothing listens there, which is as good a test of a dead family.
+        let v6 = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).await;
+        if let Ok(listener) = &v6 {
+            let port = listener.local_addr().unwrap().port();
+            let found = connect(&backend("::1", port, false), Some(HERE), TIMEOUT).await.unwrap();
+            assert!(found.stream.peer_addr().unwrap().is_ipv6());
+        }
+        let v4 = TcpListener::bind((HERE, 0)).await.unwrap();
+        let port = v4.local_addr().unwrap().port();
+        let found = connect(&backend("localhost", port, false), None, TIMEOUT).await.unwrap();
+        assert_eq!(found.stream.peer_addr().unwrap().port(), port);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |text: &str| -> Vec<SocketAddr> {
+            let address = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 1);
+            text.split_whitespace().map(address).collect()
+        };
+        for (given, expected) in [
+            ("", ""),
+            ("10.0.0.1", "10.0.0.1"),
+            ("::1 ::2 10.0.0.1", "::1 10.0.0.1 ::2"),
+            ("10.0.0.1 10.0.0.2 ::1 ::2", "10.0.0.1 ::1 10.0.0.2 ::2"),
+            ("::1 ::2 ::3 ::4 ::5 ::6 ::7 ::8 ::9 10.0.0.1", "::1 10.0.0.1 ::2 ::3 ::4 ::5 ::6 ::7"),
+        ] {
+            assert_eq!(in_turn(parse(given).into_iter()), parse(expected), "{given}");
+        }
     }
 
     #[tokio::test]

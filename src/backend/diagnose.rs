@@ -388,6 +388,7 @@ mod tests {
             name: "lobby".into(),
             host: "10.0.0.5".into(),
             port: 25566,
+            lookup: crate::backend::Lookup::Host,
             forwarding,
             secret: None,
             send_proxy_protocol: false,

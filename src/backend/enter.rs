@@ -14,10 +14,10 @@ use tokio::{
 
 use super::{
     Backend, ForwardingMode,
-    connect::{Attempt, connect},
+    connect::{Attempt, Patience, connect},
     diagnose::{Fault, Told},
     forwarding,
-    route::Router,
+    route::{Router, Try},
 };
 use crate::{
     login::admitted::Admitted,
@@ -45,6 +45,10 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// Kept back from the login's deadline for telling the player why.
 const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// The part of the time left that may be spent on connecting, as a fraction; the rest is for the login at the backend
+/// that is reached last.
+const SEARCH: (u32, u32) = (7, 8);
 
 /// How long either side of a mod handshake may rest once the login's own time is over: the client gives up when it has
 /// heard nothing for 30 s.
@@ -172,13 +176,15 @@ pub async fn enter<C: Io>(
     deadline: &Deadline,
 ) -> Result<Entered, EnterError> {
     let reached = reach(client, player, router, deadline).await?;
-    let Reached { conn, backend, unreachable } = reached;
+    let Reached { conn, attempt, unreachable } = reached;
+    let backend = Arc::clone(attempt.backend());
     let first_word = FIRST_WORD.min(deadline.left().saturating_sub(LAST_WORD));
     let mut talk = Talk {
         client,
         conn,
         player,
-        backend: &backend,
+        backend: Arc::clone(&backend),
+        attempt,
         deadline,
         open: Open::default(),
         asked: None,
@@ -200,44 +206,53 @@ pub async fn enter<C: Io>(
     };
     // Perhaps the client still works on what it has not answered: no reason to lead others past this backend.
     let owes_nothing = talk.open.questions.is_empty();
-    let conn = talk.conn;
+    let Talk { conn, mut attempt, .. } = talk;
     match outcome {
         Ok(passed) => Ok(Entered { conn, backend, passed, unreachable }),
         Err(Stop::Client(error)) => Err(EnterError::Client(error)),
         Err(Stop::Backend(fault)) => {
             if fault == Fault::Silent && owes_nothing {
-                router.failed(&backend);
+                attempt.failed();
+            } else if fault != Fault::Silent {
+                // Hanging up is a word of a kind.
+                attempt.reached();
             }
             Err(EnterError::Backend { backend, fault })
         }
     }
 }
 
-struct Reached {
+struct Reached<'r> {
     conn: Conn<TcpStream>,
-    backend: Arc<Backend>,
+    attempt: Try<'r>,
     unreachable: Vec<Attempt>,
 }
 
-/// Connects to the first candidate that can be reached, as long as the client stays.
-async fn reach<C: Io>(
+/// Connects to the first candidate that can be reached, as long as the client stays. However many hang, each gets its
+/// share of the time, and the last one still has some for the login itself.
+async fn reach<'r, C: Io>(
     client: &mut Conn<C>,
     player: &Player<'_>,
-    router: &Router,
+    router: &'r Router,
     deadline: &Deadline,
-) -> Result<Reached, EnterError> {
-    let candidates = router.candidates_for(&player.handshake.host.route_key(), player.dialect);
-    let Some(first) = candidates.first().cloned() else { return Err(EnterError::NoBackend) };
-    let mut unreachable = Vec::new();
-    let search = async {
-        for backend in candidates {
-            match connect(&backend, Some(player.admitted.address()), router.connect_timeout()).await {
-                Ok(stream) => {
-                    router.reached(&backend);
-                    return Some((Conn::new(stream), backend));
-                }
+) -> Result<Reached<'r>, EnterError> {
+    let mut search = router.search_for(router.route(&player.handshake.host.route_key()), player.dialect);
+    if search.len() == 0 {
+        return Err(EnterError::NoBackend);
+    }
+    let usual = Patience::from(router.connect_timeout());
+    let end = Instant::now() + deadline.left().saturating_sub(LAST_WORD) / SEARCH.1 * SEARCH.0;
+    let (mut first, mut unreachable) = (None, Vec::new());
+    let searching = async {
+        while let Some(mut attempt) = search.next() {
+            first.get_or_insert_with(|| Arc::clone(attempt.backend()));
+            let left = u32::try_from(search.len()).unwrap_or(u32::MAX - 1);
+            let share = end.saturating_duration_since(Instant::now()) / (left + 1);
+            let patience = Patience { each: usual.each.min(share), all: usual.all.min(share) };
+            match connect(attempt.backend(), Some(player.admitted.address()), patience).await {
+                Ok(found) => return Some((Conn::new(found.stream), attempt)),
                 Err(attempts) => {
-                    router.failed(&backend);
+                    attempt.failed();
                     unreachable.extend(attempts);
                 }
             }
@@ -245,14 +260,15 @@ async fn reach<C: Io>(
         None
     };
     let found = select! {
-        found = search => found,
+        found = searching => found,
         // Nobody has asked the client anything yet.
         packet = client.read_packet(limit::LOGIN) => return Err(EnterError::Client(unasked(packet))),
         () = deadline.passed() => None,
     };
-    if let Some((conn, backend)) = found {
-        return Ok(Reached { conn, backend, unreachable });
+    if let Some((conn, attempt)) = found {
+        return Ok(Reached { conn, attempt, unreachable });
     }
+    let Some(first) = first else { return Err(EnterError::NoBackend) };
     if unreachable.is_empty() {
         let error = "no answer before the login's time ran out".to_owned();
         unreachable.push(Attempt { backend: first.name.clone(), address: None, error });
@@ -328,7 +344,9 @@ struct Talk<'a, C> {
     client: &'a mut Conn<C>,
     conn: Conn<TcpStream>,
     player: &'a Player<'a>,
-    backend: &'a Backend,
+    backend: Arc<Backend>,
+    /// Ends well with the backend's first word.
+    attempt: Try<'a>,
     deadline: &'a Deadline,
     open: Open,
     /// When the client last got a question.
@@ -353,7 +371,9 @@ impl<C: Io> Talk<'_, C> {
             select! {
                 packet = self.conn.read_packet(limit::BACKEND) => {
                     let packet = packet.map_err(|error| backend_fault(&error))?;
-                    self.first_word = None;
+                    if self.first_word.take().is_some() {
+                        self.attempt.reached();
+                    }
                     if let Some(passed) = self.hear_backend(&packet).await? {
                         return Ok(passed);
                     }
@@ -372,7 +392,7 @@ impl<C: Io> Talk<'_, C> {
     async fn introduce(&mut self) {
         let Player { admitted, handshake, dialect, key } = *self.player;
         let profile = admitted.profile();
-        let host = forwarding::host(self.backend, &handshake.host, profile, admitted.address());
+        let host = forwarding::host(&self.backend, &handshake.host, profile, admitted.address());
         let key = match self.backend.forwarding {
             ForwardingMode::Legacy | ForwardingMode::BungeeGuard => key.map(|proven| proven.key().clone()),
             ForwardingMode::Modern | ForwardingMode::None => None,

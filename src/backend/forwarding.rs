@@ -130,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        backend::Lookup,
         identity::Username,
         protocol::{login::ProfileKey, version::ProtocolVersion},
     };
@@ -306,6 +307,7 @@ mod tests {
             name: "lobby".into(),
             host: "127.0.0.1".into(),
             port: 1,
+            lookup: Lookup::Host,
             forwarding,
             secret: Some(b"tok\"en".to_vec().into()),
             send_proxy_protocol: false,

@@ -11,10 +11,13 @@ pub mod forwarding;
 pub mod ping;
 pub mod probe;
 pub mod route;
+pub mod srv;
+mod standing;
 
 pub use diagnose::Fault;
 pub use enter::{EnterError, Entered, Player, enter};
 pub use route::Router;
+pub use srv::NameServers;
 
 /// How a backend learns who the player is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,15 @@ pub enum ForwardingMode {
     None,
 }
 
+/// How to find out where a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// At its host and port.
+    Host,
+    /// Where the SRV records of its host say; at its host and port if there are none.
+    Service(NameServers),
+}
+
 /// One backend.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -38,6 +50,8 @@ pub struct Backend {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// How to find out where it is.
+    pub lookup: Lookup,
     /// Forwarding towards it.
     pub forwarding: ForwardingMode,
     /// The forwarding secret, where the mode needs one.
@@ -47,9 +61,13 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Where it is, as its owner knows it: `10.0.0.5:25566`, `[2001:db8::5]:25566`.
+    /// Where it is, as its owner knows it: `10.0.0.5:25566`, `[2001:db8::5]:25566`, or the name alone that its port is
+    /// looked up by.
     pub fn address(&self) -> String {
-        let Self { host, port, .. } = self;
+        let Self { host, port, lookup, .. } = self;
+        if let Lookup::Service(_) = lookup {
+            return host.clone();
+        }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Backend, ForwardingMode,
-    connect::{Attempt, connect},
+    connect::{Attempt, Connected, connect},
     diagnose::{Fault, Told},
     forwarding,
 };
@@ -165,7 +165,11 @@ pub async fn login(
     connect_timeout: Duration,
 ) -> Heard {
     match connect(backend, None, connect_timeout).await {
-        Ok(stream) => converse(Conn::new(stream), backend, approach, claim).await,
+        Ok(Connected { stream, target }) => {
+            // It hears the name and port under which it was found, as those of a player who comes directly.
+            let backend = Backend { host: target.host, port: target.port, ..backend.clone() };
+            converse(Conn::new(stream), &backend, approach, claim).await
+        }
         Err(attempts) => Heard { asked: false, told: Told::Nothing, end: End::Unreachable(attempts) },
     }
 }

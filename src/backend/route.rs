@@ -2,18 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{Backend, Config, ForwardingMode};
+use super::{
+    Backend, Config, ForwardingMode,
+    standing::{Standing, Trial, Turn},
+};
 use crate::protocol::version::{Dialect, ModernForwarding};
-
-/// How long a backend that could not be reached goes to the end of the line: long enough to spare the next players
-/// its connect timeout, short enough that it is back soon after a restart.
-const COOL_OFF: Duration = Duration::from_secs(10);
 
 /// One of the configured routes. There are as many as forced hosts, plus the default one: a client cannot make more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,15 +21,21 @@ pub struct RouteId(usize);
 /// Finds the backends for a virtual host, and remembers which of them failed a moment ago.
 #[derive(Debug)]
 pub struct Router {
-    backends: Vec<Arc<Backend>>,
+    /// In the order of the configuration. One short lock, for what may change: look-ups only.
+    backends: Mutex<Vec<Known>>,
     /// The default route, then one for each forced host.
     routes: Vec<Route>,
     exact: HashMap<String, RouteId>,
     /// `.example.com` for `*.example.com`, the longest first.
     suffixes: Vec<(String, RouteId)>,
     connect_timeout: Duration,
-    /// When each backend could last not be reached, until it is reached again.
-    failed: Mutex<Vec<Option<Instant>>>,
+}
+
+/// A backend, and how its last tries went.
+#[derive(Debug)]
+struct Known {
+    backend: Arc<Backend>,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -57,9 +62,9 @@ impl Router {
             }
         }
         suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        let failed = Mutex::new(vec![None; config.backends.len()]);
-        let backends = config.backends.into_iter().map(Arc::new).collect();
-        Self { backends, routes, exact, suffixes, connect_timeout: config.connect_timeout, failed }
+        let known = |backend| Known { backend: Arc::new(backend), standing: Standing::Ready };
+        let backends = Mutex::new(config.backends.into_iter().map(known).collect());
+        Self { backends, routes, exact, suffixes, connect_timeout: config.connect_timeout }
     }
 
     /// The route of a virtual host in lower case: its own forced host, else the longest pattern that it ends with
@@ -72,9 +77,14 @@ impl Router {
         self.exact.get(route_key).copied().or_else(by_suffix).unwrap_or(RouteId(0))
     }
 
-    /// The backends for a virtual host in lower case, in the order to try them. One that just failed stands last.
+    /// The backends for a virtual host in lower case, in the order in which they would be tried now. To try them, use
+    /// [`search`](Self::search).
     pub fn candidates(&self, route_key: &str) -> Vec<Arc<Backend>> {
-        self.along(self.route(route_key))
+        let now = Instant::now();
+        let backends = self.lock();
+        let route = self.backends_of(self.route(route_key)).iter().filter_map(|index| backends.get(*index));
+        let (last, first): (Vec<_>, Vec<_>) = route.partition(|known| known.standing.is_last(now));
+        first.into_iter().chain(last).map(|known| Arc::clone(&known.backend)).collect()
     }
 
     /// The backends among the candidates that a player of this dialect can enter: without login plugin requests
@@ -90,18 +100,18 @@ impl Router {
         self.candidates_for(route_key, dialect).is_empty()
     }
 
-    /// The backends of a route, in the order to try them. One that just failed stands last.
-    pub fn along(&self, route: RouteId) -> Vec<Arc<Backend>> {
-        let indices = self.routes.get(route.0).map(|route| route.backends.as_slice()).unwrap_or_default();
-        let (mut ready, mut rested) = (Vec::new(), Vec::new());
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        for &index in indices {
-            let Some(backend) = self.backends.get(index) else { continue };
-            let resting = failed.get(index).copied().flatten().is_some_and(|at| at.elapsed() < COOL_OFF);
-            if resting { &mut rested } else { &mut ready }.push(Arc::clone(backend));
-        }
-        ready.append(&mut rested);
-        ready
+    /// The backends of a route, each to be tried when it is asked for. Those that failed a moment ago come last.
+    pub fn search(&self, route: RouteId) -> Search<'_> {
+        Search { router: self, left: self.backends_of(route).to_vec() }
+    }
+
+    /// The same for a player of this dialect: the backends that it can enter.
+    pub fn search_for(&self, route: RouteId, dialect: &Dialect) -> Search<'_> {
+        let mut search = self.search(route);
+        let backends = self.lock();
+        search.left.retain(|index| backends.get(*index).is_some_and(|known| admits(&known.backend, dialect)));
+        drop(backends);
+        search
     }
 
     /// The forced host that this route is for; `None` for patterns and the default route.
@@ -109,25 +119,110 @@ impl Router {
         self.routes.get(route.0)?.host.as_deref()
     }
 
-    /// Remembers that a backend could not be reached.
-    pub fn failed(&self, backend: &Arc<Backend>) {
-        self.note(backend, Some(Instant::now()));
-    }
-
-    /// Forgets earlier failures of a backend that was reached.
-    pub fn reached(&self, backend: &Arc<Backend>) {
-        self.note(backend, None);
-    }
-
     /// Longest wait for a TCP connection.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 
-    fn note(&self, backend: &Arc<Backend>, at: Option<Instant>) {
-        let Some(index) = self.backends.iter().position(|known| Arc::ptr_eq(known, backend)) else { return };
-        if let Some(slot) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
-            *slot = at;
+    fn backends_of(&self, route: RouteId) -> &[usize] {
+        self.routes.get(route.0).map(|route| route.backends.as_slice()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way along a route. Who comes next is decided when it is asked for: by then others may have found out more.
+#[derive(Debug)]
+pub struct Search<'r> {
+    router: &'r Router,
+    /// In the order of the configuration.
+    left: Vec<usize>,
+}
+
+impl<'r> Iterator for Search<'r> {
+    type Item = Try<'r>;
+
+    /// The next backend to try: the first in its place that is ready or that nobody else is trying after its rest, and
+    /// when there are none of these, the rest in order.
+    fn next(&mut self) -> Option<Try<'r>> {
+        let router = self.router;
+        let mut backends = router.lock();
+        // Indices that point nowhere lead nowhere.
+        self.left.retain(|index| *index < backends.len());
+        let now = Instant::now();
+        let mut trial = None;
+        let in_place = self.left.iter().position(|index| {
+            match backends.get_mut(*index).map(|known| known.standing.claim(now)) {
+                Some(Turn::Open) => true,
+                Some(Turn::Trial(taken)) => {
+                    trial = Some(taken);
+                    true
+                }
+                Some(Turn::Later) | None => false,
+            }
+        });
+        if self.left.is_empty() {
+            return None;
+        }
+        let index = self.left.remove(in_place.unwrap_or(0));
+        let backend = Arc::clone(&backends.get(index)?.backend);
+        Some(Try { router, index, backend, trial })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left.len(), Some(self.left.len()))
+    }
+}
+
+impl ExactSizeIterator for Search<'_> {}
+
+/// One try at a backend. Dropped without a result, it leaves the trial, if it was one, to the next.
+#[derive(Debug)]
+pub struct Try<'r> {
+    router: &'r Router,
+    index: usize,
+    backend: Arc<Backend>,
+    trial: Option<Trial>,
+}
+
+impl Try<'_> {
+    /// The backend.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// It could not be reached, or says nothing: it rests.
+    pub fn failed(&mut self) {
+        self.trial = None;
+        self.note(|standing| standing.failed(Instant::now()));
+    }
+
+    /// It is there: whatever failed before is forgotten.
+    pub fn reached(&mut self) {
+        self.trial = None;
+        self.note(Standing::reached);
+    }
+
+    /// Nothing was heard within a time that may have been short. That ends a trial; else it says nothing.
+    pub fn silent(&mut self) {
+        if self.trial.is_some() {
+            self.failed();
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Standing)) {
+        if let Some(known) = self.router.lock().get_mut(self.index) {
+            change(&mut known.standing);
+        }
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if let Some(trial) = self.trial {
+            self.note(|standing| standing.give_up(trial, Instant::now()));
         }
     }
 }
@@ -139,13 +234,20 @@ fn admits(backend: &Backend, dialect: &Dialect) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::version::ProtocolVersion;
+    use crate::{
+        backend::{
+            Lookup,
+            standing::{REST, TRIAL_TIME},
+        },
+        protocol::version::ProtocolVersion,
+    };
 
     fn backend(name: &str, forwarding: ForwardingMode) -> Backend {
         Backend {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
             port: 1,
+            lookup: Lookup::Host,
             forwarding,
             secret: None,
             send_proxy_protocol: false,
@@ -207,16 +309,88 @@ mod tests {
         assert!(!router.needs_newer_client("x.eu.example.com", &old));
     }
 
+    /// The names along a route, each tried without a result.
+    fn line_up(router: &Router) -> Vec<String> {
+        router.search(RouteId(0)).map(|attempt| attempt.backend().name.clone()).collect()
+    }
+
+    fn try_next<'r>(router: &'r Router, name: &str) -> Try<'r> {
+        let attempt = router.search(RouteId(0)).next().unwrap();
+        assert_eq!(attempt.backend().name, name);
+        attempt
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_backend_that_just_failed_stands_last_for_a_while() {
         let router = router();
-        let lobby = router.candidates("").remove(0);
-        router.failed(&lobby);
+        try_next(&router, "lobby").failed();
         assert_eq!(names(&router.candidates("")), ["old", "lobby"]);
-        router.reached(&lobby);
+        assert_eq!(line_up(&router), ["old", "lobby"]);
+        let mut last = router.search(RouteId(0)).last().unwrap();
+        assert_eq!(last.backend().name, "lobby");
+        last.reached();
         assert_eq!(names(&router.candidates("")), ["lobby", "old"]);
-        router.failed(&lobby);
-        tokio::time::advance(COOL_OFF).await;
+        assert_eq!(line_up(&router), ["lobby", "old"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_alone_tries_a_backend_after_its_rest() {
+        let router = router();
+        try_next(&router, "lobby").failed();
+        tokio::time::advance(REST).await;
+        // Whoever only asks who there is does not take the trial.
         assert_eq!(names(&router.candidates("")), ["lobby", "old"]);
+        assert!(!router.needs_newer_client("", &Dialect::of(ProtocolVersion(774))));
+        let mut trial = try_next(&router, "lobby");
+        for _ in 0..3 {
+            assert_eq!(line_up(&router), ["old", "lobby"]);
+            assert_eq!(names(&router.candidates("")), ["old", "lobby"]);
+        }
+        trial.failed();
+        drop(trial);
+        assert_eq!(line_up(&router), ["old", "lobby"], "it rests again");
+        tokio::time::advance(REST).await;
+        let mut trial = try_next(&router, "lobby");
+        trial.reached();
+        assert_eq!(line_up(&router), ["lobby", "old"], "back for all");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_comes_to_nothing_is_the_next_ones() {
+        let router = router();
+        try_next(&router, "lobby").failed();
+        tokio::time::advance(REST).await;
+        // The player left before the backend answered.
+        drop(try_next(&router, "lobby"));
+        let late = try_next(&router, "lobby");
+        tokio::time::advance(TRIAL_TIME).await;
+        let second = try_next(&router, "lobby");
+        drop(late);
+        assert_eq!(line_up(&router), ["old", "lobby"], "the second one's trial goes on");
+        drop(second);
+        let mut silent = try_next(&router, "lobby");
+        silent.silent();
+        drop(silent);
+        assert_eq!(line_up(&router), ["old", "lobby"], "silence ends a trial");
+        try_next(&router, "old").silent();
+        assert_eq!(line_up(&router), ["old", "lobby"], "and else says nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_rest_all_are_tried_in_order() {
+        let router = router();
+        for attempt in router.search(RouteId(0)) {
+            let mut attempt = attempt;
+            attempt.failed();
+        }
+        assert_eq!(line_up(&router), ["lobby", "old"]);
+        tokio::time::advance(REST).await;
+        let (one, another) = (try_next(&router, "lobby"), try_next(&router, "old"));
+        assert_eq!(line_up(&router), ["lobby", "old"], "others get the same, only later");
+        drop((one, another));
+        let mut search = router.search(RouteId(0));
+        assert_eq!(search.len(), 2);
+        drop(search.next());
+        assert_eq!(search.len(), 1);
     }
 }

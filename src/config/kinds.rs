@@ -1,7 +1,7 @@
 //! What may stand under a key: each function here checks one value and turns it into what the proxy uses.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -218,24 +218,49 @@ pub(super) fn listen_or_off(at: &At<'_, '_>) -> Option<Option<SocketAddr>> {
     if at.text()?.is_empty() { Some(None) } else { listen_address(at).map(Some) }
 }
 
-/// Host and port of a server.
-pub(super) fn host_port(at: &At<'_, '_>) -> Option<(String, u16)> {
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ServerAddress {
+    /// Host and port.
+    Host(String, u16),
+    /// A domain, whose SRV records say where.
+    Domain(String),
+}
+
+/// Host and port of a server, or its domain.
+pub(super) fn server_address(at: &At<'_, '_>) -> Option<ServerAddress> {
     let text = at.text_or(|_| "in quotes, host and port, as in \"127.0.0.1:25566\"".to_owned())?;
-    let parsed = split_host_port(text);
-    if parsed.is_none() {
-        at.error(
-            format!("{} is no server address", show(text)),
-            "host and port, as in \"127.0.0.1:25566\", \"lobby.internal:25565\" or \"[::1]:25566\"",
-        );
+    if let Some((host, port)) = split_host_port(text) {
+        return Some(ServerAddress::Host(host, port));
     }
-    parsed
+    if is_domain(text) {
+        return Some(ServerAddress::Domain(text.to_owned()));
+    }
+    let hint = if is_host(text) || text.parse::<Ipv6Addr>().is_ok() {
+        let host = if text.contains(':') { format!("[{text}]") } else { text.to_owned() };
+        format!(
+            "add the port, as in \"{host}:25565\"; only a domain, as in \"mc.example.com\", can do without"
+        )
+    } else {
+        "host and port, as in \"127.0.0.1:25566\", \"lobby.internal:25565\" or \"[::1]:25566\"; or a domain with \
+         SRV records, as in \"mc.example.com\""
+            .to_owned()
+    };
+    at.error(format!("{} is no server address", show(text)), hint);
+    None
+}
+
+/// Whether this can be the name of a domain: a host name of several parts, and no IP address.
+fn is_domain(text: &str) -> bool {
+    let inner = text.strip_suffix('.').unwrap_or(text);
+    inner.contains('.') && is_host(text) && inner.parse::<IpAddr>().is_err()
 }
 
 fn split_host_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse::<u16>().ok().filter(|n| *n != 0 && port.bytes().all(|b| b.is_ascii_digit()))?;
     let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?,
+        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<Ipv6Addr>().is_ok())?,
         None => Some(host).filter(|host| is_host(host))?,
     };
     Some((host.to_owned(), port))
@@ -490,6 +515,29 @@ mod tests {
             "a\0b:1",
         ] {
             assert_eq!(split_host_port(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn domains() {
+        for text in ["mc.example.com", "a.b", "mc_1.example.com.", "xn--mnchen-3ya.de", "1.example.com"] {
+            assert!(is_domain(text), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "lobby",
+            "lobby.",
+            "localhost",
+            "127.0.0.1",
+            "127.0.0.1.",
+            "1.2.3",
+            "::1",
+            "a..b",
+            "a.b:1",
+            "-a.b",
+        ] {
+            assert!(!is_domain(text), "{text:?}");
         }
     }
 

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::{
     Config, Purpose,
+    kinds::ServerAddress,
     problem::Findings,
     schema::{BackendValues, Values},
     secret::{self, Environment},
 };
 use crate::{
     audit,
-    backend::{self, Backend, ForwardingMode},
+    backend::{self, Backend, ForwardingMode, Lookup, NameServers, srv::DEFAULT_PORT},
     geo, mojang, net,
     policy::rules::Rules,
     relay, session,
@@ -113,17 +114,24 @@ fn backends(
     let backends = values
         .backends
         .iter()
-        .map(|backend| Backend {
-            name: backend.name.clone(),
-            host: backend.host.clone(),
-            port: backend.port,
-            forwarding: backend.forwarding,
-            secret: match &backend.secret_file {
-                _ if !signs(backend) => None,
-                Some(file) => secret::from_file(file, &backend.secret_spot, findings),
-                None => shared.clone(),
-            },
-            send_proxy_protocol: backend.send_proxy_protocol,
+        .map(|backend| {
+            let (host, port, lookup) = match &backend.address {
+                ServerAddress::Host(host, port) => (host, *port, Lookup::Host),
+                ServerAddress::Domain(name) => (name, DEFAULT_PORT, Lookup::Service(NameServers::System)),
+            };
+            Backend {
+                name: backend.name.clone(),
+                host: host.clone(),
+                port,
+                lookup,
+                forwarding: backend.forwarding,
+                secret: match &backend.secret_file {
+                    _ if !signs(backend) => None,
+                    Some(file) => secret::from_file(file, &backend.secret_spot, findings),
+                    None => shared.clone(),
+                },
+                send_proxy_protocol: backend.send_proxy_protocol,
+            }
         })
         .collect();
     if let Some(unwritten) = unwritten.filter(|_| !findings.any_error()) {

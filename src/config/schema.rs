@@ -17,10 +17,11 @@ use uuid::Uuid;
 use super::{
     Admin,
     kinds::{
+        ServerAddress,
         Unit::{Days, Hours, Milliseconds, Minutes, Seconds},
-        asn, backend_names, base_url, boolean, favicon, geo_url, host_header, host_pattern, host_port, list,
-        listen_addresses, listen_or_off, number, one_of, path, player, player_id, player_text, storage_type,
-        time, time_or_zero, trusted_network, webhook_url,
+        asn, backend_names, base_url, boolean, favicon, geo_url, host_header, host_pattern, list,
+        listen_addresses, listen_or_off, number, one_of, path, player, player_id, player_text,
+        server_address, storage_type, time, time_or_zero, trusted_network, webhook_url,
     },
     problem::{Findings, Spot, show},
     read::{At, Section},
@@ -59,8 +60,7 @@ pub(super) struct Values {
 #[derive(Debug)]
 pub(super) struct BackendValues {
     pub(super) name: String,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) address: ServerAddress,
     pub(super) forwarding: ForwardingMode,
     pub(super) secret_file: Option<PathBuf>,
     pub(super) secret_spot: Spot,
@@ -184,7 +184,7 @@ fn backends(
         }
         let Some(mut section) = entry.section() else { continue };
         let address = section.optional("address", |at| {
-            let address = host_port(at)?;
+            let address = server_address(at)?;
             if bind.iter().any(|bound| is_own(*bound, &address)) {
                 at.error(
                     "is this proxy's own address",
@@ -201,11 +201,10 @@ fn backends(
         let secret_file = section.optional("secret-file", path(base));
         let send_proxy_protocol = section.get("send-proxy-protocol", false, boolean);
         section.finish();
-        let (host, port) = address.unwrap_or_default();
         backends.push(BackendValues {
             name: name.to_owned(),
-            host,
-            port,
+            // Wrong ones have been reported; the name is still known to the keys that refer to it.
+            address: address.unwrap_or(ServerAddress::Domain(String::new())),
             forwarding,
             secret_file,
             secret_spot,
@@ -216,8 +215,9 @@ fn backends(
 }
 
 /// Whether connecting to `address` would reach this proxy, which listens on `bound`.
-fn is_own(bound: SocketAddr, (host, port): &(String, u16)) -> bool {
+fn is_own(bound: SocketAddr, address: &ServerAddress) -> bool {
     // Other names are not looked up here: what they mean may change.
+    let ServerAddress::Host(host, port) = address else { return false };
     let ip = if host.eq_ignore_ascii_case("localhost") {
         Ok(IpAddr::from(Ipv4Addr::LOCALHOST))
     } else {

@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpStream,
     sync::Semaphore,
     task::JoinSet,
     time::{Instant, timeout},
@@ -13,7 +12,7 @@ use super::report::{Area, Finding, Verdict};
 use crate::{
     backend::{
         Backend, Fault, ForwardingMode,
-        connect::{connect, look_up},
+        connect::{Connected, connect, look_up},
         diagnose::exposure,
         ping::{self, Answer},
         probe::Approach,
@@ -182,7 +181,7 @@ impl Exam<'_> {
         }
     }
 
-    async fn reach(&mut self) -> Result<TcpStream, Stop> {
+    async fn reach(&mut self) -> Result<Connected, Stop> {
         let start = Instant::now();
         let addresses = match look_up(self.backend, self.connect_timeout).await {
             Ok(addresses) => addresses,
@@ -210,7 +209,7 @@ impl Exam<'_> {
     }
 
     /// The server list answer, and the version that the backend itself speaks, if it says one.
-    async fn status(&mut self, stream: TcpStream) -> Result<(Option<ProtocolVersion>, Answer), Stop> {
+    async fn status(&mut self, stream: Connected) -> Result<(Option<ProtocolVersion>, Answer), Stop> {
         let start = Instant::now();
         let (native, answer) = match self.question(Ok(stream), ProtocolVersion::NONE).await {
             // One that gives back what it was asked does not say which version is its own.
@@ -237,17 +236,18 @@ impl Exam<'_> {
         Ok((native, answer))
     }
 
-    async fn connect(&self) -> Result<TcpStream, Fault> {
+    async fn connect(&self) -> Result<Connected, Fault> {
         let connected = connect(self.backend, None, self.connect_timeout).await;
         connected.map_err(|attempts| Fault::Unreachable { attempts })
     }
 
     async fn question(
         &self,
-        stream: Result<TcpStream, Fault>,
+        stream: Result<Connected, Fault>,
         version: ProtocolVersion,
     ) -> Result<Answer, Fault> {
-        let asked = ping::ask(Conn::new(stream?), &self.backend.host, self.backend.port, version);
+        let Connected { stream, target } = stream?;
+        let asked = ping::ask(Conn::new(stream), &target.host, target.port, version);
         match timeout(ANSWER_TIME, asked).await {
             Ok(Ok(json)) => Ok(Answer::read(&json)),
             Ok(Err(ConnError::Malformed(malformed))) => Err(Fault::Protocol(malformed)),

@@ -13,10 +13,9 @@ use tokio::{
 
 use crate::{
     backend::{
-        Backend,
-        connect::connect,
+        connect::{Connected, Patience, connect},
         ping,
-        route::{RouteId, Router},
+        route::{RouteId, Router, Try},
     },
     net::conn::Conn,
     protocol::{
@@ -119,14 +118,15 @@ impl Passthrough {
 /// next.
 async fn ask_along(router: &Router, (route, release): Key) -> BackendAnswer {
     let end = Instant::now() + router.connect_timeout();
-    let candidates = router.along(route);
-    let mut left = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-    for backend in candidates {
-        let share = end.saturating_duration_since(Instant::now()) / left;
-        left -= 1;
-        let asked = ask_one(router, &backend, route, release, share);
-        if let Ok(Some(json)) = timeout_at(Instant::now() + share, asked).await {
-            return Some(json);
+    let mut search = router.search(route);
+    while let Some(mut attempt) = search.next() {
+        let left = u32::try_from(search.len()).unwrap_or(u32::MAX - 1);
+        let share = end.saturating_duration_since(Instant::now()) / (left + 1);
+        let asked = ask_one(router, &mut attempt, route, release, share);
+        match timeout_at(Instant::now() + share, asked).await {
+            Ok(Some(answer)) => return Some(answer),
+            Ok(None) => {}
+            Err(_) => attempt.silent(),
         }
     }
     None
@@ -134,19 +134,23 @@ async fn ask_along(router: &Router, (route, release): Key) -> BackendAnswer {
 
 async fn ask_one(
     router: &Router,
-    backend: &Arc<Backend>,
+    attempt: &mut Try<'_>,
     route: RouteId,
     release: ProtocolVersion,
-    patience: Duration,
+    share: Duration,
 ) -> BackendAnswer {
-    let Ok(stream) = connect(backend, None, patience).await else {
-        router.failed(backend);
+    let backend = Arc::clone(attempt.backend());
+    let patience = Patience { each: share, all: share };
+    let Ok(Connected { stream, target }) = connect(&backend, None, patience).await else {
+        attempt.failed();
         return None;
     };
-    router.reached(backend);
     // The answer is shown to everyone on this route, so nothing in the question comes from one client.
-    let host = router.host_of(route).unwrap_or(&backend.host);
-    match ping::ask(Conn::new(stream), host, backend.port, release).await {
+    let host = router.host_of(route).unwrap_or(&target.host);
+    let answer = ping::ask(Conn::new(stream), host, target.port, release).await;
+    // Hanging up is a word of a kind: some servers are set to give no status.
+    attempt.reached();
+    match answer {
         Ok(json) => {
             Some(Arc::new(Shown { plain: Arc::new(AnswerFrame::new(&json)), noticed: OnceLock::new() }))
         }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    backend::Config,
+    backend::{Config, Lookup, connect::tests::hung, standing::REST},
     identity::{Profile, Property, Username},
     messages::MessageKey,
     policy::Proof,
@@ -41,6 +41,7 @@ fn backend(name: &str, port: u16, forwarding: ForwardingMode) -> Backend {
         name: name.to_owned(),
         host: "127.0.0.1".to_owned(),
         port,
+        lookup: Lookup::Host,
         forwarding,
         secret: Some(SECRET.to_vec().into()),
         send_proxy_protocol: false,
@@ -739,6 +740,89 @@ async fn no_backend_at_all() {
 
     let error = enter_alone(&Stage::new(340, ForwardingMode::Modern).await).await;
     assert_eq!(error.reason(), Reason::NewerVersionNeeded);
+}
+
+#[tokio::test]
+async fn backends_that_hang_leave_their_share_to_the_others() {
+    let (_full, _waiting, hung) = hung();
+    let hanging =
+        |count: usize| (0..count).map(|n| backend(&format!("hangs{n}"), hung, ForwardingMode::None));
+    for count in [1, 4, 20] {
+        let backends = |port| hanging(count).chain([backend("lobby", port, ForwardingMode::None)]).collect();
+        let stage = Stage::with_backends(774, backends).await;
+        let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+        tokio::time::pause();
+        let (result, (), _) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| conn.read_packet(1 << 16).await.unwrap(),
+            )
+            .await;
+        tokio::time::resume();
+        let entered = result.unwrap();
+        assert_eq!((entered.backend.name.as_str(), entered.unreachable.len()), ("lobby", count));
+        // One that hangs takes no longer than the connect timeout, and there is time left for a login.
+        let left = stage.deadline.left().as_secs_f32();
+        assert!(left > if count == 1 { 19.9 } else { 3.0 }, "{count}: {left} s");
+    }
+    let stage = Stage::with_backends(774, |_| hanging(20).collect()).await;
+    tokio::time::pause();
+    let error = enter_alone(&stage).await;
+    tokio::time::resume();
+    let EnterError::Backend { fault: Fault::Unreachable { attempts }, backend } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((attempts.len(), backend.name.as_str()), (20, "hangs0"));
+    assert!(stage.deadline.left() > LAST_WORD, "{:?} left to tell the player", stage.deadline.left());
+}
+
+#[tokio::test]
+async fn a_backend_is_back_with_its_first_word_and_rests_when_it_says_none() {
+    let both = |port| {
+        vec![backend("lobby", port, ForwardingMode::None), backend("spare", port, ForwardingMode::None)]
+    };
+    let mut stage = Stage::with_backends(774, both).await;
+    stage.deadline = Deadline::new(Duration::from_mins(1), Duration::from_mins(2));
+    let stage = stage;
+    let route = stage.router.route("");
+    let order =
+        || stage.router.candidates("").into_iter().map(|backend| backend.name.clone()).collect::<Vec<_>>();
+    let patient = async |mut conn: Conn<DuplexStream>| while conn.read_packet(1 << 16).await.is_ok() {};
+    tokio::time::pause();
+    stage.router.search(route).next().unwrap().failed();
+    assert_eq!(order(), ["spare", "lobby"]);
+    tokio::time::advance(REST).await;
+    // Connected, but not a word: others still stay away, and then it rests again.
+    let (result, (), ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                assert_eq!(order(), ["spare", "lobby"]);
+                let _ = conn.read_packet(100).await;
+            },
+            patient,
+        )
+        .await;
+    assert!(matches!(result, Err(EnterError::Backend { fault: Fault::Silent, .. })), "{result:?}");
+    assert_eq!(order(), ["spare", "lobby"]);
+    tokio::time::advance(REST).await;
+    let (result, (), ()) = stage
+        .run(
+            async |mut conn| {
+                stage.greet(&mut conn).await;
+                assert_eq!(order(), ["spare", "lobby"]);
+                stage.question(&mut conn, 1, "velocity:x", &[]).await;
+                assert_eq!(stage.answer(&mut conn).await, (1, None));
+                assert_eq!(order(), ["lobby", "spare"]);
+            },
+            patient,
+        )
+        .await;
+    assert!(matches!(result, Err(EnterError::Backend { fault: Fault::Cut, .. })), "{result:?}");
+    assert_eq!(order(), ["lobby", "spare"]);
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ fn backend(forwarding: ForwardingMode) -> Backend {
         name: "lobby".to_owned(),
         host: "127.0.0.1".to_owned(),
         port: 25566,
+        lookup: crate::backend::Lookup::Host,
         forwarding,
         secret: Some(SECRET.to_vec().into()),
         send_proxy_protocol: false,

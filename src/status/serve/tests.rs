@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::{
-    backend::{self, Backend, ForwardingMode},
+    backend::{self, Backend, ForwardingMode, Lookup},
     net::conn::ConnError,
     protocol::{
         handshake::{Intent, VirtualHost},
@@ -68,6 +68,7 @@ fn router(ports: &[u16]) -> Arc<Router> {
         name: port.to_string(),
         host: "127.0.0.1".to_owned(),
         port: *port,
+        lookup: Lookup::Host,
         forwarding: ForwardingMode::Modern,
         secret: None,
         send_proxy_protocol: false,
