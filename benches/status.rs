@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern::{
-    backend::{self, Backend, ForwardingMode, Router},
+    backend::{self, Backend, ForwardingMode, Lookup, Router},
     messages::Messages,
     net::conn::Conn,
     protocol::{
@@ -64,7 +64,7 @@ fn answers(runtime: &Runtime, mode: Mode) -> Answers {
             name: "lobby".to_owned(),
             host: "127.0.0.1".to_owned(),
             port,
-            lookup: backend::Lookup::Host,
+            lookup: Lookup::Host,
             forwarding: ForwardingMode::Modern,
             secret: None,
             send_proxy_protocol: false,
