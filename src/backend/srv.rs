@@ -289,4 +289,4 @@ fn read_answer(answer: &[u8], question: &Question) -> Result<Said, LookupError> 
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

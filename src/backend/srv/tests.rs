@@ -28,7 +28,7 @@ fn record(owner: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
     [owner, &[0, kind, 0, 1, 0, 0, 0, 60], &len, data].concat()
 }
 
-pub(in crate::backend) fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
+pub(crate) fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
     let numbers = [priority, weight, port].map(u16::to_be_bytes).concat();
     record(&ASKED, SRV, &[numbers, wire(target)].concat())
 }
@@ -39,15 +39,15 @@ fn answer(question: &[u8], flags: [u8; 2], records: &[Vec<u8>]) -> Vec<u8> {
     [&question[..2], &flags, &[0, 1], &count, &[0; 4], &question[12..], &records.concat()].concat()
 }
 
-pub(in crate::backend) const GOOD: [u8; 2] = [0x81, 0x80];
+pub(crate) const GOOD: [u8; 2] = [0x81, 0x80];
 const TRUNCATED: [u8; 2] = [0x83, 0x80];
 const NXDOMAIN: [u8; 2] = [0x81, 0x83];
 const SERVFAIL: [u8; 2] = [0x81, 0x82];
 const REFUSED: [u8; 2] = [0x81, 0x85];
 
 /// A name server that answers each datagram with what the script makes of it, and counts them.
-pub(in crate::backend) struct Server {
-    pub(in crate::backend) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<Vec<u8>>>>,
     task: JoinHandle<()>,
 }
@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// One whose every answer is that.
-    pub(in crate::backend) async fn answering(flags: [u8; 2], records: Vec<Vec<u8>>) -> Self {
+    pub(crate) async fn answering(flags: [u8; 2], records: Vec<Vec<u8>>) -> Self {
         Self::start(move |question| vec![answer(question, flags, &records)]).await
     }
 

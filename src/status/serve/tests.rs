@@ -14,7 +14,10 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::{
-    backend::{self, Backend, ForwardingMode, Lookup},
+    backend::{
+        self, Backend, ForwardingMode, Lookup, NameServers,
+        srv::tests::{GOOD, Server as NameServer, srv},
+    },
     net::conn::ConnError,
     protocol::{
         handshake::{Intent, VirtualHost},
@@ -243,6 +246,40 @@ async fn unusable_backends_are_passed_over() {
     assert_eq!(long.len(), MAX_ANSWER + 1);
     let fake = Fake::start(&long).await;
     assert_eq!(value(&ask(&passthrough(&[fake.address.port()]), 774, "", UP).await), offline(774));
+}
+
+#[tokio::test]
+async fn a_backend_behind_srv_records_is_asked_by_the_name_and_port_in_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = NameServer::answering(GOOD, vec![srv(0, 0, port, "127.0.0.1")]).await;
+    let backend = Backend {
+        name: "lobby".to_owned(),
+        host: "mc.example.com".to_owned(),
+        port: 25565,
+        lookup: Lookup::Service(NameServers::At(vec![server.address])),
+        forwarding: ForwardingMode::None,
+        secret: None,
+        send_proxy_protocol: false,
+    };
+    let router = Router::new(backend::Config {
+        backends: vec![backend],
+        try_order: vec![0],
+        forced_hosts: vec![("forced.example.com".to_owned(), vec![0])],
+        connect_timeout: Duration::from_secs(5),
+    });
+    let answers = Answers::new(&config(Mode::Passthrough), &Messages::default(), Arc::new(router)).unwrap();
+    for (typed, told) in [("play.example.com", "127.0.0.1"), ("forced.example.com", "forced.example.com")] {
+        let behind = async {
+            let mut conn = Conn::new(listener.accept().await.unwrap().0);
+            let handshake = Handshake::read(&conn.read_packet(1000).await.unwrap()).unwrap();
+            assert_eq!((handshake.host.name(), handshake.port), (told, port));
+            conn.read_packet(1000).await.unwrap();
+            conn.write_packet(&write_answer(ANSWER)).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask(&answers, 774, typed, UP), behind);
+        assert_eq!(answer, ANSWER);
+    }
 }
 
 #[tokio::test]
