@@ -12,7 +12,7 @@ use reqwest::Url;
 use uuid::Uuid;
 
 use super::{
-    problem::{nearest, show},
+    problem::{cut, nearest, show},
     read::At,
 };
 use crate::identity::Username;
@@ -468,9 +468,11 @@ pub(super) fn backend_names<'k>(known: &'k [&'k str]) -> impl Fn(&At<'_, '_>) ->
                 // That there are none has been said already.
                 None if known.is_empty() => {}
                 None => {
+                    // The names are the file's own text.
+                    let shown = || known.iter().map(|name| cut(name)).collect::<Vec<_>>().join(", ");
                     let hint = match nearest(name, known.iter().copied()) {
-                        Some(near) => format!("did you mean {near}?"),
-                        None => format!("known under backends: {}", known.join(", ")),
+                        Some(near) => format!("did you mean {}?", cut(near)),
+                        None => format!("known under backends: {}", shown()),
                     };
                     item.error(format!("there is no backend {}", show(name)), hint);
                 }
