@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
+    path::Path,
     process::ExitCode,
     time::Instant,
 };
@@ -10,10 +11,13 @@ use postern::{
     app::Proxy,
     cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
     clock::Clock,
-    config::{self, Config, Environment, Loaded, Problem, Purpose},
+    config::{self, Config, Environment, Loaded, Problem, Purpose, Report},
     doctor,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -113,12 +117,7 @@ fn run(cli: &Cli, started: Instant) -> u8 {
     }
     let config = match config::load(cli.config_path(), &environment(), Purpose::Run) {
         Ok(Loaded { config, warnings, notes }) => {
-            for finding in &warnings {
-                warn!("{finding}");
-            }
-            for finding in &notes {
-                info!("{finding}");
-            }
+            tell(&warnings, &notes);
             config
         }
         Err(report) => {
@@ -133,7 +132,7 @@ fn run(cli: &Cli, started: Instant) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let code = runtime.block_on(serve(config, started));
+    let code = runtime.block_on(serve(config, cli.config_path(), started));
     // What a stuck disk or look-up still holds must not keep the program from ending.
     runtime.shutdown_background();
     code
@@ -154,7 +153,47 @@ fn start_log(format: LogFormat) -> WorkerGuard {
     guard
 }
 
-async fn serve(config: Config, started: Instant) -> u8 {
+/// What reading the configuration again has come to; never, if nobody is at it.
+async fn read_again(reading: &mut Option<JoinHandle<Result<Loaded, Report>>>) -> Result<Loaded, Report> {
+    if let Some(task) = reading {
+        let read = task.await;
+        *reading = None;
+        match read {
+            Ok(read) => return read,
+            Err(error) => error!(%error, "could not read the configuration again"),
+        }
+    }
+    std::future::pending().await
+}
+
+/// Takes over a good configuration; of a bad one, nothing.
+fn adopt(proxy: &Proxy, read: Result<Loaded, Report>) {
+    match read {
+        Ok(Loaded { config, warnings, notes }) => {
+            tell(&warnings, &notes);
+            proxy.reload(&config);
+            info!("read the configuration again");
+        }
+        Err(report) => {
+            for problem in report.problems() {
+                error!("{problem}");
+            }
+            error!("the configuration has problems; nothing of it was taken over");
+        }
+    }
+}
+
+/// Findings of a good configuration.
+fn tell(warnings: &[Problem], notes: &[Problem]) {
+    for finding in warnings {
+        warn!("{finding}");
+    }
+    for finding in notes {
+        info!("{finding}");
+    }
+}
+
+async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -175,9 +214,23 @@ async fn serve(config: Config, started: Instant) -> u8 {
         started.elapsed().as_secs_f64(),
         addresses.join(", ")
     ));
-    while signals.next().await == Asked::Reload {
-        proxy.reopen_audit();
-        info!("opened audit.log anew; a changed configuration takes effect at the next start");
+    // Under way beside the signals: a disk that hangs must not keep the program from ending.
+    let mut reading = None;
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => {
+                    proxy.reopen_audit();
+                    info!("opened audit.log anew");
+                    let path = path.to_owned();
+                    let read = move || config::load(&path, &environment(), Purpose::Reload);
+                    // What an earlier one still reads may be out of date.
+                    reading = Some(tokio::task::spawn_blocking(read));
+                }
+            },
+            read = read_again(&mut reading) => adopt(&proxy, read),
+        }
     }
     tokio::select! {
         () = proxy.stop() => EXIT_OK,

@@ -315,6 +315,70 @@ fn a_hang_up_signal_opens_the_audit_log_anew() {
     }
 }
 
+/// Replaces a file in one step, as an editor or a secret manager does.
+fn replace(path: &Path, content: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, content).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&beside, path).unwrap();
+}
+
+#[test]
+fn a_hang_up_signal_takes_over_new_secrets_all_or_nothing() {
+    const OLD: &str = "the first long secret";
+    const NEW: &str = "the second long secret";
+    let folder =
+        folder_with(&format!("{CONFIG}  fallback: enabled\nmonitoring: {{health-check-interval: 30}}\n"));
+    let (config, secret) = (folder.path().join("config.yml"), folder.path().join("forwarding.secret"));
+    let audit = folder.path().join("audit.log");
+    replace(&secret, OLD);
+    let mut running = Running::start(folder.path(), &[]);
+
+    replace(&secret, NEW);
+    running.signal("HUP");
+    running.logged("the forwarding secret of backend lobby changed");
+    running.logged("read the configuration again");
+    written(&audit, "config.reloaded");
+
+    // A bad file, and a missing secret, change nothing; every problem is named.
+    let good = fs::read_to_string(&config).unwrap();
+    replace(&config, &good.replace("fallback: enabled", "fallback: perhaps\n  timeout: soon"));
+    replace(&secret, OLD);
+    running.signal("HUP");
+    running.logged("auth.fallback");
+    running.logged("auth.timeout");
+    running.logged("nothing of it was taken over");
+    replace(&config, &good);
+    fs::remove_file(&secret).unwrap();
+    running.signal("HUP");
+    running.logged("forwarding.secret does not exist");
+    running.logged("nothing of it was taken over");
+    assert!(!secret.exists(), "a reload writes nothing");
+
+    // Other keys wait for the next start, and that is said.
+    replace(&secret, NEW);
+    replace(&config, &good.replace("fallback: enabled", "fallback: dry-run"));
+    running.signal("HUP");
+    running.logged("other changes of the configuration take effect at the next start");
+    running.logged("read the configuration again");
+
+    be_refused(running.address);
+    running.signal("TERM");
+    let (status, _, log) = running.end();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+    let events = events(&audit);
+    let reloads: Vec<&Value> = events.iter().filter(|event| event["event"] == "config.reloaded").collect();
+    assert_eq!(reloads.len(), 2, "{reloads:#?}");
+    assert_eq!(reloads[0]["changed"], serde_json::json!(["forwarding secret of lobby"]));
+    assert_eq!(
+        (&reloads[0]["restart_needed"], &reloads[1]["restart_needed"]),
+        (&Value::from(false), &Value::from(true))
+    );
+    assert_eq!(reloads[1]["changed"], serde_json::json!([]));
+    let text = fs::read_to_string(&audit).unwrap() + &log.join("\n");
+    assert!(!text.contains(OLD) && !text.contains(NEW), "a secret in a log");
+}
+
 #[test]
 fn a_second_one_on_the_same_folder_does_not_start() {
     let folder = folder_with(CONFIG);

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::connection::{Caller, ConnId};
+use super::{
+    Rest,
+    connection::{Caller, ConnId},
+};
 use crate::{
     audit::{Audit, Event, Kind},
     backend::{Backend, Entered, Fault},
@@ -24,6 +27,13 @@ pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
     Event::new(Kind::ProxyStarted, clock.now())
         .field("version", env!("CARGO_PKG_VERSION"))
         .field("listening", json!(addresses))
+}
+
+/// The configuration was read again. `changed` says what was taken over, in words; the rest waits for the next start.
+pub(super) fn reloaded(clock: &Clock, changed: &[String], rest: Rest) -> Event {
+    Event::new(Kind::ConfigReloaded, clock.now())
+        .field("changed", json!(changed))
+        .field("restart_needed", rest == Rest::AtNextStart)
 }
 
 /// Hears of every change of the verdict and of every override. The log lines are the monitor's own.

@@ -80,7 +80,19 @@ pub struct Proxy {
     clock: Clock,
     roster: Arc<Roster>,
     grace: Duration,
+    router: Arc<Router>,
+    /// What it was started with.
+    config: Config,
     stop: Stop,
+}
+
+/// What became of the parts of a fresh configuration that are not taken over while running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// They are what the proxy runs by.
+    Same,
+    /// Some differ; they take effect at the next start.
+    AtNextStart,
 }
 
 /// What ends the parts, in the order it is done.
@@ -98,6 +110,7 @@ struct Stop {
 impl Proxy {
     /// Opens the store, listens, and serves. Returns once connections are taken.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let started_with = config.clone();
         // The store first: its lock keeps a second proxy from going any further.
         let ipv4_subnet_prefix = config.rules.ipv4_range_prefix;
         let (store, report) = Store::open(config.session, clock.clone()).await?;
@@ -144,7 +157,7 @@ impl Proxy {
             net: config.net,
             workers: relaying.workers(),
             stay: Arc::new(stay),
-            router: routes,
+            router: Arc::clone(&routes),
             answers,
             messages,
             audit: audit.clone(),
@@ -164,14 +177,20 @@ impl Proxy {
                 tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
-        let stop = Stop {
-            connections,
-            accepting,
-            relaying,
-            services,
-            tasks: vec![monitor, refreshing, renewing, watching],
-        };
-        Ok(Self { addresses, health, store, audit, clock, roster, grace: config.shutdown_grace, stop })
+        let tasks = vec![monitor, refreshing, renewing, watching];
+        let stop = Stop { connections, accepting, relaying, services, tasks };
+        Ok(Self {
+            addresses,
+            health,
+            store,
+            audit,
+            clock,
+            roster,
+            grace: config.shutdown_grace,
+            router: routes,
+            config: started_with,
+            stop,
+        })
     }
 
     /// Where connections are taken.
@@ -192,6 +211,23 @@ impl Proxy {
     /// Opens audit.log anew, after somebody else rotated it.
     pub fn reopen_audit(&self) {
         self.audit.reopen();
+    }
+
+    /// Takes over from a configuration that was read again what may change while running: the forwarding secrets, for
+    /// logins that begin from now on. Connections are left alone. Says in the log what changed.
+    pub fn reload(&self, fresh: &Config) -> Rest {
+        let changed = self.router.adopt_secrets(&fresh.backend.backends);
+        for backend in &changed {
+            info!("the forwarding secret of backend {backend} changed; logins use the new one from now on");
+        }
+        let changed: Vec<String> =
+            changed.into_iter().map(|backend| format!("forwarding secret of {backend}")).collect();
+        let rest = if self.config.is_same_but_secrets(fresh) { Rest::Same } else { Rest::AtNextStart };
+        if rest == Rest::AtNextStart {
+            info!("other changes of the configuration take effect at the next start");
+        }
+        self.audit.emit(journal::reloaded(&self.clock, &changed, rest));
+        rest
     }
 
     /// Stops accepting, tells players and closes them, lets logins and writes finish within the grace, and ends.

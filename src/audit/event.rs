@@ -16,6 +16,8 @@ pub enum Kind {
     ProxyStarted,
     /// The proxy ends.
     ProxyStopped,
+    /// The configuration was read again, and what may change while running was taken over.
+    ConfigReloaded,
     /// The verdict on the session server changed.
     AuthState,
     /// Somebody overrode that verdict, or stopped to.
@@ -38,6 +40,7 @@ impl Kind {
         match self {
             Self::ProxyStarted => "proxy.started",
             Self::ProxyStopped => "proxy.stopped",
+            Self::ConfigReloaded => "config.reloaded",
             Self::AuthState => "auth.state",
             Self::AuthOverride => "auth.override",
             Self::LoginVerified => "login.verified",
@@ -330,6 +333,7 @@ mod tests {
         for (kind, name) in [
             (Kind::ProxyStarted, "proxy.started"),
             (Kind::ProxyStopped, "proxy.stopped"),
+            (Kind::ConfigReloaded, "config.reloaded"),
             (Kind::AuthState, "auth.state"),
             (Kind::AuthOverride, "auth.override"),
             (Kind::LoginVerified, "login.verified"),

@@ -70,6 +70,18 @@ impl Backend {
         }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
+
+    /// Whether nothing but the secret differs. Whether there is one counts: that follows from the mode.
+    fn is_same_but_secret(&self, other: &Self) -> bool {
+        let Self { name, host, port, lookup, forwarding, secret, send_proxy_protocol } = self;
+        *name == other.name
+            && *host == other.host
+            && *port == other.port
+            && *lookup == other.lookup
+            && *forwarding == other.forwarding
+            && secret.is_some() == other.secret.is_some()
+            && *send_proxy_protocol == other.send_proxy_protocol
+    }
 }
 
 /// Backends and the way to them.
@@ -83,4 +95,16 @@ pub struct Config {
     pub forced_hosts: Vec<(String, Vec<usize>)>,
     /// Longest wait for a TCP connection.
     pub connect_timeout: Duration,
+}
+
+impl Config {
+    /// Whether nothing but secrets differs.
+    pub fn is_same_but_secrets(&self, other: &Self) -> bool {
+        let Self { backends, try_order, forced_hosts, connect_timeout } = self;
+        backends.len() == other.backends.len()
+            && backends.iter().zip(&other.backends).all(|(one, other)| one.is_same_but_secret(other))
+            && *try_order == other.try_order
+            && *forced_hosts == other.forced_hosts
+            && *connect_timeout == other.connect_timeout
+    }
 }

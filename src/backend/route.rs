@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::{
@@ -112,6 +113,25 @@ impl Router {
         search.left.retain(|index| backends.get(*index).is_some_and(|known| admits(&known.backend, dialect)));
         drop(backends);
         search
+    }
+
+    /// Takes over the secrets of these backends, told apart by name, for logins that begin from now on. Whatever else
+    /// is different is left alone, and so are backends that have no secret here or there. Returns the names of those
+    /// whose secret is another now.
+    pub fn adopt_secrets(&self, fresh: &[Backend]) -> Vec<String> {
+        let mut changed = Vec::new();
+        for known in self.lock().iter_mut() {
+            let Some(other) = fresh.iter().find(|backend| backend.name == known.backend.name) else {
+                continue;
+            };
+            let (Some(old), Some(new)) = (&known.backend.secret, &other.secret) else { continue };
+            if old.expose_secret() != new.expose_secret() {
+                let backend = Backend { secret: Some(new.clone()), ..Backend::clone(&known.backend) };
+                changed.push(backend.name.clone());
+                known.backend = Arc::new(backend);
+            }
+        }
+        changed
     }
 
     /// The forced host that this route is for; `None` for patterns and the default route.
@@ -307,6 +327,59 @@ mod tests {
         assert!(router.needs_newer_client("play.example.com", &old));
         assert!(!router.needs_newer_client("play.example.com", &new));
         assert!(!router.needs_newer_client("x.eu.example.com", &old));
+    }
+
+    #[test]
+    fn secrets_are_taken_over_and_nothing_else() {
+        let with = |name: &str, forwarding, secret: Option<&str>| Backend {
+            secret: secret.map(|secret| secret.as_bytes().to_vec().into()),
+            ..backend(name, forwarding)
+        };
+        let modern = |name, secret| with(name, ForwardingMode::Modern, secret);
+        let config = |backends: Vec<Backend>| Config {
+            try_order: (0..backends.len()).collect(),
+            backends,
+            forced_hosts: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+        };
+        let before = config(vec![
+            modern("a", Some("one")),
+            modern("b", Some("two")),
+            with("c", ForwardingMode::None, None),
+            modern("d", Some("four")),
+        ]);
+        let router = Router::new(before.clone());
+        let under_way = router.candidates("");
+        router.search(RouteId(0)).next().unwrap().failed();
+        let fresh = config(vec![
+            Backend { port: 9, ..modern("b", Some("new")) },
+            modern("a", Some("one")),
+            modern("c", Some("now signed")),
+            with("d", ForwardingMode::None, None),
+            modern("e", Some("unknown")),
+        ]);
+        assert_eq!(router.adopt_secrets(&fresh.backends), ["b"]);
+        assert_eq!(router.adopt_secrets(&fresh.backends), [""; 0], "it is the same now");
+        let secrets = |backends: &[Arc<Backend>]| -> Vec<(String, Option<String>, u16)> {
+            let secret = |backend: &Backend| {
+                let secret = backend.secret.as_ref()?.expose_secret();
+                Some(String::from_utf8(secret.to_vec()).unwrap())
+            };
+            backends.iter().map(|backend| (backend.name.clone(), secret(backend), backend.port)).collect()
+        };
+        let entry = |name: &str, secret: Option<&str>| (name.to_owned(), secret.map(str::to_owned), 1);
+        let (a, c, d) = (entry("a", Some("one")), entry("c", None), entry("d", Some("four")));
+        // What failed before still stands last.
+        let now = [entry("b", Some("new")), c.clone(), d.clone(), a.clone()];
+        assert_eq!(secrets(&router.candidates("")), now);
+        assert_eq!(secrets(&under_way), [a, entry("b", Some("two")), c, d], "logins under way keep theirs");
+
+        let mut other = before.clone();
+        other.backends[0].secret = Some(b"another".to_vec().into());
+        assert!(before.is_same_but_secrets(&other));
+        assert!(!before.is_same_but_secrets(&fresh));
+        other.backends[0].secret = None;
+        assert!(!before.is_same_but_secrets(&other));
     }
 
     /// The names along a route, each tried without a result.

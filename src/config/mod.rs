@@ -43,6 +43,8 @@ const MAX_FILE: usize = 1024 * 1024;
 pub enum Purpose {
     /// To run by it: a missing global secret file is written.
     Run,
+    /// To take over changes while running: nothing is written, and a missing secret is a problem.
+    Reload,
     /// To check it: nothing is touched. Backends whose secret is still to be written have none.
     Check,
 }
@@ -91,6 +93,47 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The file of the token that its callers need.
     pub token_file: PathBuf,
+}
+
+impl Config {
+    /// Whether nothing but forwarding secrets differs: these alone are taken over while running.
+    pub fn is_same_but_secrets(&self, other: &Self) -> bool {
+        // Taken apart, so that a new part cannot be forgotten here.
+        let Self {
+            net,
+            login,
+            session_server,
+            player_keys,
+            health,
+            session,
+            rules,
+            backend,
+            relay,
+            status,
+            audit,
+            geo,
+            admin,
+            messages,
+            shutdown_grace,
+            source,
+        } = self;
+        *net == other.net
+            && *login == other.login
+            && *session_server == other.session_server
+            && *player_keys == other.player_keys
+            && *health == other.health
+            && *session == other.session
+            && *rules == other.rules
+            && backend.is_same_but_secrets(&other.backend)
+            && *relay == other.relay
+            && *status == other.status
+            && *audit == other.audit
+            && *geo == other.geo
+            && *admin == other.admin
+            && *messages == other.messages
+            && *shutdown_grace == other.shutdown_grace
+            && *source == other.source
+    }
 }
 
 /// A good configuration, and what its owner should know about it.

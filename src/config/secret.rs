@@ -93,6 +93,12 @@ pub(super) fn global(
             findings.note(spot, what, Some(hint.to_owned()));
             (None, None)
         }
+        Purpose::Reload => {
+            let what = format!("{} does not exist", path.display());
+            let hint = "put it back: it must hold the same secret as the backends' configuration";
+            findings.error(spot, what, Some(hint.to_owned()));
+            (None, None)
+        }
         Purpose::Run => match random() {
             Ok(secret) => {
                 let unwritten =
