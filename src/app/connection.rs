@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::{
     journal,
+    proxy_peers::{Mismatch, ProxyPeers},
     stay::{self, StayCx},
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     mojang::health::Verdict,
     net::{
         self,
-        conn::{Conn, Io},
+        conn::{Conn, ConnError, Io},
         deadline::Deadline,
         proxy_header::{self, Source},
     },
@@ -76,6 +77,8 @@ pub(super) struct ConnCx {
     pub(super) serial: AtomicU64,
     /// Unknown protocol numbers that were warned of.
     pub(super) unknown_versions: Mutex<HashSet<ProtocolVersion>>,
+    /// Peers whose PROXY headers are missing or not expected.
+    pub(super) proxy_peers: ProxyPeers,
 }
 
 /// The number of a connection, as logs and audit.log show it.
@@ -127,6 +130,7 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
         if let Some(legacy) = read_legacy(&mut conn).await? {
             return Ok(Begun::Legacy(legacy));
         }
+        refuse_header(&mut conn, &caller, source, cx).await?;
         Ok(Begun::Hello(source, Hello::read(&mut conn).await?))
     };
     let begun: Result<Begun, Refusal> = tokio::select! {
@@ -201,9 +205,16 @@ async fn read_source<S: Io>(
     let source = match timeout(PROXY_HEADER_TIME, proxy_header::read(conn)).await {
         Ok(Ok(source)) => source,
         Ok(Err(error)) => {
+            // Who connects and leaves (a port check) said nothing at all.
+            if !matches!(error, ConnError::Closed) {
+                cx.proxy_peers.note(caller.address, Mismatch::Missing);
+            }
             return Err(Refusal::from(error).fact("stage", "PROXY header"));
         }
-        Err(_) => return Err(Refusal::new(Reason::ClientTimeout).fact("stage", "PROXY header")),
+        Err(_) => {
+            cx.proxy_peers.note(caller.address, Mismatch::Missing);
+            return Err(Refusal::new(Reason::ClientTimeout).fact("stage", "PROXY header"));
+        }
     };
     if let Source::Client(client) = source {
         caller.address = address::unmap(client.ip());
@@ -211,11 +222,38 @@ async fn read_source<S: Io>(
     Ok(Some(source))
 }
 
+/// Refuses a PROXY header where none may stand: from a peer that is not trusted, or behind another one. What it says is
+/// not looked at.
+async fn refuse_header<S: Io>(
+    conn: &mut Conn<S>,
+    caller: &Caller,
+    source: Option<Source>,
+    cx: &ConnCx,
+) -> Result<(), Refusal> {
+    let header = loop {
+        match proxy_header::begins(conn.peek()) {
+            Some(header) => break header,
+            None if conn.fill().await? == 0 => break false,
+            None => {}
+        }
+    };
+    if !header {
+        return Ok(());
+    }
+    let cause = if source.is_none() {
+        cx.proxy_peers.note(caller.address, Mismatch::Unexpected);
+        "a PROXY header from a peer that is not trusted to send one"
+    } else {
+        "a second PROXY header"
+    };
+    Err(Refusal::new(Reason::BadHandshake).fact("stage", "PROXY header").fact("cause", cause))
+}
+
 /// Looks for a ping or login of before 1.7. `None` if frames follow.
 async fn read_legacy<S: Io>(conn: &mut Conn<S>) -> Result<Option<FirstBytes>, Refusal> {
     while conn.peek().is_empty() {
         if conn.fill().await? == 0 {
-            return Err(net::conn::ConnError::Closed.into());
+            return Err(ConnError::Closed.into());
         }
     }
     loop {

@@ -39,9 +39,11 @@ use crate::{
 
 mod connection;
 mod journal;
+mod proxy_peers;
 mod stay;
 
 use connection::ConnCx;
+use proxy_peers::ProxyPeers;
 use stay::StayCx;
 
 /// The proxy cannot start. Each message says what to do.
@@ -164,6 +166,7 @@ impl Proxy {
             shutdown: until_asked.clone(),
             serial: AtomicU64::new(0),
             unknown_versions: Mutex::new(HashSet::new()),
+            proxy_peers: ProxyPeers::default(),
         });
         let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained));
         audit.emit(journal::started(&clock, &addresses));

@@ -28,6 +28,17 @@ pub enum Source {
     Unstated,
 }
 
+/// Whether the bytes begin as a header does; `None` as long as they are too few to tell. No packet of a client begins
+/// like that: behind the length stands an id that no first packet has.
+pub fn begins(bytes: &[u8]) -> Option<bool> {
+    let begins = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
+    match [V1_START, V2_START].into_iter().find(|start| begins(start)) {
+        None => Some(false),
+        Some(start) if bytes.len() >= start.len() => Some(true),
+        Some(_) => None,
+    }
+}
+
 /// Reads the header that must stand before anything else. Call only for peers that are trusted to send it.
 pub async fn read<S: Io>(conn: &mut Conn<S>) -> Result<Source, ConnError> {
     loop {
@@ -60,10 +71,13 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
     {
         return Err(Malformed::BadValue);
     }
-    match ProxyHeader::parse(bytes, CONFIG) {
+    // A line that has ended is whole or wrong: nothing more is waited for.
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let line = end.and_then(|end| bytes.get(..=end)).unwrap_or(bytes);
+    match ProxyHeader::parse(line, CONFIG) {
         Ok((header, len)) if len <= MAX_V1 => Ok(Some((source(&header), len))),
         // The library waits no longer than the longest header.
-        Err(Error::BufferTooShort) => Ok(None),
+        Err(Error::BufferTooShort) if end.is_none() => Ok(None),
         Ok(_) | Err(_) => Err(Malformed::BadValue),
     }
 }

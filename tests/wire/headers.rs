@@ -84,6 +84,107 @@ async fn incomplete_proxy_headers_are_awaited_to_the_end() {
     }
 }
 
+/// Cut at every byte, no header is taken for a whole one, and nothing but its absence is found wrong.
+#[tokio::test]
+async fn every_beginning_of_a_proxy_header_is_only_that() {
+    let pinned = pinned("proxy.json");
+    let entries = ["valid", "no_address"].map(|group| pinned[group].as_array().unwrap().clone()).concat();
+    for entry in &entries {
+        let len = usize::try_from(entry["header_length"].as_u64().unwrap()).unwrap();
+        let header = &bytes(&entry["hex"])[..len];
+        for cut in 0..len {
+            let (source, _) = read(&header[..cut], PIECES[0]).await;
+            let end = source.unwrap_err();
+            assert_eq!(matches!(end, ConnError::Closed), cut == 0, "{} cut at {cut}: {end}", entry["case"]);
+            assert!(
+                matches!(end, ConnError::Closed | ConnError::Cut),
+                "{} cut at {cut}: {end}",
+                entry["case"]
+            );
+            let (least, begins) =
+                (if header[0] == b'P' { 6 } else { 12 }, proxy_header::begins(&header[..cut]));
+            assert_eq!(begins, (cut >= least).then_some(true), "{} cut at {cut}", entry["case"]);
+        }
+    }
+}
+
+/// The lines that the specification prints: its example, and the longest of each kind with the length stated there.
+#[tokio::test]
+async fn the_published_lines() {
+    const FULL: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    let example =
+        b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET / HTTP/1.1\r\nHost: 192.168.0.11\r\n\r\n";
+    for piece in PIECES {
+        let (source, conn) = read(example, piece).await;
+        assert_eq!(source.unwrap(), Source::Client("192.168.0.1:56324".parse().unwrap()));
+        assert!(conn.peek().starts_with(b"GET / "), "{:?}", conn.peek());
+    }
+    for (line, len, expected) in [
+        (
+            "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n".to_owned(),
+            56,
+            Some("255.255.255.255:65535"),
+        ),
+        (
+            format!("PROXY TCP6 {FULL} {FULL} 65535 65535\r\n"),
+            104,
+            Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+        ),
+        ("PROXY UNKNOWN\r\n".to_owned(), 15, None),
+        (format!("PROXY UNKNOWN {FULL} {FULL} 65535 65535\r\n"), 107, None),
+    ] {
+        assert_eq!(line.len(), len, "{line}");
+        let (source, conn) = read(line.as_bytes(), PIECES[0]).await;
+        let expected = expected.map_or(Source::Unstated, |address| Source::Client(address.parse().unwrap()));
+        assert_eq!(source.unwrap(), expected, "{line}");
+        assert!(conn.peek().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn hostile_lines_are_refused_before_they_end() {
+    for line in [
+        // One byte more than any line may have, whatever comes.
+        format!("PROXY UNKNOWN {}", "x".repeat(94)),
+        format!("PROXY TCP4 {}", "1".repeat(97)),
+        "PROXY TCP4 192.168.000.001 192.168.0.11 56324 443\r\n".to_owned(),
+        "PROXY TCP4 192.168.0.1\r\n".to_owned(),
+        "PROXY \r\n".to_owned(),
+        "PROXY UNKNOWN\n".to_owned(),
+        "PROXY TCP4 192.168.0.1 192.168.0.11 -1 443\r\n".to_owned(),
+        "PROXY TCP4 192.168.0.1 192.168.0.11 56324 65536\r\n".to_owned(),
+        "PROXY TCP5 192.168.0.1 192.168.0.11 56324 443\r\n".to_owned(),
+        "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\n".to_owned() + &"x".repeat(70),
+    ] {
+        let (mut peer, io) = duplex(1024);
+        peer.write_all(line.as_bytes()).await.unwrap();
+        let mut conn = Conn::new(io);
+        // The peer is still there: it is not waited for.
+        let source = timeout(Duration::from_secs(5), proxy_header::read(&mut conn)).await.expect(&line);
+        assert!(matches!(source, Err(ConnError::Malformed(_))), "{line}: {source:?}");
+    }
+}
+
+#[test]
+fn packets_do_not_begin_like_a_proxy_header() {
+    for bytes in [
+        // Handshakes as long as the first bytes of a header are large.
+        &b"\x50\x00\xf6\x05"[..],
+        b"\x0d\x00\xf6\x05",
+        b"\xfe",
+        b"\xfe\x01",
+        b"\x02",
+        b"PROXYTCP4 ",
+        b"\r\n\r\n\0\r\nQUIT\r",
+        b"GET / HTTP/1.1",
+    ] {
+        assert_eq!(proxy_header::begins(bytes), Some(false), "{bytes:x?}");
+    }
+    for beginning in [&b""[..], b"P", b"\r", b"PROXY", b"\r\n\r\n\0\r\nQUIT"] {
+        assert_eq!(proxy_header::begins(beginning), None, "{beginning:x?}");
+    }
+}
+
 #[tokio::test]
 async fn invalid_proxy_headers_are_refused() {
     for entry in pinned("proxy.json")["invalid"].as_array().unwrap() {

@@ -1,0 +1,155 @@
+//! What stands in front of the proxy and behind it, as a whole: PROXY headers that are missing or not expected, players
+//! who all look alike, secrets that change while players log in.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail like tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use postern::{
+    app::{Proxy, Rest},
+    config::{self, Environment, Purpose},
+};
+use support::{
+    backend::{Backend, SECRET},
+    client::{Client, End, Player},
+    logs::Logs,
+    proxy::{Audit, Setup, address},
+    session_server::SessionServer,
+};
+
+const MODERN: i32 = 774;
+const HOST: &str = "play.example.com";
+
+async fn proxy(change: impl FnOnce(Setup) -> Setup) -> (SessionServer, Backend, Setup, Proxy, Audit) {
+    let sessions = SessionServer::start().await;
+    let backend = Backend::modern().await;
+    let setup = change(Setup::new(&sessions, &backend));
+    let (proxy, mut audit) = (setup.start().await, setup.audit());
+    audit.state("up").await;
+    (sessions, backend, setup, proxy, audit)
+}
+
+fn behind(mut setup: Setup, trusted: &str) -> Setup {
+    let lines = format!("network:\n  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n");
+    setup.text.push_str(&lines);
+    setup
+}
+
+async fn login(proxy: &Proxy, player: &Player, sessions: &SessionServer) -> End {
+    Client::connect(address(proxy), MODERN).await.login_at(HOST, player, sessions).await
+}
+
+/// Waits until nobody is in.
+async fn gone(proxy: &Proxy) {
+    let began = Instant::now();
+    while proxy.players() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Sends bytes, reads to the end, and returns the facts of the refusal that they led to.
+async fn refused(proxy: &Proxy, audit: &mut Audit, bytes: &[u8]) -> serde_json::Value {
+    let mut client = Client::connect(address(proxy), MODERN).await;
+    client.send_raw(bytes.to_vec()).await;
+    assert_eq!(client.recv().await, None);
+    let event = audit.reason("bad-handshake").await;
+    assert_eq!(event["address"], "127.0.0.1", "what the header says is not believed");
+    event["facts"].clone()
+}
+
+const V1: &[u8] = b"PROXY TCP4 203.0.113.7 127.0.0.1 40000 25565\r\n";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x07\x7f\x00\x00\x01\x9c\x40\x63\xdd";
+
+#[tokio::test]
+async fn headers_of_peers_that_are_not_trusted_are_refused_and_told_of_once() {
+    for (setup, trusts) in [(None, "off"), (Some("192.0.2.0/24"), "on, for others")] {
+        let (logs, _guard) = Logs::keep();
+        let change = |plain| match setup {
+            Some(trusted) => behind(plain, trusted),
+            None => plain,
+        };
+        let (sessions, backend, _setup, proxy, mut audit) = proxy(change).await;
+        for header in [V1, V2, b"PROXY UNKNOWN\r\n", b"PROXY and more nonsense"] {
+            let facts = refused(&proxy, &mut audit, header).await;
+            assert_eq!(
+                facts["cause"], "a PROXY header from a peer that is not trusted to send one",
+                "{trusts}"
+            );
+        }
+        let text = logs.text();
+        let told: Vec<&str> = text.lines().filter(|line| line.contains("sends PROXY headers, but")).collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains(" WARN ") && told[0].contains("127.0.0.1 "), "{}", told[0]);
+        assert_eq!(backend.connections(), 0);
+        // Others are none the worse, nor are pings that begin with a byte of their own.
+        let end = login(&proxy, &Player::new("Known"), &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn trusted_peers_without_a_header_are_refused_and_told_of_once() {
+    let (logs, _guard) = Logs::keep();
+    let (_sessions, backend, _setup, proxy, mut audit) = proxy(|setup| behind(setup, "127.0.0.0/8")).await;
+    // A port check that connects and leaves is nothing to mend.
+    drop(Client::connect(address(&proxy), MODERN).await);
+    for bytes in [&b"\x10\x00\xf6\x05"[..], b"\xfe\x01\xfa", b"PROXY TCP4 203.0.113.7\r\n"] {
+        let facts = refused(&proxy, &mut audit, bytes).await;
+        assert_eq!(facts["stage"], "PROXY header", "{bytes:x?}");
+    }
+    let two = [V1, V2].concat();
+    assert_eq!(second(&proxy, &mut audit, &two).await, "a second PROXY header");
+    let text = logs.text();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("in network.trusted-proxies")).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0].contains("127.0.0.1 is in network.trusted-proxies, but a connection from it began"),
+        "{}",
+        told[0]
+    );
+    assert_eq!(backend.connections(), 0);
+}
+
+/// The cause of the refusal of a connection whose first header was good.
+async fn second(proxy: &Proxy, audit: &mut Audit, bytes: &[u8]) -> String {
+    let mut client = Client::connect(address(proxy), MODERN).await;
+    client.send_raw(bytes.to_vec()).await;
+    assert_eq!(client.recv().await, None);
+    let event = audit.reason("bad-handshake").await;
+    assert_eq!(event["address"], "203.0.113.7");
+    event["facts"]["cause"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_new_secret_counts_for_logins_that_begin_after_it() {
+    let (logs, _guard) = Logs::keep();
+    let (sessions, backend, setup, proxy, mut audit) = proxy(|setup| {
+        std::fs::write(setup.folder.path().join("forwarding.secret"), "not that of the backend").unwrap();
+        setup
+    })
+    .await;
+    let player = Player::new("Known");
+    let End::Refused(text) = login(&proxy, &player, &sessions).await else { panic!("let in") };
+    assert!(text.contains("not set up for this proxy"), "{text}");
+    std::fs::write(setup.folder.path().join("forwarding.secret"), SECRET).unwrap();
+    let reload = || config::load(&setup.path(), &Environment::default(), Purpose::Reload).unwrap().config;
+    assert_eq!(proxy.reload(&reload()), Rest::Same);
+    let event = audit.next("config.reloaded", |_| true).await;
+    assert_eq!(event["changed"], serde_json::json!(["forwarding secret of lobby"]));
+    let mut first = Client::connect(address(&proxy), MODERN).await;
+    let end = first.login_at(HOST, &player, &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+
+    // Who is in stays in, whatever the secret is then.
+    std::fs::write(setup.folder.path().join("forwarding.secret"), "changed once more").unwrap();
+    assert_eq!(proxy.reload(&reload()), Rest::Same);
+    assert!(matches!(login(&proxy, &Player::new("Other"), &sessions).await, End::Refused(_)));
+    assert_eq!(proxy.players(), 1);
+    assert_eq!(backend.seen().len(), 1);
+    let text = logs.text();
+    assert_eq!(text.matches("the forwarding secret of backend lobby changed").count(), 2);
+    assert!(!text.contains(SECRET) && !text.contains("changed once more"), "a secret in the log");
+}
