@@ -124,6 +124,46 @@ async fn second(proxy: &Proxy, audit: &mut Audit, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn players_who_all_look_alike_are_noticed() {
+    let public = |setup: Setup| {
+        setup
+            .replace("bind: \"127.0.0.1:0\"", "bind: [\"127.0.0.1:0\", \"0.0.0.0:0\"]")
+            .replace("trust-private-addresses: true", "trust-private-addresses: false")
+    };
+    let (logs, _guard) = Logs::keep();
+    let (sessions, _backend, setup, proxy, _audit) = proxy(public).await;
+    let lines =
+        |logs: &Logs| logs.text().lines().filter(|line| line.contains("all players look alike")).count();
+    for name in ["Ann", "Ben", "Ann", "Cat"] {
+        let end = login(&proxy, &Player::new(name), &sessions).await;
+        assert!(matches!(end, End::In { .. }), "{end:?}");
+        gone(&proxy).await;
+    }
+    assert_eq!(lines(&logs), 0);
+    for name in ["Dan", "Eve"] {
+        login(&proxy, &Player::new(name), &sessions).await;
+        gone(&proxy).await;
+        assert_eq!(lines(&logs), 1, "{name}");
+    }
+    assert!(
+        logs.text().contains("all 5 login attempts since the start came from private addresses (127.0.0.1)")
+    );
+    proxy.stop().await;
+    // The next start knows it from the sessions.
+    let proxy = setup.start().await;
+    assert_eq!(lines(&logs), 2);
+    let text = logs.text();
+    assert!(
+        text.contains("all 5 remembered players with a current address came from private addresses"),
+        "{text}"
+    );
+    proxy.stop().await;
+    let trusting = setup.replace("trust-private-addresses: false", "trust-private-addresses: true");
+    trusting.start().await.stop().await;
+    assert_eq!(lines(&logs), 2);
+}
+
+#[tokio::test]
 async fn a_new_secret_counts_for_logins_that_begin_after_it() {
     let (logs, _guard) = Logs::keep();
     let (sessions, backend, setup, proxy, mut audit) = proxy(|setup| {

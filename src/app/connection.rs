@@ -15,6 +15,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tracing::{debug, warn};
 
 use super::{
+    alike::AlikeWatch,
     journal,
     proxy_peers::{Mismatch, ProxyPeers},
     stay::{self, StayCx},
@@ -79,6 +80,8 @@ pub(super) struct ConnCx {
     pub(super) unknown_versions: Mutex<HashSet<ProtocolVersion>>,
     /// Peers whose PROXY headers are missing or not expected.
     pub(super) proxy_peers: ProxyPeers,
+    /// Whether all players seem to come from within.
+    pub(super) alike: AlikeWatch,
 }
 
 /// The number of a connection, as logs and audit.log show it.
@@ -296,6 +299,9 @@ async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadlin
         () = deadline.passed() => Err(cut_short(Reason::ClientTimeout, &line)),
         reason = line.closing() => Err(cut_short(reason, &line)),
     };
+    if let Some(player) = line.who.get().and_then(|who| who.name.as_deref()) {
+        cx.alike.saw(caller.address, player);
+    }
     match entered {
         Ok((admission, entered)) => {
             journal::joined(&cx.audit, &cx.login.clock, &caller, &admission, &entered);

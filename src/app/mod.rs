@@ -37,11 +37,13 @@ use crate::{
     task::{self, Shutdown, ShutdownTrigger},
 };
 
+mod alike;
 mod connection;
 mod journal;
 mod proxy_peers;
 mod stay;
 
+use alike::AlikeWatch;
 use connection::ConnCx;
 use proxy_peers::ProxyPeers;
 use stay::StayCx;
@@ -140,6 +142,12 @@ impl Proxy {
         if config.login.fallback != FallbackMode::Enabled {
             info!(mode = ?config.login.fallback, "no player is admitted by policy during an outage");
         }
+        let expects_public = alike::expects_public(
+            &addresses,
+            config.net.accept_proxy_protocol,
+            config.rules.trust_private_addresses,
+        );
+        let alike = AlikeWatch::begin(expects_public, store.all_private());
         let messages = Arc::new(config.messages);
         let stay = StayCx { relay: config.relay, messages: Arc::clone(&messages), store: store.clone() };
         let cx = Arc::new(ConnCx {
@@ -167,6 +175,7 @@ impl Proxy {
             serial: AtomicU64::new(0),
             unknown_versions: Mutex::new(HashSet::new()),
             proxy_peers: ProxyPeers::default(),
+            alike,
         });
         let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained));
         audit.emit(journal::started(&clock, &addresses));

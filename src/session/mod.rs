@@ -27,6 +27,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+pub mod alike;
 mod error;
 mod files;
 mod index;

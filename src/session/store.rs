@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Config, OpenReport, StoreError,
+    alike::{self, AllPrivate},
     files::Files,
     index::Index,
     load::{self, Loaded},
@@ -222,6 +223,13 @@ impl Store {
     pub fn snapshot(&self) -> Vec<Arc<Session>> {
         let now = self.0.shared.clock.now();
         self.0.shared.state().index.all().filter(|session| session.counts(now)).cloned().collect()
+    }
+
+    /// Whether all sessions come from private addresses; see [`alike::all_private`].
+    pub fn all_private(&self) -> Option<AllPrivate> {
+        let max_age = SignedDuration::try_from(self.0.shared.config.max_address_age);
+        let (sessions, now) = (self.snapshot(), self.0.shared.clock.now());
+        alike::all_private(sessions.iter().map(AsRef::as_ref), now, max_age.unwrap_or(SignedDuration::MAX))
     }
 
     /// Reads the profile properties of a session: from the queue if they are to be written, else from its document.
