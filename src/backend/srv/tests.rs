@@ -474,3 +474,30 @@ fn name_servers_are_those_of_the_system() {
     std::fs::write(&path, conf).unwrap();
     assert_eq!(read_conf(&path).len(), 3);
 }
+
+proptest::proptest! {
+    /// Whatever a name server sends, it is read without a fault and within bounds.
+    #[test]
+    fn any_bytes_can_be_read(
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        changes in proptest::collection::vec((0..200_usize, proptest::prelude::any::<u8>()), 0..6),
+        copies in 1..80_usize,
+    ) {
+        let question = question(NAME, 7).unwrap();
+        let alias = record(&ASKED, CNAME, &wire("_minecraft._tcp.mc.example.com"));
+        let mut records = vec![srv(0, 0, 7, "a.example.net"); copies];
+        records.push(alias);
+        let mut answer = answer(question.as_slice(), GOOD, &records);
+        for (at, byte) in changes {
+            if let Some(place) = answer.get_mut(at) {
+                *place = byte;
+            }
+        }
+        answer.extend(&noise);
+        for bytes in [&answer, &noise] {
+            if let Ok(Said::Records(records)) = read_answer(bytes, &question) {
+                assert!(records.len() <= MAX_RECORDS);
+            }
+        }
+    }
+}
