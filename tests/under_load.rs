@@ -3,6 +3,7 @@
 //! so that no other test runs beside the flood.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::large_futures, reason = "a test has a stack of its own")]
 
 #[path = "under_load/flood.rs"]
 mod flood;
