@@ -362,16 +362,35 @@ mod tests {
 
     #[tokio::test]
     async fn the_clock_is_compared_with_the_answers_date() {
+        // The clock shows 20:00 and goes on while the answer takes its time.
         for (date, verdict, words) in [
             ("Sat, 21 Nov 2026 20:00:04 GMT", Good, "agrees"),
-            ("Sat, 21 Nov 2026 19:59:00 GMT", Warning, "60 s ahead of"),
-            ("Sat, 21 Nov 2026 20:01:00 GMT", Warning, "60 s behind"),
-            ("Sat, 21 Nov 2026 21:00:00 GMT", Error, "3600 s behind"),
+            ("Sat, 21 Nov 2026 19:58:00 GMT", Warning, "ahead of"),
+            ("Sat, 21 Nov 2026 20:02:00 GMT", Warning, "behind"),
+            ("Sat, 21 Nov 2026 21:00:00 GMT", Error, "behind"),
             ("yesterday", Skipped, "told no time"),
         ] {
             let found = findings(&format!("HTTP/1.1 204 No Content\r\nDate: {date}\r\n\r\n")).await;
             assert_eq!(found[0].0, verdict, "{date}");
             assert!(found[0].2.contains(words), "{}", found[0].2);
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ() {
+        for (seconds, verdict, words) in [
+            (0, Good, "agrees"),
+            (10, Good, "agrees"),
+            (-10, Good, "agrees"),
+            (11, Warning, "11 s ahead of the session server's"),
+            (-11, Warning, "11 s behind the session server's"),
+            (299, Warning, "299 s ahead of"),
+            (300, Error, "300 s ahead of the session server's: certificates"),
+            (-86_400, Error, "86400 s behind"),
+        ] {
+            let finding = of_clock(Some(SignedDuration::from_secs(seconds)));
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.cause.starts_with(words), "{finding:?}");
         }
     }
 
