@@ -211,8 +211,8 @@ class Seat {
     if (this.protocol >= COOKIES && this.#options.cookie !== undefined) this.cookie = await this.#askCookie(this.#options.cookie)
     const query = this.protocol >= LOGIN_PLUGIN && fault === undefined ? this.#ask('third:query', Buffer.from(this.name)) : undefined
     if (!this.#options.hurries) this.query = await query
-    // Servers let players in when their next tick comes.
-    await Promise.race([new Promise(resolve => setTimeout(resolve, TICK)), this.ended])
+    // Servers let players in when their next tick comes, which may be at once.
+    if (!this.#options.hurries) await Promise.race([new Promise(resolve => setTimeout(resolve, TICK)), this.ended])
     if (this.client.ended) throw new Refusal('left before it was let in')
     if (threshold !== null && this.protocol >= COMPRESSION) {
       this.client.write('compress', { threshold })
