@@ -20,7 +20,7 @@ pub const EXIT_CONFIG: u8 = 78;
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
 #[command(name = "postern", version, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Configuration file [default: config.yml in the working folder, written if it does not exist]
+    /// Configuration file [default: config.yml in the working folder, which `run` writes if it does not exist]
     #[arg(long, global = true, env = "POSTERN_CONFIG", value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// Form of the log on standard error

@@ -10,10 +10,10 @@
 //! | --- | --- |
 //! | [`address`], [`clock`], [`foreign`], [`identity`], [`messages`], [`task`] | client addresses, time given, foreign text made harmless, who a player is, texts, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
-//! | [`net`], [`mojang`], [`session`], [`policy`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, audit.log |
+//! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log |
 //! | [`login`], [`backend`], [`relay`], [`status`] | the login from handshake to admission, the way into a backend, the pipe, the server list |
-//! | [`config`] | the YAML file, resolved into each room's own `Config` |
-//! | [`app`] | the only room that knows all others: wires handles and tasks, and the order of stopping |
+//! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
+//! | [`app`], [`doctor`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation |
 
 pub mod address;
 pub mod app;

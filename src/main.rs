@@ -82,7 +82,8 @@ fn check(cli: &Cli) -> u8 {
 fn doctor(cli: &Cli, json: bool) -> u8 {
     let loaded = config::load(cli.config_path(), &environment(), Purpose::Check);
     if !json && stderr().is_terminal() {
-        let _ = writeln!(stderr(), "Examining this installation; that may take half a minute.");
+        let _ =
+            writeln!(stderr(), "Examining this installation. Where nobody answers, that may take a minute.");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

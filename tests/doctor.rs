@@ -10,12 +10,18 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, Output, Stdio},
+    sync::Arc,
 };
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::Value;
 use support::{Backend, Mode, SessionServer, backend::SECRET, player_keys::Authority};
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::spawn_blocking,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// An installation in a folder of its own, with its secret written.
 fn installation(session_server: SocketAddr, backend: SocketAddr, more: &str) -> TempDir {
@@ -46,6 +52,9 @@ fn write_secret(folder: &Path, secret: &str) {
 async fn doctor(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
     command.arg("doctor").args(arguments).current_dir(folder).stdin(Stdio::null());
+    // The authority of the stand-in that speaks TLS.
+    let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/authority.pem");
+    command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
     for variable in ["POSTERN_CONFIG", "POSTERN_FORWARDING_SECRET", "VELOCITY_FORWARDING_SECRET", "RUST_LOG"]
     {
         command.env_remove(variable);
@@ -105,6 +114,53 @@ async fn a_good_installation_has_nothing_to_mend_but_what_the_test_needs() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains(SECRET) && !text.contains('\u{1b}'), "{text}");
+}
+
+/// Puts TLS in front of a stand-in.
+async fn behind_tls(server: SocketAddr) -> u16 {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
+    let chain = vec![CertificateDer::from_pem_file(folder.join("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Somebody who only tries the connection says nothing.
+                let Ok(mut secured) = acceptor.accept(stream).await else { return };
+                let mut plain = TcpStream::connect(server).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut secured, &mut plain).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_nothing_to_mend_it_ends_with_0() {
+    let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    server.publish(&[Authority::new().published()]);
+    let folder = installation(server.address, backend.address, "");
+    let config = fs::read_to_string(folder.path().join("config.yml")).unwrap();
+    let port = behind_tls(server.address).await;
+    let config = config.replace(&format!("http://{}", server.address), &format!("https://localhost:{port}"));
+    // A switched off key is noted, not warned of.
+    fs::write(folder.path().join("config.yml"), config).unwrap();
+    let (code, text) = doctor(folder.path(), &[]).await;
+    assert_eq!(code, 0, "{text}");
+    for words in ["shows a valid certificate", "answers login checks", "Nothing to mend."] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("  error ") && !text.contains("  warning "), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

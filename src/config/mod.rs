@@ -24,7 +24,7 @@ mod secret;
 mod tree;
 
 pub use problem::{Place, Problem, Report, Severity};
-pub use secret::Environment;
+pub use secret::{Environment, open_to_others};
 
 use problem::{Findings, Spot};
 use read::{Reading, Section};

@@ -213,14 +213,16 @@ pub(super) fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > most { Err(io::Error::other(format!("longer than {most} bytes"))) } else { Ok(bytes) }
 }
 
+/// Whether others than its owner may read or write a file.
 #[cfg(unix)]
-fn open_to_others(path: &Path) -> bool {
+pub fn open_to_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
+/// Never known to be so on this system.
 #[cfg(not(unix))]
-fn open_to_others(_: &Path) -> bool {
+pub fn open_to_others(_: &Path) -> bool {
     false
 }
 

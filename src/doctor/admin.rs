@@ -1,13 +1,13 @@
 //! Who can reach the admin interface.
 
 use super::report::{Area, Finding};
-use crate::config::Admin;
+use crate::config::{self, Admin};
 
 const AREA: Area = Area::Admin;
 
 /// Examines where the admin interface is to listen, and who can read its token.
-pub(super) fn examine(config: &Admin) -> Vec<Finding> {
-    let Some(listen) = config.listen else {
+pub(super) fn examine(admin: &Admin) -> Vec<Finding> {
+    let Some(listen) = admin.listen else {
         return vec![Finding::ok(AREA, "exposure", "switched off (admin.listen)")];
     };
     let mut findings = vec![if listen.ip().to_canonical().is_loopback() {
@@ -19,19 +19,12 @@ pub(super) fn examine(config: &Admin) -> Vec<Finding> {
         let mend = "set admin.listen to 127.0.0.1 and come through SSH or a TLS proxy, or let a firewall pass only your own address";
         Finding::warning(AREA, "exposure", cause, mend)
     }];
-    if open_to_others(config) {
-        let shown = config.token_file.display();
+    if config::open_to_others(&admin.token_file) {
+        let shown = admin.token_file.display();
         let cause = format!("{shown} can be read by other users of this machine");
         findings.push(Finding::error(AREA, "token", cause, format!("chmod 600 {shown}")));
     }
     findings
-}
-
-#[cfg(unix)]
-fn open_to_others(config: &Admin) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-
-    std::fs::metadata(&config.token_file).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 #[cfg(test)]

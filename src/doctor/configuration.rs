@@ -35,6 +35,11 @@ pub(super) fn of_problems(report: &config::Report) -> Vec<Finding> {
     report.problems().iter().map(finding).collect()
 }
 
+/// What stands below problems: they hide what else there might be.
+pub(super) fn nothing_else() -> Finding {
+    Finding::skipped(AREA, "rest", "nothing else was examined: mend the configuration first")
+}
+
 /// The place in the file, the key, what is wrong.
 fn words(problem: &Problem) -> String {
     let place = problem.place.map(|place| format!("line {}: ", place.line)).unwrap_or_default();

@@ -29,7 +29,8 @@ pub(super) fn store(config: &session::Config) -> Vec<Finding> {
             Finding::error(AREA, "writable", cause, mend)
         }
     }];
-    findings.push(match session::Survey::of(directory) {
+    let survey = session::Survey::of(directory);
+    findings.push(match &survey {
         Ok(session::Survey { sessions: 0, .. }) => {
             Finding::ok(AREA, "sessions", "knows nobody yet: in an outage nobody could join")
         }
@@ -41,7 +42,7 @@ pub(super) fn store(config: &session::Config) -> Vec<Finding> {
             Finding::error(AREA, "sessions", format!("cannot be listed: {error}"), mend)
         }
     });
-    if let Ok(session::Survey { damaged: damaged @ 1.., .. }) = session::Survey::of(directory) {
+    if let Ok(session::Survey { damaged: damaged @ 1.., .. }) = survey {
         let cause = format!("{damaged} damaged documents were set aside; their players start anew");
         let mend = "look into its folder damaged: a backup may hold them; then empty that folder";
         findings.push(Finding::warning(AREA, "damaged", cause, mend));
@@ -59,8 +60,10 @@ pub(super) fn audit(config: &audit::Config) -> Vec<Finding> {
         let cause = "switched off: nobody will be able to tell who joined in an outage, and why";
         return vec![Finding::warning(AREA, "enabled", cause, mend)];
     };
-    let opened = match OpenOptions::new().append(true).open(path) {
-        Ok(_) => Ok("can be written"),
+    let opened = match fs::metadata(path) {
+        // Opening a pipe would wait for its reader.
+        Ok(found) if !found.is_file() => Ok("is no regular file, and was not tried"),
+        Ok(_) => OpenOptions::new().append(true).open(path).map(|_| "can be written"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             try_folder(folder_of(path)).map(|_| "does not exist yet, and can be made")
         }
@@ -76,6 +79,14 @@ pub(super) fn audit(config: &audit::Config) -> Vec<Finding> {
     findings.extend(owner(AREA, path));
     findings.push(space(AREA, path));
     findings.into_iter().map(|finding| finding.of(path.display().to_string())).collect()
+}
+
+/// What there is to say if all that does not come to an end.
+pub(super) fn hangs() -> Finding {
+    let cause = "does not answer: reading or writing on its disk takes too long";
+    let mend =
+        "look at the disk or network share that session-cache.directory and monitoring.audit-log are on";
+    Finding::error(Area::Store, "writable", cause, mend)
 }
 
 /// A folder that can be written.

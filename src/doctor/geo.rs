@@ -28,7 +28,8 @@ pub(super) async fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
                 let named = files.into_iter().filter_map(|(path, what)| Some((path?, what)));
                 named.map(|(path, what)| read(&path, what, now)).collect()
             };
-            tokio::task::spawn_blocking(read).await.unwrap_or_default()
+            let read = tokio::task::spawn_blocking(read).await;
+            read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use crate::{
         listener,
     },
     protocol::version::Dialect,
+    session::Owner,
 };
 
 /// How long this machine may take to answer itself.
@@ -26,11 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const AREA: Area = Area::Listen;
 
-/// Examines every address, from this machine.
-pub(super) async fn examine(config: &net::Config) -> Vec<Finding> {
+/// Examines every address, from this machine. The store tells whether the proxy runs.
+pub(super) async fn examine(config: &net::Config, store: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     for address in &config.bind {
-        findings.push(try_address(*address, config).await.of(address.to_string()));
+        findings.push(try_address(*address, config, store).await.of(address.to_string()));
     }
     if config.bind.iter().all(|address| address.ip().to_canonical().is_loopback()) {
         let cause = "is reached from this machine alone: right behind a proxy or tunnel on it, else set bind to \"0.0.0.0:25565\"";
@@ -39,60 +41,103 @@ pub(super) async fn examine(config: &net::Config) -> Vec<Finding> {
     findings
 }
 
-async fn try_address(bound: SocketAddr, config: &net::Config) -> Finding {
+async fn try_address(bound: SocketAddr, config: &net::Config, store: &Path) -> Finding {
     if bound.port() == 0 {
         return Finding::skipped(AREA, "answers", "has another port at each start");
     }
-    match timeout(PATIENCE, TcpStream::connect(nearest(bound))).await {
-        Ok(Ok(stream)) => question(stream, bound, config).await,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => try_to_bind(bound),
-        Ok(Err(error)) => no_way(&error.to_string()),
-        Err(_) => no_way("no answer in time"),
+    let mut failed = None;
+    for address in nearest(bound) {
+        match timeout(PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return question(stream, bound, config, store).await,
+            Ok(Err(error)) => failed = Some(error),
+            Err(_) => failed = Some(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+        }
+    }
+    match failed {
+        // No such address here, or nobody there: a wildcard is not less of an address for it.
+        Some(error)
+            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable) =>
+        {
+            nobody(bound, config, owner(store).await)
+        }
+        Some(error) => {
+            let mend = "look for a firewall on this machine, and whether bind is one of its addresses";
+            let cause = format!("cannot be reached from this machine itself: {error}");
+            Finding::error(AREA, "answers", cause, mend)
+        }
+        None => Finding::skipped(AREA, "answers", "is no address to connect to"),
     }
 }
 
-/// Where this machine reaches the address: an unspecified one is every address that it has.
-fn nearest(bound: SocketAddr) -> SocketAddr {
-    let ip = match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+async fn owner(store: &Path) -> Owner {
+    let store = store.to_owned();
+    // A disk that hangs hides what it knows.
+    let looked = timeout(PATIENCE, tokio::task::spawn_blocking(move || Owner::of(&store))).await;
+    looked.ok().and_then(Result::ok).unwrap_or(Owner::Unknown)
+}
+
+/// Where this machine reaches the address: an unspecified one is every address that it has, and an IPv6 one of these
+/// takes IPv4 connections, too, where there is no IPv6.
+fn nearest(bound: SocketAddr) -> Vec<SocketAddr> {
+    let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
+    let ips = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![v4],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![v6, v4],
+        ip => vec![ip],
     };
-    SocketAddr::new(ip, bound.port())
+    ips.into_iter().map(|ip| SocketAddr::new(ip, bound.port())).collect()
 }
 
 /// Nobody listens: could the proxy?
-fn try_to_bind(bound: SocketAddr) -> Finding {
-    match listener::bind(&[bound]) {
-        Ok(_) => Finding::ok(AREA, "answers", "is free: the proxy is not running"),
-        Err(error) => Finding::error(AREA, "answers", error.to_string(), "see bind in the configuration"),
+fn nobody(bound: SocketAddr, config: &net::Config, owner: Owner) -> Finding {
+    if let Owner::Proxy(number) = owner {
+        let cause = format!("the proxy runs{}, but does not listen there", process(number));
+        let mend = "restart it: bind was changed since it started";
+        return Finding::error(AREA, "answers", cause, mend);
+    }
+    match listener::can_bind(bound, &config.bind) {
+        Ok(()) => Finding::ok(AREA, "answers", "is free: the proxy is not running"),
+        Err(error) => {
+            let mend = error.hint().unwrap_or("see bind in the configuration");
+            Finding::error(AREA, "answers", format!("cannot be listened on: {}", error.source), mend)
+        }
     }
 }
 
-fn no_way(why: &str) -> Finding {
-    let mend = "check bind: it must be an address of this machine; and look for a firewall on it";
-    Finding::error(AREA, "answers", format!("cannot be reached from this machine itself: {why}"), mend)
+fn process(number: Option<u32>) -> String {
+    number.map(|number| format!(" (process {number})")).unwrap_or_default()
 }
 
 /// Asks whoever listens for its entry in the server list.
-async fn question(stream: TcpStream, bound: SocketAddr, config: &net::Config) -> Finding {
+async fn question(stream: TcpStream, bound: SocketAddr, config: &net::Config, store: &Path) -> Finding {
     let source = stream.local_addr().map(|source| address::unmap(source.ip()));
     // From a trusted proxy's address the header is required, and this machine is one as a rule.
     let needs_header = config.accept_proxy_protocol
         && source.is_ok_and(|source| config.trusted_proxies.iter().any(|trusted| trusted.contains(&source)));
     match timeout(PATIENCE, ask(stream, bound, needs_header)).await {
-        Ok(Ok(())) => {
-            let port = bound.port();
-            Finding::ok(
-                AREA,
-                "answers",
-                format!(
-                    "answers the server list. Whether players reach TCP port {port} through routers and firewalls cannot be told from here"
-                ),
-            )
-        }
+        Ok(Ok(())) => of_answer(bound, owner(store).await),
         Ok(Err(error)) => not_ours(&error.to_string()),
         Err(_) => not_ours("no answer in time"),
+    }
+}
+
+/// A Minecraft server answers there. Is it the proxy?
+fn of_answer(bound: SocketAddr, owner: Owner) -> Finding {
+    const CHECK: &str = "answers";
+    let port = bound.port();
+    let outside = format!(
+        "answers the server list. Whether players reach TCP port {port} through routers and firewalls cannot be told from here"
+    );
+    match owner {
+        Owner::Proxy(number) => Finding::ok(AREA, CHECK, format!("the proxy{} {outside}", process(number))),
+        Owner::Unknown => Finding::ok(AREA, CHECK, format!("a server {outside}")),
+        Owner::Nobody => {
+            let cause = "a Minecraft server answers there, and it is not this proxy, which does not run";
+            let mend = format!(
+                "give that server another port (Paper: server-port in its server.properties), or set another one than {port} in bind"
+            );
+            Finding::error(AREA, CHECK, cause, mend)
+        }
     }
 }
 
@@ -137,46 +182,77 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_that_runs_answers_with_and_without_the_proxy_protocol() {
+    async fn what_answers_is_asked_with_and_without_the_proxy_protocol() {
+        let folder = tempfile::tempdir().unwrap();
         for (with_header, header) in [(false, &b""[..]), (true, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let answer = crate::protocol::status::AnswerFrame::new("{}").bytes().to_vec();
             let config = config(address, with_header);
-            let (read, found) =
-                tokio::join!(answer_once(listener, header.len() + 1, answer), examine(&config));
+            let (read, found) = tokio::join!(
+                answer_once(listener, header.len() + 1, answer),
+                examine(&config, folder.path())
+            );
             assert_eq!(read[..header.len()], *header);
             let told: Vec<_> = found.iter().map(|finding| (finding.check, finding.verdict)).collect();
-            assert_eq!(told, [("answers", Verdict::Ok), ("reach", Verdict::Ok)], "{found:?}");
-            assert!(found[0].cause.starts_with("answers the server list"), "{found:?}");
+            // No proxy owns the store: it is another server.
+            assert_eq!(told, [("answers", Verdict::Error), ("reach", Verdict::Ok)], "{found:?}");
         }
     }
 
-    #[tokio::test]
-    async fn somebody_elses_port_and_a_free_one() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let config = config(address, false);
-        let (_, found) = tokio::join!(answer_once(listener, 1, b"SSH-2.0-x\r\n".to_vec()), examine(&config));
-        assert_eq!(found[0].verdict, Verdict::Error);
-        assert!(found[0].cause.contains("does not answer as a Minecraft server"), "{found:?}");
-        // Its listener is gone, and nobody else was given the port since.
-        let found = examine(&config).await;
-        assert_eq!(
-            (found[0].verdict, found[0].cause.as_str()),
-            (Verdict::Ok, "is free: the proxy is not running")
-        );
+    #[test]
+    fn who_answers() {
+        let bound = "0.0.0.0:25565".parse().unwrap();
+        let of = |owner| of_answer(bound, owner);
+        assert!(of(Owner::Proxy(Some(7))).cause.starts_with("the proxy (process 7) answers"));
+        assert_eq!(of(Owner::Proxy(None)).verdict, Verdict::Ok);
+        assert_eq!(of(Owner::Unknown).verdict, Verdict::Ok);
+        let other = of(Owner::Nobody);
+        assert_eq!(other.verdict, Verdict::Error);
+        assert!(other.mend.contains("25565"), "{other:?}");
     }
 
     #[tokio::test]
-    async fn addresses_of_other_machines() {
+    async fn what_is_no_minecraft_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = config(listener.local_addr().unwrap(), false);
+        let answering = answer_once(listener, 1, b"SSH-2.0-x\r\n".to_vec());
+        let (_, found) = tokio::join!(answering, examine(&config, folder.path()));
+        assert_eq!(found[0].verdict, Verdict::Error);
+        assert!(found[0].cause.contains("does not answer as a Minecraft server"), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn ports_that_nobody_listens_on() {
+        let folder = tempfile::tempdir().unwrap();
+        // Bound, so that nobody else gets the port, but not listening: refused, and taken.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let config = config(address, false);
+        let taken = try_address(address, &config, folder.path()).await;
+        assert_eq!(taken.verdict, Verdict::Error);
+        assert!(taken.mend.contains("another program uses this port"), "{taken:?}");
+        assert!(!taken.cause.contains('\u{fffd}'), "{taken:?}");
+        let free = nobody("127.0.0.1:0".parse().unwrap(), &config, Owner::Nobody);
+        assert_eq!((free.verdict, free.cause.as_str()), (Verdict::Ok, "is free: the proxy is not running"));
+        let moved = nobody(address, &config, Owner::Proxy(None));
+        assert!(moved.cause.contains("does not listen there"), "{moved:?}");
         // Kept for documentation: no machine has it, and nothing is sent to bind it.
-        let finding = try_to_bind("192.0.2.1:25565".parse().unwrap());
-        assert_eq!(finding.verdict, Verdict::Error);
-        assert!(finding.cause.contains("this machine does not have that address"), "{finding:?}");
-        assert_eq!(nearest("0.0.0.0:1".parse().unwrap()).to_string(), "127.0.0.1:1");
-        assert_eq!(nearest("[::]:1".parse().unwrap()).to_string(), "[::1]:1");
+        let foreign = nobody("192.0.2.1:25565".parse().unwrap(), &config, Owner::Nobody);
+        assert!(foreign.mend.contains("this machine does not have that address"), "{foreign:?}");
         let any_port = "127.0.0.1:0".parse().unwrap();
-        assert_eq!(try_address(any_port, &config(any_port, false)).await.verdict, Verdict::Skipped);
+        assert_eq!(try_address(any_port, &config, folder.path()).await.verdict, Verdict::Skipped);
+    }
+
+    #[test]
+    fn wildcards_are_reached_on_this_machine() {
+        let shown = |bound: &str| -> Vec<_> {
+            nearest(bound.parse().unwrap()).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(shown("0.0.0.0:1"), ["127.0.0.1:1"]);
+        assert_eq!(shown("[::]:1"), ["[::1]:1", "127.0.0.1:1"]);
+        assert_eq!(shown("203.0.113.5:1"), ["203.0.113.5:1"]);
     }
 }

@@ -1,8 +1,12 @@
 //! Examines an installation from outside, as an owner would: is everything that players need there, and does it keep
 //! strangers out?
 //!
-//! Nothing is changed, written or kept; the proxy may run meanwhile. Each part examines one thing and tells
+//! Nothing is changed and nothing left behind; the proxy may run meanwhile. Each part examines one thing and tells
 //! [`report::Finding`]s: what was found, what follows for players, how to mend it.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
@@ -21,8 +25,11 @@ mod session_server;
 
 use report::Report;
 
-/// Examines the installation that a configuration describes. Takes up to a minute where peers do not answer. If
-/// the configuration cannot be used, that is the whole report.
+/// How long the disk may take to be examined.
+const DISK_TIME: Duration = Duration::from_secs(20);
+
+/// Examines the installation that a configuration describes. Takes some 20 s where Mojang's side does not answer, and up
+/// to a minute for each eight backends that hang. If the configuration cannot be used, that is the whole report.
 pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> Report {
     let mut report = Report::default();
     let config = match loaded {
@@ -32,6 +39,7 @@ pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> R
         }
         Err(problems) => {
             report.extend(configuration::of_problems(&problems));
+            report.add(configuration::nothing_else());
             return report;
         }
     };
@@ -47,15 +55,20 @@ pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> R
         session_server::examine(&config.session_server, clock),
         services::examine(&config.player_keys, clock),
         backends::examine(&config.backend.backends, config.backend.connect_timeout),
-        listen::examine(&config.net),
+        listen::examine(&config.net, &config.session.directory),
         geo::examine(&config.geo, clock.now()),
-        local,
+        timeout(DISK_TIME, local),
     );
     report.extend(session_server);
     report.add(services);
     report.extend(backends);
     report.extend(listening);
     report.extend(geo);
-    report.extend(local.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
+    match local {
+        Ok(findings) => {
+            report.extend(findings.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
+        }
+        Err(_) => report.add(disk::hangs()),
+    }
     report
 }

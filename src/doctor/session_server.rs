@@ -46,22 +46,22 @@ pub(super) async fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
     let subject = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = config.base_url.port_or_known_default().unwrap_or(443);
     let stream = connect(&subject, port, config.timeout, &mut findings).await;
-    match stream {
-        Some(stream) => {
-            findings.push(shake_hands(&config.base_url, &subject, stream, config.timeout).await);
-            match SessionServer::new(config, clock.clone()) {
-                Ok(server) => {
-                    let examined = server.examine().await;
-                    findings.push(of_answer(&examined));
-                    findings.insert(0, of_clock(examined.clock_ahead));
-                }
-                Err(error) => {
-                    let mend = "install the package ca-certificates of this system";
-                    findings.push(Finding::error(AREA, "has-joined", error.to_string(), mend));
-                }
+    if let Some(stream) = stream {
+        findings.push(shake_hands(&config.base_url, &subject, stream, config.timeout).await);
+        match SessionServer::new(config, clock.clone()) {
+            Ok(server) => {
+                let examined = server.examine().await;
+                findings.push(of_answer(&examined));
+                findings.insert(0, of_clock(examined.clock_ahead));
+            }
+            Err(error) => {
+                let mend = "install the package ca-certificates of this system";
+                findings.push(Finding::error(AREA, "has-joined", error.to_string(), mend));
             }
         }
-        None => findings.push(Finding::skipped(AREA, "has-joined", "not asked, as it cannot be reached")),
+    } else {
+        findings.push(Finding::skipped(AREA, "tls", "not tried, as it cannot be reached"));
+        findings.push(Finding::skipped(AREA, "has-joined", "not asked, as it cannot be reached"));
     }
     if !findings.iter().any(|finding| finding.area == Area::Clock) {
         findings.insert(0, of_clock(None));
@@ -149,7 +149,7 @@ fn of_connections(first: Option<Duration>, failed: &[(IpAddr, String)], port: u1
             let cause =
                 format!("no connection: {listed}. Without it nobody's login can be checked, as in an outage");
             let mend = format!(
-                "let this machine connect out on TCP port {port} (firewall, container network, hoster); if it may, Mojang is down"
+                "let this machine connect out on TCP port {port} (firewall, container network, hoster); if it may, the session server is down"
             );
             Finding::error(AREA, "tcp", cause, mend)
         }
@@ -273,8 +273,7 @@ fn of_clock(ahead: Option<SignedDuration>) -> Finding {
         return Finding::ok(Area::Clock, CHECK, "agrees with the session server's");
     }
     let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
-    let seconds = (away.as_millis() + 500) / 1000;
-    let cause = format!("{seconds} s {direction} the session server's");
+    let cause = format!("{} {direction} the session server's", rounded(away));
     let mend = "set the clock and keep it set: timedatectl set-ntp true";
     if away < BAD_CLOCK {
         Finding::warning(Area::Clock, CHECK, cause, mend)
@@ -283,6 +282,18 @@ fn of_clock(ahead: Option<SignedDuration>) -> Finding {
             "{cause}: certificates, remembered logins and players' keys count as expired or not valid yet"
         );
         Finding::error(Area::Clock, CHECK, cause, mend)
+    }
+}
+
+/// A time as people say it.
+fn rounded(time: SignedDuration) -> String {
+    let seconds = (time.as_millis() + 500) / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match () {
+        () if seconds < 600 => format!("{seconds} s"),
+        () if hours < 3 => format!("{minutes} minutes"),
+        () if days < 3 => format!("{hours} hours"),
+        () => format!("{days} days"),
     }
 }
 
@@ -386,7 +397,9 @@ mod tests {
             (-11, Warning, "11 s behind the session server's"),
             (299, Warning, "299 s ahead of"),
             (300, Error, "300 s ahead of the session server's: certificates"),
-            (-86_400, Error, "86400 s behind"),
+            (-3600, Error, "60 minutes behind"),
+            (-86_400, Error, "24 hours behind"),
+            (1_000_000, Error, "11 days ahead of"),
         ] {
             let finding = of_clock(Some(SignedDuration::from_secs(seconds)));
             assert_eq!(finding.verdict, verdict, "{finding:?}");
@@ -403,7 +416,9 @@ mod tests {
         config.base_url = format!("http://{}", socket.local_addr().unwrap()).parse().unwrap();
         let found = examine(&config, &clock()).await;
         let told: Vec<_> = found.iter().map(|finding| (finding.verdict, finding.check)).collect();
-        assert_eq!(told, [(Skipped, "skew"), (Good, "dns"), (Error, "tcp"), (Skipped, "has-joined")]);
+        let expected =
+            [(Skipped, "skew"), (Good, "dns"), (Error, "tcp"), (Skipped, "tls"), (Skipped, "has-joined")];
+        assert_eq!(told, expected);
         assert!(found[2].cause.starts_with("no connection: 127.0.0.1: "), "{}", found[2].cause);
         assert!(found.iter().all(|finding| finding.area == Area::Clock || finding.subject == "127.0.0.1"));
     }

@@ -72,7 +72,7 @@ impl Place {
         // ipwho.is: success false; ip-api.com: status "fail"; ipinfo.io: an object under error.
         let failed = fields.get("success") == Some(&Value::Bool(false))
             || fields.get("status").is_some_and(|status| status == "fail")
-            || fields.contains_key("error");
+            || fields.get("error").is_some_and(|error| !error.is_null() && *error != Value::Bool(false));
         if failed {
             let said = ["/message", "/error/message", "/error/title"];
             let said = said.iter().find_map(|path| answer.pointer(path)?.as_str());
@@ -132,7 +132,7 @@ mod tests {
                 r#"{"ip":"203.0.113.5","asn":"AS64496","country_code":"NL","country":"Netherlands"}"#,
                 "country NL, network AS64496",
             ),
-            (r#"{"country_code":"US","connection":{}}"#, "country US, no network"),
+            (r#"{"error":false,"country_code":"US","connection":{}}"#, "country US, no network"),
             (r#"{"country_code":"us","connection":{"asn":64496}}"#, "no country, network AS64496"),
             (r#"{"country_code":"USA","asn":64496}"#, "no country, network AS64496"),
         ] {

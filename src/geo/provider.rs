@@ -1,6 +1,6 @@
 //! A web service that says where addresses are.
 
-use std::{error::Error as _, net::IpAddr, time::Duration};
+use std::{error::Error as _, fmt, net::IpAddr, time::Duration};
 
 use reqwest::{Client, redirect};
 
@@ -42,11 +42,18 @@ fn without_url(error: &reqwest::Error) -> String {
 }
 
 /// A web provider.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Provider {
     client: Client,
     /// Its URL, with `{ip}` for the address.
     url: String,
+}
+
+/// Without the URL, which may hold the owner's key for the service.
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").finish_non_exhaustive()
+    }
 }
 
 impl Provider {
@@ -75,18 +82,34 @@ impl Provider {
     /// See [`LookupError`]; none shows the URL.
     pub async fn look_up(&self, address: IpAddr) -> Result<Place, LookupError> {
         let url = self.url.replace("{ip}", &address.to_string());
-        let mut response = self.client.get(url).send().await.map_err(LookupError::NoAnswer)?;
+        let no_answer = |error: reqwest::Error| LookupError::NoAnswer(error.without_url());
+        let mut response = self.client.get(url).send().await.map_err(no_answer)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(LookupError::Status(response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(LookupError::NoAnswer)? {
+        while let Some(piece) = response.chunk().await.map_err(no_answer)? {
             if body.len() + piece.len() > MAX_BODY {
                 return Err(LookupError::TooLong);
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Place::read(&body, address)?)
+        Place::read(&body, address).map_err(|error| match error {
+            NoPlace::Refused(said) if self.repeats_a_part(&said) => {
+                NoPlace::Refused("it repeats a part of the URL, so its words are not shown".to_owned()).into()
+            }
+            other => other.into(),
+        })
+    }
+}
+
+impl Provider {
+    /// Whether a text repeats a part of the URL that could be a key.
+    fn repeats_a_part(&self, text: &str) -> bool {
+        /// Shorter ones are names of fields.
+        const KEY: usize = 8;
+        let parts = self.url.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
+        parts.filter(|part| part.len() >= KEY).any(|part| text.contains(part))
     }
 }
 
@@ -113,7 +136,7 @@ mod tests {
 
     async fn look_up(answer: impl Into<Vec<u8>>) -> (String, Result<Place, LookupError>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/{{ip}}?key=hush", listener.local_addr().unwrap());
+        let url = format!("http://{}/{{ip}}?key=hush-hush", listener.local_addr().unwrap());
         let provider = Provider::new(&url, Duration::from_secs(10)).unwrap();
         tokio::join!(answer_once(listener, answer.into()), provider.look_up("203.0.113.5".parse().unwrap()))
     }
@@ -125,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn asks_for_the_address() {
         let (request, place) = look_up(ok(r#"{"country_code":"US","connection":{"asn":64496}}"#)).await;
-        assert!(request.starts_with("GET /203.0.113.5?key=hush HTTP/1.1\r\n"), "{request}");
+        assert!(request.starts_with("GET /203.0.113.5?key=hush-hush HTTP/1.1\r\n"), "{request}");
         assert_eq!(place.unwrap().to_string(), "country US, network AS64496");
     }
 
@@ -138,11 +161,25 @@ mod tests {
             (redirect.to_owned(), "it answered with status 302"),
             (ok("<html>"), "the answer is not a JSON object"),
             (long, "its answer is longer than 64 KiB"),
+            (
+                ok(r#"{"success":false,"message":"hush-hush is no key"}"#),
+                "the provider refused: it repeats a part of the URL, so its words are not shown",
+            ),
         ] {
             let error = look_up(answer).await.1.unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
-        let error = look_up("").await.1.unwrap_err().to_string();
-        assert!(!error.is_empty() && !error.contains("hush"), "{error}");
+        let error = look_up("").await.1.unwrap_err();
+        assert!(!error.to_string().is_empty());
+        let mut shown = vec![format!("{error} {error:?}")];
+        let mut source = error.source();
+        while let Some(deeper) = source {
+            shown.push(format!("{deeper} {deeper:?}"));
+            source = deeper.source();
+        }
+        let shown = shown.concat();
+        assert!(!shown.contains("hush"), "{shown}");
+        let provider = Provider::new("http://127.0.0.1/{ip}?key=hush", Duration::from_secs(1)).unwrap();
+        assert!(!format!("{provider:?}").contains("hush"));
     }
 }

@@ -19,7 +19,7 @@ const BACKLOG: i32 = 1024;
 
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", hint(.source))]
+#[error("cannot listen on {address}: {source}{}", self.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default())]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
@@ -27,18 +27,21 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "\n  hint: another program uses this port; stop it, or choose another port for `bind`"
+impl BindError {
+    /// What to do about it, where the system's own words do not say enough.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another program uses this port; stop it, or choose another port for `bind`")
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some("ports below 1024 need extra rights; choose a higher one")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                Some("this machine does not have that address; 0.0.0.0 means all")
+            }
+            _ => None,
         }
-        io::ErrorKind::PermissionDenied => {
-            "\n  hint: ports below 1024 need extra rights; choose a higher one"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "\n  hint: this machine does not have that address; 0.0.0.0 means all"
-        }
-        _ => "",
     }
 }
 
@@ -46,23 +49,37 @@ fn hint(error: &io::Error) -> &'static str {
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     let mut listeners = Vec::new();
     for address in addresses {
-        // An IPv6 socket would take IPv4 connections too, and so the port of an IPv4 one beside it.
-        let beside_v4 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-        let listener =
-            listen(*address, beside_v4).map_err(|source| BindError { address: *address, source })?;
+        let listener = bound(*address, addresses)
+            .and_then(listen)
+            .map_err(|source| BindError { address: *address, source })?;
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr, beside_v4: bool) -> io::Result<TcpListener> {
+/// Whether one of these addresses could be listened on now. Takes the port for a moment, but no connection.
+///
+/// # Errors
+/// Why not.
+pub fn can_bind(address: SocketAddr, addresses: &[SocketAddr]) -> Result<(), BindError> {
+    bound(address, addresses).map(drop).map_err(|source| BindError { address, source })
+}
+
+/// A socket on one of these addresses.
+fn bound(address: SocketAddr, addresses: &[SocketAddr]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // An IPv6 socket would take IPv4 connections too, and so the port of an IPv4 one beside it.
+    let beside_v4 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
     if address.is_ipv6() && beside_v4 {
         socket.set_only_v6(true)?;
     }
     // A restart must not wait for the old connections' last minute.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())

@@ -23,6 +23,9 @@ const MAX_DOCUMENT: u64 = 1 << 20;
 /// Room for most documents, in bytes.
 const TYPICAL_DOCUMENT: usize = 4 << 10;
 
+/// Name of the lock file, inside the store's folder.
+pub(super) const LOCK: &str = ".lock";
+
 /// Name of the folder, inside the store's, for documents that were set aside.
 pub(super) const DAMAGED: &str = "damaged";
 
@@ -81,7 +84,7 @@ impl Files {
     pub(super) fn open(root: &Path) -> Result<(Self, Lock), StoreError> {
         create_folder(root)?;
         warn_if_open_to_others(root);
-        let path = root.join(".lock");
+        let path = root.join(LOCK);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         owner_only(&mut options);

@@ -42,7 +42,7 @@ pub use error::StoreError;
 pub use load::{Damaged, OpenReport};
 pub use record::VerifiedLogin;
 pub use store::Store;
-pub use survey::Survey;
+pub use survey::{Owner, Survey};
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

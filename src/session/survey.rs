@@ -1,8 +1,46 @@
-//! What lies in a store, counted from outside: for whoever examines one that another process may own.
+//! What a store looks like from outside: for whoever examines one that another process may own.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::Path,
+};
 
-use super::files::{DAMAGED, is_shard};
+use super::files::{DAMAGED, LOCK, is_shard};
+
+/// Whether a running proxy owns a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// None does.
+    Nobody,
+    /// One does; its process number, if it could be read.
+    Proxy(Option<u32>),
+    /// Its lock file cannot be looked at.
+    Unknown,
+}
+
+impl Owner {
+    /// Looks at the lock file of the store in this folder. Blocks. For an instant a proxy that starts right now could
+    /// take this look for an owner; ask only when there is reason to.
+    pub fn of(directory: &Path) -> Self {
+        let mut file = match File::open(directory.join(LOCK)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Nobody,
+            Err(_) => return Self::Unknown,
+        };
+        match file.try_lock_shared() {
+            // Given back when the file is closed.
+            Ok(()) => Self::Nobody,
+            Err(TryLockError::WouldBlock) => {
+                let mut number = String::new();
+                // Where a locked file cannot be read, its owner stays unnamed.
+                let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut number);
+                Self::Proxy(number.trim().parse().ok())
+            }
+            Err(TryLockError::Error(_)) => Self::Unknown,
+        }
+    }
+}
 
 /// What lies in a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +89,24 @@ fn documents(shard: &Path) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_running_proxy_is_seen_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("sessions");
+        assert_eq!(Owner::of(&directory), Owner::Nobody);
+        let config = super::super::Config {
+            directory: directory.clone(),
+            cleanup_on_startup: false,
+            max_address_age: std::time::Duration::from_hours(1),
+            ipv4_range_prefix: 24,
+            ipv6_range_prefix: 64,
+        };
+        let (store, _) = super::super::Store::open(config, crate::clock::Clock::system()).await.unwrap();
+        assert_eq!(Owner::of(&directory), Owner::Proxy(Some(std::process::id())));
+        store.close().await.unwrap();
+        assert_eq!(Owner::of(&directory), Owner::Nobody);
+    }
 
     #[test]
     fn documents_are_counted_and_nothing_else() {
