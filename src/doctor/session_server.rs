@@ -60,8 +60,8 @@ pub(super) async fn examine(config: &Config, clock: &Clock) -> Vec<Finding> {
             }
         }
     } else {
-        findings.push(Finding::skipped(AREA, "tls", "not tried, as it cannot be reached"));
-        findings.push(Finding::skipped(AREA, "has-joined", "not asked, as it cannot be reached"));
+        findings.push(Finding::skipped(AREA, "tls", "no TLS handshake: it cannot be reached"));
+        findings.push(Finding::skipped(AREA, "has-joined", "no login check: it cannot be reached"));
     }
     if !findings.iter().any(|finding| finding.area == Area::Clock) {
         findings.insert(0, of_clock(None));
@@ -159,7 +159,7 @@ fn of_connections(first: Option<Duration>, failed: &[(IpAddr, String)], port: u1
 /// One TLS handshake, with the checks that logins make.
 async fn shake_hands(url: &Url, host: &str, stream: TcpStream, patience: Duration) -> Finding {
     if url.scheme() != "https" {
-        let cause = "not asked for: auth.session-server begins with http://";
+        let cause = "no TLS handshake: auth.session-server begins with http://";
         return Finding::skipped(AREA, "tls", cause);
     }
     // An error means that a provider is installed already, which serves as well.
