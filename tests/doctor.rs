@@ -10,18 +10,15 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::Value;
-use support::{Backend, Mode, SessionServer, backend::SECRET, player_keys::Authority};
+use support::{Backend, Mode, SessionServer, backend::SECRET, player_keys::Authority, tls};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::spawn_blocking,
 };
-use tokio_rustls::TlsAcceptor;
 
 /// An installation in a folder of its own, with its secret written.
 fn installation(session_server: SocketAddr, backend: SocketAddr, more: &str) -> TempDir {
@@ -53,8 +50,7 @@ async fn doctor(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
     command.arg("doctor").args(arguments).current_dir(folder).stdin(Stdio::null());
     // The authority of the stand-in that speaks TLS.
-    let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/authority.pem");
-    command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
+    command.env("SSL_CERT_FILE", tls::authority()).env_remove("SSL_CERT_DIR");
     for variable in ["POSTERN_CONFIG", "POSTERN_FORWARDING_SECRET", "VELOCITY_FORWARDING_SECRET", "RUST_LOG"]
     {
         command.env_remove(variable);
@@ -117,18 +113,9 @@ async fn a_good_installation_has_nothing_to_mend_but_what_the_test_needs() {
 }
 
 /// Puts TLS in front of a stand-in.
+#[cfg(target_os = "linux")]
 async fn behind_tls(server: SocketAddr) -> u16 {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
-    let chain = vec![CertificateDer::from_pem_file(folder.join("server.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = tls::acceptor(&[b"http/1.1"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -145,6 +132,8 @@ async fn behind_tls(server: SocketAddr) -> u16 {
     port
 }
 
+// Elsewhere trust comes from the system, not from the environment.
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn with_nothing_to_mend_it_ends_with_0() {
     let (server, backend) = (SessionServer::start().await, Backend::modern().await);

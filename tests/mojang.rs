@@ -34,6 +34,9 @@ use tokio::{
 #[cfg(target_os = "linux")]
 #[path = "mojang/http2.rs"]
 mod http2;
+#[cfg(target_os = "linux")]
+#[path = "support/tls.rs"]
+mod tls;
 
 const ID: &str = "069a79f444e94726a5befca90e38aaf5";
 

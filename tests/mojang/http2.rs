@@ -3,7 +3,6 @@
 //! their own.
 
 use std::{
-    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -13,26 +12,24 @@ use std::{
 };
 
 use postern::mojang::{classify::Outcome, session_server::SessionServer, verify::VerifyResult};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
-use super::{Watched, ask, server};
+use super::{Watched, ask, server, tls};
 
 /// Set for the process of their own.
 const CHILD: &str = "POSTERN_TEST_HTTP2";
 
 #[test]
 fn http2() {
-    let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/authority.pem");
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["http2::child::", "--ignored"])
         .env(CHILD, "1")
-        .env("SSL_CERT_FILE", authority)
+        .env("SSL_CERT_FILE", tls::authority())
         .env_remove("SSL_CERT_DIR")
         .output()
         .unwrap();
@@ -72,7 +69,7 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let connections = Arc::new(AtomicUsize::new(0));
-        let (counter, acceptor) = (Arc::clone(&connections), acceptor());
+        let (counter, acceptor) = (Arc::clone(&connections), tls::acceptor(&[b"h2", b"http/1.1"]));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -104,21 +101,6 @@ impl StandIn {
             assert_eq!(outcome.unwrap(), Outcome::NotJoined);
         }
     }
-}
-
-fn acceptor() -> TlsAcceptor {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
-    let chain = vec![CertificateDer::from_pem_file(folder.join("server.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config).into()
 }
 
 const HEADERS: u8 = 1;

@@ -11,6 +11,7 @@ pub mod player_keys;
 pub mod proxy;
 pub mod scene;
 pub mod session_server;
+pub mod tls;
 pub mod wire;
 
 pub use backend::{Backend, BackendKind};
