@@ -8,7 +8,7 @@
 //!
 //! | rooms | what for |
 //! | --- | --- |
-//! | [`address`], [`clock`], [`foreign`], [`identity`], [`messages`], [`task`] | client addresses, time given, foreign text made harmless, who a player is, texts, watched tasks |
+//! | [`address`], [`clock`], [`foreign`], [`identity`], [`local`], [`messages`], [`task`] | client addresses, time given, foreign text made harmless, who a player is, errors of this machine, texts, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log |
 //! | [`login`], [`backend`], [`relay`], [`status`] | the login from handshake to admission, the way into a backend, the pipe, the server list |
@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod foreign;
 pub mod geo;
 pub mod identity;
+pub mod local;
 pub mod login;
 pub mod messages;
 pub mod mojang;

@@ -4,6 +4,7 @@ use std::{
     io::{IsTerminal, Write, stderr, stdout},
     path::Path,
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -154,17 +155,45 @@ fn start_log(format: LogFormat) -> WorkerGuard {
     guard
 }
 
-/// What reading the configuration again has come to; never, if nobody is at it.
-async fn read_again(reading: &mut Option<JoinHandle<Result<Loaded, Report>>>) -> Result<Loaded, Report> {
-    if let Some(task) = reading {
-        let read = task.await;
-        *reading = None;
-        match read {
-            Ok(read) => return read,
-            Err(error) => error!(%error, "could not read the configuration again"),
+/// Reads again when asked to, one read at a time: a disk that hangs must hold up neither the signals nor, asked for
+/// often, ever more threads.
+struct Rereading<T> {
+    read: Arc<dyn Fn() -> T + Send + Sync>,
+    under_way: Option<JoinHandle<T>>,
+    /// Asked for once more since it began: what it reads may be out of date.
+    again: bool,
+}
+
+impl<T: Send + 'static> Rereading<T> {
+    fn new(read: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read), under_way: None, again: false }
+    }
+
+    fn ask(&mut self) {
+        if self.under_way.is_some() {
+            self.again = true;
+        } else {
+            let read = Arc::clone(&self.read);
+            self.under_way = Some(tokio::task::spawn_blocking(move || read()));
         }
     }
-    std::future::pending().await
+
+    /// What was read last; never, if nobody asks. May be dropped and called anew.
+    async fn done(&mut self) -> T {
+        while let Some(reading) = &mut self.under_way {
+            let read = reading.await;
+            self.under_way = None;
+            if std::mem::take(&mut self.again) {
+                self.ask();
+                continue;
+            }
+            match read {
+                Ok(read) => return read,
+                Err(error) => error!(%error, "could not read the configuration again"),
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 /// Takes over a good configuration; of a bad one, nothing.
@@ -215,8 +244,8 @@ async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
         started.elapsed().as_secs_f64(),
         addresses.join(", ")
     ));
-    // Under way beside the signals: a disk that hangs must not keep the program from ending.
-    let mut reading = None;
+    let path = path.to_owned();
+    let mut rereading = Rereading::new(move || config::load(&path, &environment(), Purpose::Reload));
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -224,13 +253,10 @@ async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
                 Asked::Reload => {
                     proxy.reopen_audit();
                     info!("opened audit.log anew");
-                    let path = path.to_owned();
-                    let read = move || config::load(&path, &environment(), Purpose::Reload);
-                    // What an earlier one still reads may be out of date.
-                    reading = Some(tokio::task::spawn_blocking(read));
+                    rereading.ask();
                 }
             },
-            read = read_again(&mut reading) => adopt(&proxy, read),
+            read = rereading.done() => adopt(&proxy, read),
         }
     }
     tokio::select! {
@@ -279,4 +305,40 @@ impl Signals {
 enum Asked {
     Stop,
     Reload,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::unwrap_used, reason = "a test may panic")]
+    async fn however_often_it_is_asked_for_one_reads_at_a_time_and_once_more() {
+        let (began, mut beginnings) = tokio::sync::mpsc::unbounded_channel();
+        let (disk, answers) = mpsc::channel();
+        let answers = Mutex::new(answers);
+        let mut rereading = Rereading::new(move || {
+            // Whoever reads meanwhile would find it locked.
+            let answers = answers.try_lock().unwrap();
+            began.send(()).unwrap();
+            answers.recv().unwrap()
+        });
+        for _ in 0..5 {
+            rereading.ask();
+        }
+        beginnings.recv().await.unwrap();
+        for _ in 0..5 {
+            rereading.ask();
+        }
+        disk.send("old").unwrap();
+        disk.send("new").unwrap();
+        assert_eq!(rereading.done().await, "new");
+        beginnings.recv().await.unwrap();
+        assert!(beginnings.try_recv().is_err(), "it was read a third time");
+        rereading.ask();
+        disk.send("newer").unwrap();
+        assert_eq!(rereading.done().await, "newer");
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 
 /// The rooms, those that know least first.
 const TIERS: &[&[&str]] = &[
-    &["address", "clock", "foreign", "identity", "messages", "task"],
+    &["address", "clock", "foreign", "identity", "local", "messages", "task"],
     &["reason", "protocol"],
     &["net", "mojang", "session", "policy", "geo", "audit"],
     &["login", "backend", "relay", "status"],

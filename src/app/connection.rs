@@ -23,7 +23,7 @@ use super::{
 use crate::{
     address,
     audit::{Audit, Event, Kind},
-    backend::{self, EnterError, Fault, Player, Router},
+    backend::{self, EnterError, Fault, Player, Router, diagnose::shown},
     clock::Clock,
     foreign,
     identity::Username,
@@ -208,8 +208,8 @@ async fn read_source<S: Io>(
     let source = match timeout(PROXY_HEADER_TIME, proxy_header::read(conn)).await {
         Ok(Ok(source)) => source,
         Ok(Err(error)) => {
-            // Who connects and leaves (a port check) said nothing at all.
-            if !matches!(error, ConnError::Closed) {
+            // Who connects and leaves, in whatever way (a port check), said nothing at all.
+            if !conn.peek().is_empty() {
                 cx.proxy_peers.note(caller.address, Mismatch::Missing);
             }
             return Err(Refusal::from(error).fact("stage", "PROXY header"));
@@ -360,7 +360,11 @@ async fn turn_away<S: Io>(
             if !matches!(fault, Fault::Refused { .. }) {
                 journal::backend_failed(&cx.audit, &cx.login.clock, caller, backend, fault);
             }
-            refusal = refusal.fact("fault", fault.label());
+            let cause = match fault {
+                Fault::Refused { words } => shown(words),
+                _ => foreign::clean(&fault.cause()),
+            };
+            refusal = refusal.fact("fault", fault.label()).fact("cause", cause);
             at_backend = Some(backend.name.as_str());
         }
         EnterError::NoBackend | EnterError::Client(_) | EnterError::DeadlinePassed => {

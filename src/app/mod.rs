@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     audit::{self, Audit, Kind},
-    backend::Router,
+    backend::{Router, route::Adopted},
     clock::Clock,
     config::Config,
     login::{
@@ -225,12 +225,18 @@ impl Proxy {
         self.audit.reopen();
     }
 
-    /// Takes over from a configuration that was read again what may change while running: the forwarding secrets, for
-    /// logins that begin from now on. Connections are left alone. Says in the log what changed.
+    /// Takes over from a configuration that was read again what may change while running: the forwarding secrets of
+    /// backends that are otherwise the same, for logins that begin from now on. Connections are left alone. Says in the
+    /// log what changed, and which secrets wait because their backend differs in more.
     pub fn reload(&self, fresh: &Config) -> Rest {
-        let changed = self.router.adopt_secrets(&fresh.backend.backends);
+        let Adopted { changed, left } = self.router.adopt_secrets(&fresh.backend.backends);
         for backend in &changed {
             info!("the forwarding secret of backend {backend} changed; logins use the new one from now on");
+        }
+        for backend in &left {
+            warn!(
+                "backend {backend} differs in more than its forwarding secret; it keeps the old one until the next start"
+            );
         }
         let changed: Vec<String> =
             changed.into_iter().map(|backend| format!("forwarding secret of {backend}")).collect();

@@ -1,7 +1,7 @@
 //! The TCP connection to a backend.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -17,6 +17,7 @@ use super::{
     Backend, Lookup,
     srv::{self, Target},
 };
+use crate::local::is_local;
 
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -68,10 +69,33 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Connects to a backend. Its name is resolved anew and all its addresses are tried, IPv4 and IPv6 in turn, so that
-/// one of them being cut off costs one wait. What is left of the time is shared out evenly among what is left to try.
-/// A backend that wants a PROXY header gets one that names `client`, or, without a client, one that says that the
-/// connection is the proxy's own.
+/// Why no connection came about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreached {
+    /// Every try, in order; at least one.
+    pub attempts: Vec<Attempt>,
+    /// What they say together.
+    pub miss: Miss,
+}
+
+/// What a failure to connect says of the backend. Of several tries, the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Miss {
+    /// Nothing: this machine is at fault.
+    Local,
+    /// It is not there: refused, unreachable, without a name.
+    Failed,
+    /// One of its addresses might have answered, given more time.
+    TimedOut,
+}
+
+impl Miss {
+    fn of(error: &io::Error) -> Self {
+        if is_local(error) { Self::Local } else { Self::Failed }
+    }
+}
+
+/// Connects to a backend, as [`reach`] does.
 ///
 /// # Errors
 /// Every attempt, in order; at least one.
@@ -80,34 +104,67 @@ pub async fn connect(
     client: Option<IpAddr>,
     patience: impl Into<Patience>,
 ) -> Result<Connected, Vec<Attempt>> {
-    let Patience { each, all } = patience.into();
-    let end = Instant::now() + all;
+    reach(backend, client, patience.into()).await.map_err(|unreached| unreached.attempts)
+}
+
+/// Connects to a backend. Its name is resolved anew and all its addresses are tried, IPv4 and IPv6 in turn, so that
+/// one of them being cut off costs one wait. What is left of the time is shared out evenly among what is left to try.
+/// A backend that wants a PROXY header gets one that names `client`, or, without a client, one that says that the
+/// connection is the proxy's own.
+///
+/// # Errors
+/// Every attempt, and what they say.
+pub async fn reach(
+    backend: &Backend,
+    client: Option<IpAddr>,
+    patience: Patience,
+) -> Result<Connected, Unreached> {
+    let end = Instant::now() + patience.all;
+    let targets = targets(backend, patience.each).await.map_err(|error| Unreached {
+        attempts: vec![Attempt { backend: backend.name.clone(), address: None, error }],
+        miss: Miss::Failed,
+    })?;
+    let found =
+        in_order(&backend.name, targets, patience.each, end, |address| open(backend, address, client));
+    found.await.map(|(stream, target)| Connected { stream, target })
+}
+
+/// Opens the first of the targets' addresses that can be opened.
+async fn in_order<T, O: Future<Output = io::Result<T>>>(
+    name: &str,
+    targets: Vec<Target>,
+    each: Duration,
+    end: Instant,
+    open: impl Fn(SocketAddr) -> O,
+) -> Result<(T, Target), Unreached> {
     // A fair share of the rest for one of `tries`, but never more than one may take.
     let share = |tries: usize| {
         let tries = u32::try_from(tries.max(1)).unwrap_or(u32::MAX);
         let now = Instant::now();
         now + each.min(end.saturating_duration_since(now) / tries)
     };
-    let failed = |address, error: String| Attempt { backend: backend.name.clone(), address, error };
-    let mut attempts = Vec::new();
-    let targets = targets(backend, each).await.map_err(|error| vec![failed(None, error)])?;
+    let mut unreached = Unreached { attempts: Vec::new(), miss: Miss::Local };
+    let mut failed = |address, miss: Miss, error: String| {
+        unreached.attempts.push(Attempt { backend: name.to_owned(), address, error });
+        unreached.miss = unreached.miss.max(miss);
+    };
     for (further, target) in (0..targets.len()).rev().zip(targets) {
         let addresses = match resolve(&target, share(further + 1)).await {
             Ok(addresses) => addresses,
-            Err(error) => {
-                attempts.push(failed(None, error));
+            Err((miss, error)) => {
+                failed(None, miss, error);
                 continue;
             }
         };
         for (others, address) in (0..addresses.len()).rev().zip(addresses) {
-            match timeout_at(share(others + 1 + further), open(backend, address, client)).await {
-                Ok(Ok(stream)) => return Ok(Connected { stream, target }),
-                Ok(Err(error)) => attempts.push(failed(Some(address), error.to_string())),
-                Err(_) => attempts.push(failed(Some(address), "no answer in time".to_owned())),
+            match timeout_at(share(others + 1 + further), open(address)).await {
+                Ok(Ok(opened)) => return Ok((opened, target)),
+                Ok(Err(error)) => failed(Some(address), Miss::of(&error), error.to_string()),
+                Err(_) => failed(Some(address), Miss::TimedOut, "no answer in time".to_owned()),
             }
         }
     }
-    Err(attempts)
+    Err(unreached)
 }
 
 /// The addresses that a backend's name leads to just now, at least one, as [`connect`] would find them.
@@ -122,7 +179,7 @@ pub async fn look_up(backend: &Backend, timeout: Duration) -> Result<Vec<SocketA
     for target in targets(backend, timeout).await.map_err(failed)? {
         match resolve(&target, end).await {
             Ok(addresses) => found.extend(addresses),
-            Err(error) => last = error,
+            Err((_, error)) => last = error,
         }
     }
     if found.is_empty() { Err(failed(last)) } else { Ok(found) }
@@ -142,14 +199,18 @@ async fn targets(backend: &Backend, each: Duration) -> Result<Vec<Target>, Strin
 }
 
 /// The addresses of a target, at least one.
-async fn resolve(Target { host, port }: &Target, until: Instant) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(Target { host, port }: &Target, until: Instant) -> Result<Vec<SocketAddr>, (Miss, String)> {
     match timeout_at(until, lookup_host((host.as_str(), *port))).await {
         Ok(Ok(addresses)) => {
             let addresses = in_turn(addresses);
-            if addresses.is_empty() { Err(format!("{host} has no address")) } else { Ok(addresses) }
+            if addresses.is_empty() {
+                Err((Miss::Failed, format!("{host} has no address")))
+            } else {
+                Ok(addresses)
+            }
         }
-        Ok(Err(error)) => Err(format!("cannot resolve {host}: {error}")),
-        Err(_) => Err(format!("cannot resolve {host}: no answer in time")),
+        Ok(Err(error)) => Err((Miss::of(&error), format!("cannot resolve {host}: {error}"))),
+        Err(_) => Err((Miss::TimedOut, format!("cannot resolve {host}: no answer in time"))),
     }
 }
 
@@ -166,7 +227,7 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     pairs.flat_map(|(a, b)| [a, b]).flatten().take(MAX_ADDRESSES).collect()
 }
 
-async fn open(backend: &Backend, address: SocketAddr, client: Option<IpAddr>) -> std::io::Result<TcpStream> {
+async fn open(backend: &Backend, address: SocketAddr, client: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     // Packets of the game are small and late ones are felt.
     stream.set_nodelay(true)?;
@@ -178,7 +239,7 @@ async fn open(backend: &Backend, address: SocketAddr, client: Option<IpAddr>) ->
 
 /// A PROXY v2 header. Only the client's address is known here, so its port is 0. Both addresses have to be of one
 /// family: an IPv4 address beside an IPv6 one is written as IPv6.
-fn proxy_header(client: Option<IpAddr>, backend: SocketAddr) -> std::io::Result<Vec<u8>> {
+fn proxy_header(client: Option<IpAddr>, backend: SocketAddr) -> io::Result<Vec<u8>> {
     let header = match client {
         None => ProxyHeader::with_local(),
         Some(client) => {
@@ -197,12 +258,12 @@ fn proxy_header(client: Option<IpAddr>, backend: SocketAddr) -> std::io::Result<
         }
     };
     let mut bytes = Vec::new();
-    header.encode_v2(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    header.encode_v2(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(bytes)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpSocket},
@@ -262,7 +323,7 @@ pub(super) mod tests {
     }
 
     /// A listener whose queue is full: the system does not answer whoever wants to connect.
-    pub(in crate::backend) fn hung() -> (std::net::TcpListener, Vec<std::net::TcpStream>, u16) {
+    pub(crate) fn hung() -> (std::net::TcpListener, Vec<std::net::TcpStream>, u16) {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(HERE, 0).into()).unwrap();
         socket.listen(0).unwrap();
@@ -294,34 +355,56 @@ pub(super) mod tests {
         assert_eq!(texts, ["lobby: the SRV record of mc.example.com says that there is no server"]);
     }
 
-    #[tokio::test]
+    /// Looks for one of these ports: 1 hangs, 2 answers, all else fails with that number as the system's.
+    async fn look_for(ports: &[u16]) -> (Result<u16, Unreached>, Duration) {
+        let start = Instant::now();
+        let targets = ports.iter().map(|port| Target { host: "127.0.0.1".to_owned(), port: *port }).collect();
+        let open = async |address: SocketAddr| match address.port() {
+            1 => std::future::pending().await,
+            2 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code.into())),
+        };
+        let found = in_order("lobby", targets, TIMEOUT, start + 2 * TIMEOUT, open).await;
+        (found.map(|((), target)| target.port), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn places_that_hang_share_the_time_with_those_that_do_not() {
-        let (_full, _waiting, hung) = hung();
-        let listener = TcpListener::bind((HERE, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hangs = |priority| srv(priority, 0, hung, "127.0.0.1");
-        let mut records: Vec<_> = (0..4).map(hangs).collect();
-        let (_server, dead) = service(records.clone()).await;
-        records.push(srv(9, 0, port, "127.0.0.1"));
-        let (_other, alive) = service(records).await;
-        tokio::time::pause();
-        let start = Instant::now();
-        let found = connect(&alive, None, TIMEOUT).await.unwrap();
-        assert_eq!(found.target.port, port);
+        // Timers count whole milliseconds.
+        let near =
+            |took: Duration, seconds: u64| took.abs_diff(Duration::from_secs(seconds)).as_millis() < 10;
+        let (found, took) = look_for(&[1, 1, 1, 1, 2]).await;
+        assert_eq!(found, Ok(2));
         // Four of five equal shares of ten seconds.
-        let took = start.elapsed().as_millis();
-        assert!((7900..8100).contains(&took), "{took} ms");
-        let start = Instant::now();
-        let attempts = connect(&dead, None, TIMEOUT).await.unwrap_err();
-        assert_eq!(attempts.len(), 4);
+        assert!(near(took, 8), "{took:?}");
+        let (found, took) = look_for(&[1, 1, 1, 1]).await;
+        let Unreached { attempts, miss } = found.unwrap_err();
+        assert_eq!((attempts.len(), miss), (4, Miss::TimedOut));
         assert!(attempts.iter().all(|attempt| attempt.error == "no answer in time"), "{attempts:?}");
-        let took = start.elapsed().as_millis();
-        assert!((9900..10_100).contains(&took), "{took} ms");
+        assert!(near(took, 10), "{took:?}");
         // Alone, one gets no more than what is allowed for one.
-        let start = Instant::now();
-        connect(&backend("127.0.0.1", hung, false), None, TIMEOUT).await.unwrap_err();
-        let took = start.elapsed().as_millis();
-        assert!((4990..5100).contains(&took), "{took} ms");
+        let (found, took) = look_for(&[1]).await;
+        assert_eq!(found.unwrap_err().miss, Miss::TimedOut);
+        assert!(near(took, 5), "{took:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn what_a_failure_says_of_the_backend() {
+        const EMFILE: u16 = 24;
+        const ENETUNREACH: u16 = 101;
+        const REFUSED: u16 = 111;
+        for (ports, expected) in [
+            (&[EMFILE][..], Miss::Local),
+            (&[ENETUNREACH, EMFILE], Miss::Local),
+            (&[REFUSED], Miss::Failed),
+            // A name of both families, on a machine with only one of them.
+            (&[REFUSED, ENETUNREACH], Miss::Failed),
+            (&[1, REFUSED, EMFILE], Miss::TimedOut),
+        ] {
+            let unreached = look_for(ports).await.0.unwrap_err();
+            assert_eq!((unreached.attempts.len(), unreached.miss), (ports.len(), expected), "{ports:?}");
+        }
     }
 
     #[tokio::test]

@@ -14,10 +14,12 @@ use tokio::{
 
 use super::{
     Backend, ForwardingMode,
-    connect::{Attempt, Patience, connect},
+    connect::Attempt,
     diagnose::{Fault, Told},
     forwarding,
+    questions::{Open, Question},
     route::{Router, Try},
+    way::{LAST_WORD, Reached, Way},
 };
 use crate::{
     login::admitted::Admitted,
@@ -43,19 +45,12 @@ use crate::{
 /// one that hangs while its own patience (30 s) lasts.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
-/// Kept back from the login's deadline for telling the player why.
-const LAST_WORD: Duration = Duration::from_millis(500);
-
-/// The part of the time left that may be spent on connecting, as a fraction; the rest is for the login at the backend
-/// that is reached last.
-const SEARCH: (u32, u32) = (7, 8);
-
 /// How long either side of a mod handshake may rest once the login's own time is over: the client gives up when it has
 /// heard nothing for 30 s.
 const REST: Duration = Duration::from_secs(25);
 
-/// Most questions to the client that may be open at once. Forge sends its whole registry that way, one message each.
-const MAX_OPEN: usize = 1024;
+/// How long the client may go without a word: somewhat less than it takes until it gives up.
+const PATIENCE: Duration = Duration::from_secs(29);
 
 /// Where the client is asked whether it has read what came before. It answers that it does not know the channel.
 const FENCE_CHANNEL: &str = "postern:fence";
@@ -112,7 +107,8 @@ pub enum EnterError {
     /// The client left, or sent what nobody asked it for.
     #[error("client: {0}")]
     Client(#[source] ConnError),
-    /// The time for the login ran out while the client owed an answer, or though both sides went on.
+    /// The time for the login ran out while the client owed an answer, or though both sides went on, or the client had
+    /// left too little of it for the backend.
     #[error("the client was not through in time")]
     DeadlinePassed,
 }
@@ -149,6 +145,7 @@ impl EnterError {
 enum Stop {
     Backend(Fault),
     Client(ConnError),
+    TimeOver,
 }
 
 impl From<Fault> for Stop {
@@ -161,8 +158,9 @@ fn client_fault(error: impl Into<ConnError>) -> Stop {
     Stop::Client(error.into())
 }
 
-/// Takes a player into the first backend of its route that can be reached. Only a backend that cannot be reached is
-/// passed over for the next: what a reached one says is final.
+/// Takes a player into the first backend of its route that is there. Passed over for the next is a backend that cannot
+/// be reached, or hangs up before it has said anything: until then the client was told nothing either. What it says is
+/// final.
 ///
 /// Nothing was said to the client when this fails, save for questions that its backend asked; the caller sends
 /// [`EnterError::disconnect`].
@@ -175,168 +173,58 @@ pub async fn enter<C: Io>(
     router: &Router,
     deadline: &Deadline,
 ) -> Result<Entered, EnterError> {
-    let reached = reach(client, player, router, deadline).await?;
-    let Reached { conn, attempt, unreachable } = reached;
-    let backend = Arc::clone(attempt.backend());
-    let first_word = FIRST_WORD.min(deadline.left().saturating_sub(LAST_WORD));
-    let mut talk = Talk {
-        client,
-        conn,
-        player,
-        backend: Arc::clone(&backend),
-        attempt,
-        deadline,
-        open: Open::default(),
-        asked: None,
-        answered: None,
-        told: Told::Nothing,
-        threshold: None,
-        awaits_client: false,
-        first_word: Some(Instant::now() + first_word),
-    };
-    let outcome = select! {
-        outcome = talk.drive() => outcome,
-        () = deadline.passed() => {
-            // At the limit nobody has been silent: it was too much for one login.
-            if talk.awaits_client || talk.open.is_owed() || deadline.is_at_limit() {
-                return Err(EnterError::DeadlinePassed);
-            }
-            Err(Fault::Silent.into())
-        }
-    };
-    // Perhaps the client still works on what it has not answered: no reason to lead others past this backend.
-    let owes_nothing = talk.open.questions.is_empty();
-    let Talk { conn, mut attempt, .. } = talk;
-    match outcome {
-        Ok(passed) => Ok(Entered { conn, backend, passed, unreachable }),
-        Err(Stop::Client(error)) => Err(EnterError::Client(error)),
-        Err(Stop::Backend(fault)) => {
-            if fault == Fault::Silent && owes_nothing {
-                attempt.failed();
-            } else if fault != Fault::Silent {
-                // Hanging up is a word of a kind.
-                attempt.reached();
-            }
-            Err(EnterError::Backend { backend, fault })
-        }
-    }
-}
-
-struct Reached<'r> {
-    conn: Conn<TcpStream>,
-    attempt: Try<'r>,
-    unreachable: Vec<Attempt>,
-}
-
-/// Connects to the first candidate that can be reached, as long as the client stays. However many hang, each gets its
-/// share of the time, and the last one still has some for the login itself.
-async fn reach<'r, C: Io>(
-    client: &mut Conn<C>,
-    player: &Player<'_>,
-    router: &'r Router,
-    deadline: &Deadline,
-) -> Result<Reached<'r>, EnterError> {
-    let mut search = router.search_for(router.route(&player.handshake.host.route_key()), player.dialect);
-    if search.len() == 0 {
-        return Err(EnterError::NoBackend);
-    }
-    let usual = Patience::from(router.connect_timeout());
-    let end = Instant::now() + deadline.left().saturating_sub(LAST_WORD) / SEARCH.1 * SEARCH.0;
-    let (mut first, mut unreachable) = (None, Vec::new());
-    let searching = async {
-        while let Some(mut attempt) = search.next() {
-            first.get_or_insert_with(|| Arc::clone(attempt.backend()));
-            let left = u32::try_from(search.len()).unwrap_or(u32::MAX - 1);
-            let share = end.saturating_duration_since(Instant::now()) / (left + 1);
-            let patience = Patience { each: usual.each.min(share), all: usual.all.min(share) };
-            match connect(attempt.backend(), Some(player.admitted.address()), patience).await {
-                Ok(found) => return Some((Conn::new(found.stream), attempt)),
-                Err(attempts) => {
-                    attempt.failed();
-                    unreachable.extend(attempts);
+    let route = router.route(&player.handshake.host.route_key());
+    let search = router.search_for(route, player.dialect);
+    let mut way = Way::new(search);
+    loop {
+        let Reached { conn, address, attempt } = way.reach(client, player, deadline).await?;
+        let backend = Arc::clone(attempt.backend());
+        let mut talk = Talk {
+            client,
+            conn,
+            player,
+            backend: Arc::clone(&backend),
+            attempt,
+            deadline,
+            open: Open::default(),
+            asked: None,
+            answered: None,
+            told: Told::Nothing,
+            threshold: None,
+            awaits_client: false,
+            tells_backend: false,
+            backends_turn: Instant::now(),
+            heard: false,
+        };
+        let outcome = select! {
+            outcome = talk.drive() => outcome,
+            () = deadline.passed() => Err(talk.out_of_time()),
+        };
+        // Perhaps the client still works on what it has not answered: no reason to lead others past this backend.
+        let owes_nothing = talk.open.is_empty();
+        let Talk { conn, mut attempt, heard, .. } = talk;
+        let fault = match outcome {
+            Ok(passed) => return Ok(Entered { conn, backend, passed, unreachable: way.into_down() }),
+            Err(Stop::Client(error)) => return Err(EnterError::Client(error)),
+            Err(Stop::TimeOver) if heard => return Err(EnterError::DeadlinePassed),
+            Err(Stop::TimeOver) => return Err(way.end(true)),
+            Err(Stop::Backend(fault)) => fault,
+        };
+        match fault {
+            Fault::Silent if owes_nothing => attempt.failed(),
+            Fault::Silent => {}
+            Fault::Cut if !heard => {
+                attempt.hung_up();
+                if way.goes_on() {
+                    let error = "hung up without a word".to_owned();
+                    way.note(&backend, [Attempt { backend: backend.name.clone(), address, error }]);
+                    continue;
                 }
             }
+            _ => attempt.reached(),
         }
-        None
-    };
-    let found = select! {
-        found = searching => found,
-        // Nobody has asked the client anything yet.
-        packet = client.read_packet(limit::LOGIN) => return Err(EnterError::Client(unasked(packet))),
-        () = deadline.passed() => None,
-    };
-    if let Some((conn, attempt)) = found {
-        return Ok(Reached { conn, attempt, unreachable });
+        return Err(EnterError::Backend { backend, fault });
     }
-    let Some(first) = first else { return Err(EnterError::NoBackend) };
-    if unreachable.is_empty() {
-        let error = "no answer before the login's time ran out".to_owned();
-        unreachable.push(Attempt { backend: first.name.clone(), address: None, error });
-    }
-    Err(EnterError::Backend { backend: first, fault: Fault::Unreachable { attempts: unreachable } })
-}
-
-/// What it means that the client sends when it was asked nothing.
-fn unasked(packet: Result<Vec<u8>, ConnError>) -> ConnError {
-    match packet {
-        Err(error) => error,
-        Ok(packet) => Malformed::UnexpectedPacket(packet.first().copied().map_or(-1, i32::from)).into(),
-    }
-}
-
-/// A question of the backend's to the client.
-#[derive(Debug, PartialEq, Eq)]
-enum Question {
-    /// A plugin request, by its message id. A backend may use one twice.
-    Plugin(i32),
-    /// A cookie request, by its key.
-    Cookie(String),
-}
-
-/// Questions that the client really got and has not answered.
-#[derive(Debug, Default)]
-struct Open {
-    /// In the order they were asked.
-    questions: Vec<Question>,
-    /// How many of the first ones were overtaken: the client answered one that was asked later. Clients read in order,
-    /// and some messages of mods are never answered, so nobody waits for these.
-    overtaken: usize,
-}
-
-impl Open {
-    fn is_full(&self) -> bool {
-        self.questions.len() >= MAX_OPEN
-    }
-
-    /// Whether the client owes an answer.
-    fn is_owed(&self) -> bool {
-        self.questions.len() > self.overtaken
-    }
-
-    /// Crosses the question off that this answers.
-    fn close(&mut self, answer: &FromClient<'_>) -> Result<(), Malformed> {
-        let asks = |question: &Question| match (question, answer) {
-            (Question::Plugin(id), FromClient::PluginResponse(response)) => *id == response.message_id,
-            (Question::Cookie(asked), FromClient::CookieResponse { key }) => same_cookie(asked, key),
-            _ => false,
-        };
-        let at = self.questions.iter().position(asks).ok_or(Malformed::BadValue)?;
-        self.questions.remove(at);
-        self.overtaken = if at < self.overtaken { self.overtaken - 1 } else { at };
-        Ok(())
-    }
-
-    /// A message id that no open question has.
-    fn free_id(&self) -> i32 {
-        // Among more numbers than there are questions, one is free.
-        (0..=i32::MAX).find(|id| !self.questions.contains(&Question::Plugin(*id))).unwrap_or_default()
-    }
-}
-
-/// Identifiers without a namespace are in `minecraft`; the client answers with the whole one.
-fn same_cookie(asked: &str, answered: &str) -> bool {
-    let path = |key| str::strip_prefix(key, "minecraft:").unwrap_or(key);
-    path(asked) == path(answered)
 }
 
 /// The login at a backend that was reached.
@@ -351,29 +239,37 @@ struct Talk<'a, C> {
     open: Open,
     /// When the client last got a question.
     asked: Option<Instant>,
-    /// When the backend last got an answer of the client's.
+    /// When the backend last got an answer of the client's, after which it may work as long as the client may.
     answered: Option<Instant>,
     told: Told,
     /// The threshold that the backend set, not passed on yet.
     threshold: Option<i32>,
     /// Whether a write to the client is under way, or the last answer of the client's is waited for.
     awaits_client: bool,
-    /// When the backend has to have said something, until it has.
-    first_word: Option<Instant>,
+    /// Whether a write to the backend is under way.
+    tells_backend: bool,
+    /// Since when it is for the backend to say something, or to take what it is told.
+    backends_turn: Instant,
+    /// Whether the backend has said anything.
+    heard: bool,
 }
 
 impl<C: Io> Talk<'_, C> {
     /// The talk until login success has been passed on.
     async fn drive(&mut self) -> Result<Passed, Stop> {
         self.introduce().await;
+        let first_word = FIRST_WORD.min(self.deadline.left().saturating_sub(LAST_WORD));
+        let first_word = sleep_until(self.backends_turn + first_word);
+        tokio::pin!(first_word);
         loop {
-            let first_word = self.first_word;
             select! {
                 packet = self.conn.read_packet(limit::BACKEND) => {
                     let packet = packet.map_err(|error| backend_fault(&error))?;
-                    if self.first_word.take().is_some() {
+                    if !self.heard {
+                        self.heard = true;
                         self.attempt.reached();
                     }
+                    self.backends_turn = Instant::now();
                     if let Some(passed) = self.hear_backend(&packet).await? {
                         return Ok(passed);
                     }
@@ -381,8 +277,21 @@ impl<C: Io> Talk<'_, C> {
                 packet = self.client.read_packet(limit::LOGIN) => {
                     self.hear_client(&packet.map_err(Stop::Client)?).await?;
                 }
-                () = until(first_word) => return Err(Fault::Silent.into()),
+                () = &mut first_word, if !self.heard => return Err(self.out_of_time()),
             }
+        }
+    }
+
+    /// Whose fault it is that the time is over. The backend's only if it was for it to go on, and it had all the time
+    /// that it may take. At the limit nobody has been silent: it was too much for one login.
+    fn out_of_time(&self) -> Stop {
+        let up_to_backend =
+            self.tells_backend || !(self.awaits_client || self.open.is_owed() || self.deadline.is_at_limit());
+        let full = if self.answered.is_some() && !self.tells_backend { REST } else { FIRST_WORD };
+        if up_to_backend && self.backends_turn.elapsed() >= full {
+            Fault::Silent.into()
+        } else {
+            Stop::TimeOver
         }
     }
 
@@ -407,7 +316,11 @@ impl<C: Io> Talk<'_, C> {
 
     /// Sends to the backend. If it has hung up, it may have said why before: reading finds out.
     async fn tell(&mut self, packet: &[u8]) {
+        self.backends_turn = Instant::now();
+        self.tells_backend = true;
         let _ = self.conn.write_packet(packet).await;
+        self.tells_backend = false;
+        self.backends_turn = Instant::now();
     }
 
     /// Sends to the client.
@@ -423,7 +336,7 @@ impl<C: Io> Talk<'_, C> {
         if self.open.is_full() {
             return Err(Fault::Protocol(Malformed::LengthOutOfRange).into());
         }
-        self.open.questions.push(question);
+        self.open.add(question);
         self.pass(packet).await?;
         self.asked = Some(Instant::now());
         self.go_on();
@@ -431,10 +344,13 @@ impl<C: Io> Talk<'_, C> {
     }
 
     /// Moves the deadline as far as the side may rest that has rested longer: mod handshakes are long, but both have
-    /// to go on with it.
+    /// to go on with it. A backend that has all its answers may take its whole rest if the client's patience lasts.
     fn go_on(&self) {
         if let (Some(asked), Some(answered)) = (self.asked, self.answered) {
             self.deadline.extend_to(asked.min(answered) + REST);
+            if !self.open.is_owed() {
+                self.deadline.extend_to((answered + REST).min(asked + PATIENCE));
+            }
         }
     }
 
@@ -530,6 +446,11 @@ impl<C: Io> Talk<'_, C> {
             let packet = self.client.read_packet(limit::LOGIN).await.map_err(Stop::Client)?;
             match FromClient::read(&packet, self.player.dialect).map_err(client_fault)? {
                 FromClient::PluginResponse(response) if response.message_id == fence => break,
+                // Without a configuration state the backend's login success is the beginning of play, where these
+                // bytes would mean something else.
+                answer if !self.player.dialect.configuration => {
+                    self.open.close(&answer).map_err(client_fault)?;
+                }
                 _ => self.hear_client(&packet).await?,
             }
         }
@@ -552,14 +473,6 @@ fn backend_fault(error: &ConnError) -> Stop {
         ConnError::Malformed(malformed) => Fault::Protocol(*malformed),
         ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => Fault::Cut,
     })
-}
-
-/// Waits for the moment, or for ever.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

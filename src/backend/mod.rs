@@ -10,9 +10,11 @@ pub mod enter;
 pub mod forwarding;
 pub mod ping;
 pub mod probe;
+mod questions;
 pub mod route;
 pub mod srv;
 mod standing;
+mod way;
 
 pub use diagnose::Fault;
 pub use enter::{EnterError, Entered, Player, enter};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,9 +12,13 @@ use tokio::time::Instant;
 
 use super::{
     Backend, Config, ForwardingMode,
+    connect::{Connected, Miss, Patience, Unreached, reach},
     standing::{Standing, Trial, Turn},
 };
 use crate::protocol::version::{Dialect, ModernForwarding};
+
+/// What a login that is not held up by its client has for its search, and more.
+const SEARCH_TIME: Duration = Duration::from_secs(16);
 
 /// One of the configured routes. There are as many as forced hosts, plus the default one: a client cannot make more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +68,7 @@ impl Router {
             }
         }
         suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        let known = |backend| Known { backend: Arc::new(backend), standing: Standing::Ready };
+        let known = |backend| Known { backend: Arc::new(backend), standing: Standing::new() };
         let backends = Mutex::new(config.backends.into_iter().map(known).collect());
         Self { backends, routes, exact, suffixes, connect_timeout: config.connect_timeout }
     }
@@ -78,60 +83,54 @@ impl Router {
         self.exact.get(route_key).copied().or_else(by_suffix).unwrap_or(RouteId(0))
     }
 
-    /// The backends for a virtual host in lower case, in the order in which they would be tried now. To try them, use
-    /// [`search`](Self::search).
-    pub fn candidates(&self, route_key: &str) -> Vec<Arc<Backend>> {
-        let now = Instant::now();
-        let backends = self.lock();
-        let route = self.backends_of(self.route(route_key)).iter().filter_map(|index| backends.get(*index));
-        let (last, first): (Vec<_>, Vec<_>) = route.partition(|known| known.standing.is_last(now));
-        first.into_iter().chain(last).map(|known| Arc::clone(&known.backend)).collect()
-    }
-
-    /// The backends among the candidates that a player of this dialect can enter: without login plugin requests
-    /// there is no modern forwarding.
-    pub fn candidates_for(&self, route_key: &str, dialect: &Dialect) -> Vec<Arc<Backend>> {
-        let mut candidates = self.candidates(route_key);
-        candidates.retain(|backend| admits(backend, dialect));
-        candidates
-    }
-
-    /// Whether this virtual host leads only to backends that need a newer client.
+    /// Whether this virtual host, in lower case, leads only to backends that need a newer client.
     pub fn needs_newer_client(&self, route_key: &str, dialect: &Dialect) -> bool {
-        self.candidates_for(route_key, dialect).is_empty()
+        self.search_for(self.route(route_key), dialect).len() == 0
     }
 
     /// The backends of a route, each to be tried when it is asked for. Those that failed a moment ago come last.
     pub fn search(&self, route: RouteId) -> Search<'_> {
-        Search { router: self, left: self.backends_of(route).to_vec() }
+        self.search_among(route, |_| true)
     }
 
-    /// The same for a player of this dialect: the backends that it can enter.
+    /// The same for a player of this dialect: the backends that it can enter. Without login plugin requests there is
+    /// no modern forwarding.
     pub fn search_for(&self, route: RouteId, dialect: &Dialect) -> Search<'_> {
-        let mut search = self.search(route);
-        let backends = self.lock();
-        search.left.retain(|index| backends.get(*index).is_some_and(|known| admits(&known.backend, dialect)));
-        drop(backends);
-        search
+        let modern = dialect.modern_forwarding != ModernForwarding::Absent;
+        self.search_among(route, |backend| modern || backend.forwarding != ForwardingMode::Modern)
     }
 
-    /// Takes over the secrets of these backends, told apart by name, for logins that begin from now on. Whatever else
-    /// is different is left alone, and so are backends that have no secret here or there. Returns the names of those
-    /// whose secret is another now.
-    pub fn adopt_secrets(&self, fresh: &[Backend]) -> Vec<String> {
-        let mut changed = Vec::new();
+    fn search_among(&self, route: RouteId, admits: impl Fn(&Backend) -> bool) -> Search<'_> {
+        let mut left = self.routes.get(route.0).map(|route| route.backends.clone()).unwrap_or_default();
+        let backends = self.lock();
+        left.retain(|index| backends.get(*index).is_some_and(|known| admits(&known.backend)));
+        drop(backends);
+        let share = SEARCH_TIME / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
+        Search { router: self, full_wait: self.connect_timeout.min(share), left }
+    }
+
+    /// Takes over the secrets of these backends, told apart by name, for logins that begin from now on. A backend of
+    /// which anything else differs keeps its old one: a new host's secret must not go to the old host. Secrets that
+    /// appear or go are a change of the forwarding, which waits as well.
+    pub fn adopt_secrets(&self, fresh: &[Backend]) -> Adopted {
+        let mut adopted = Adopted::default();
         for known in self.lock().iter_mut() {
             let Some(other) = fresh.iter().find(|backend| backend.name == known.backend.name) else {
                 continue;
             };
             let (Some(old), Some(new)) = (&known.backend.secret, &other.secret) else { continue };
-            if old.expose_secret() != new.expose_secret() {
-                let backend = Backend { secret: Some(new.clone()), ..Backend::clone(&known.backend) };
-                changed.push(backend.name.clone());
-                known.backend = Arc::new(backend);
+            if old.expose_secret() == new.expose_secret() {
+                continue;
             }
+            if !known.backend.is_same_but_secret(other) {
+                adopted.left.push(other.name.clone());
+                continue;
+            }
+            let backend = Backend { secret: Some(new.clone()), ..Backend::clone(&known.backend) };
+            adopted.changed.push(backend.name.clone());
+            known.backend = Arc::new(backend);
         }
-        changed
+        adopted
     }
 
     /// The forced host that this route is for; `None` for patterns and the default route.
@@ -144,13 +143,18 @@ impl Router {
         self.connect_timeout
     }
 
-    fn backends_of(&self, route: RouteId) -> &[usize] {
-        self.routes.get(route.0).map(|route| route.backends.as_slice()).unwrap_or_default()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What became of fresh secrets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Names of the backends whose secret is another now.
+    pub changed: Vec<String>,
+    /// Names of the backends that keep their old secret, because more than that differs.
+    pub left: Vec<String>,
 }
 
 /// The way along a route. Who comes next is decided when it is asked for: by then others may have found out more.
@@ -159,6 +163,8 @@ pub struct Search<'r> {
     router: &'r Router,
     /// In the order of the configuration.
     left: Vec<usize>,
+    /// How long a backend has to be waited for until its silence counts.
+    full_wait: Duration,
 }
 
 impl<'r> Iterator for Search<'r> {
@@ -188,7 +194,7 @@ impl<'r> Iterator for Search<'r> {
         }
         let index = self.left.remove(in_place.unwrap_or(0));
         let backend = Arc::clone(&backends.get(index)?.backend);
-        Some(Try { router, index, backend, trial })
+        Some(Try { router, index, backend, trial, begun: now, full_wait: self.full_wait })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -205,6 +211,9 @@ pub struct Try<'r> {
     index: usize,
     backend: Arc<Backend>,
     trial: Option<Trial>,
+    /// When it began, or last went well.
+    begun: Instant,
+    full_wait: Duration,
 }
 
 impl Try<'_> {
@@ -213,16 +222,50 @@ impl Try<'_> {
         &self.backend
     }
 
+    /// Connects within `time`, or less if the configuration gives less. If that shows that the backend is not there,
+    /// it rests. A wait shorter than the connect timeout shows nothing, unless that is all that the number of backends
+    /// leaves to each; nor does a fault of this machine.
+    ///
+    /// # Errors
+    /// [`Miss::TimedOut`] says that the wait was too short to tell; after a full one it is [`Miss::Failed`].
+    pub async fn connect(&mut self, client: Option<IpAddr>, time: Duration) -> Result<Connected, Unreached> {
+        let start = Instant::now();
+        let usual = Patience::from(self.router.connect_timeout);
+        let patience = Patience { each: usual.each.min(time), all: usual.all.min(time) };
+        let mut found = reach(&self.backend, client, patience).await;
+        if let Err(unreached) = &mut found {
+            if unreached.miss == Miss::TimedOut && start.elapsed() >= self.full_wait {
+                unreached.miss = Miss::Failed;
+            }
+            if unreached.miss == Miss::Failed {
+                self.failed();
+            }
+        }
+        found
+    }
+
     /// It could not be reached, or says nothing: it rests.
     pub fn failed(&mut self) {
-        self.trial = None;
-        self.note(|standing| standing.failed(Instant::now()));
+        let (begun, trial) = (self.begun, self.trial.take());
+        self.note(|standing, now| standing.failed(now, begun, trial));
     }
 
     /// It is there: whatever failed before is forgotten.
     pub fn reached(&mut self) {
         self.trial = None;
+        self.begun = Instant::now();
         self.note(Standing::reached);
+    }
+
+    /// It took the connection and hung up without a word, as whatever stands before a stopped server does. But a player
+    /// may have given it a reason: if it spoke to others a moment ago, this says nothing.
+    pub fn hung_up(&mut self) {
+        let (begun, trial) = (self.begun, self.trial);
+        self.note(|standing, now| {
+            if !standing.was_heard_lately(now) {
+                standing.failed(now, begun, trial);
+            }
+        });
     }
 
     /// Nothing was heard within a time that may have been short. That ends a trial; else it says nothing.
@@ -232,9 +275,9 @@ impl Try<'_> {
         }
     }
 
-    fn note(&self, change: impl FnOnce(&mut Standing)) {
+    fn note(&self, change: impl FnOnce(&mut Standing, Instant)) {
         if let Some(known) = self.router.lock().get_mut(self.index) {
-            change(&mut known.standing);
+            change(&mut known.standing, Instant::now());
         }
     }
 }
@@ -242,13 +285,23 @@ impl Try<'_> {
 impl Drop for Try<'_> {
     fn drop(&mut self) {
         if let Some(trial) = self.trial {
-            self.note(|standing| standing.give_up(trial, Instant::now()));
+            self.note(|standing, now| standing.give_up(trial, now));
         }
     }
 }
 
-fn admits(backend: &Backend, dialect: &Dialect) -> bool {
-    backend.forwarding != ForwardingMode::Modern || dialect.modern_forwarding != ModernForwarding::Absent
+#[cfg(test)]
+impl Router {
+    /// The names of the default route's backends, in the order in which they would be tried now.
+    pub(crate) fn line_up(&self) -> Vec<String> {
+        names(self.search(RouteId(0)))
+    }
+}
+
+/// The names along a route, each tried without a result.
+#[cfg(test)]
+fn names(search: Search<'_>) -> Vec<String> {
+    search.map(|attempt| attempt.backend().name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -256,7 +309,8 @@ mod tests {
     use super::*;
     use crate::{
         backend::{
-            Lookup,
+            Lookup, NameServers,
+            connect::tests::hung,
             standing::{REST, TRIAL_TIME},
         },
         protocol::version::ProtocolVersion,
@@ -291,10 +345,6 @@ mod tests {
         })
     }
 
-    fn names(backends: &[Arc<Backend>]) -> Vec<String> {
-        backends.iter().map(|backend| backend.name.clone()).collect()
-    }
-
     #[test]
     fn forced_hosts_then_patterns_then_the_try_list() {
         let router = router();
@@ -310,7 +360,7 @@ mod tests {
             ("", &["lobby", "old"]),
             ("203.0.113.7", &["lobby", "old"]),
         ] {
-            assert_eq!(names(&router.candidates(host)), expected, "{host}");
+            assert_eq!(names(router.search(router.route(host))), expected, "{host}");
         }
         assert_eq!(router.host_of(router.route("play.example.com")), Some("play.example.com"));
         assert_eq!(router.host_of(router.route("other.example.com")), None);
@@ -321,8 +371,8 @@ mod tests {
     fn old_clients_skip_modern_backends() {
         let router = router();
         let (old, new) = (Dialect::of(ProtocolVersion(340)), Dialect::of(ProtocolVersion(393)));
-        assert_eq!(names(&router.candidates_for("", &old)), ["old"]);
-        assert_eq!(names(&router.candidates_for("", &new)), ["lobby", "old"]);
+        assert_eq!(names(router.search_for(RouteId(0), &old)), ["old"]);
+        assert_eq!(names(router.search_for(RouteId(0), &new)), ["lobby", "old"]);
         assert!(!router.needs_newer_client("", &old));
         assert!(router.needs_newer_client("play.example.com", &old));
         assert!(!router.needs_newer_client("play.example.com", &new));
@@ -349,30 +399,52 @@ mod tests {
             modern("d", Some("four")),
         ]);
         let router = Router::new(before.clone());
-        let under_way = router.candidates("");
+        let backends = || -> Vec<Arc<Backend>> {
+            router.search(RouteId(0)).map(|attempt| Arc::clone(attempt.backend())).collect()
+        };
+        let under_way = backends();
         router.search(RouteId(0)).next().unwrap().failed();
         let fresh = config(vec![
-            Backend { port: 9, ..modern("b", Some("new")) },
+            modern("b", Some("new")),
             modern("a", Some("one")),
             modern("c", Some("now signed")),
             with("d", ForwardingMode::None, None),
             modern("e", Some("unknown")),
         ]);
-        assert_eq!(router.adopt_secrets(&fresh.backends), ["b"]);
-        assert_eq!(router.adopt_secrets(&fresh.backends), [""; 0], "it is the same now");
-        let secrets = |backends: &[Arc<Backend>]| -> Vec<(String, Option<String>, u16)> {
+        let changed = |names: &[&str]| Adopted {
+            changed: names.iter().map(|name| (*name).to_owned()).collect(),
+            left: Vec::new(),
+        };
+        assert_eq!(router.adopt_secrets(&fresh.backends), changed(&["b"]));
+        assert_eq!(router.adopt_secrets(&fresh.backends), changed(&[]), "it is the same now");
+        let secrets = |backends: &[Arc<Backend>]| -> Vec<(String, Option<String>)> {
             let secret = |backend: &Backend| {
                 let secret = backend.secret.as_ref()?.expose_secret();
                 Some(String::from_utf8(secret.to_vec()).unwrap())
             };
-            backends.iter().map(|backend| (backend.name.clone(), secret(backend), backend.port)).collect()
+            backends.iter().map(|backend| (backend.name.clone(), secret(backend))).collect()
         };
-        let entry = |name: &str, secret: Option<&str>| (name.to_owned(), secret.map(str::to_owned), 1);
+        let entry = |name: &str, secret: Option<&str>| (name.to_owned(), secret.map(str::to_owned));
         let (a, c, d) = (entry("a", Some("one")), entry("c", None), entry("d", Some("four")));
         // What failed before still stands last.
         let now = [entry("b", Some("new")), c.clone(), d.clone(), a.clone()];
-        assert_eq!(secrets(&router.candidates("")), now);
+        assert_eq!(secrets(&backends()), now);
         assert_eq!(secrets(&under_way), [a, entry("b", Some("two")), c, d], "logins under way keep theirs");
+
+        // Whatever else differs of a backend: its new secret is for that, not for what is in use.
+        let a = || modern("a", Some("of another"));
+        for other in [
+            Backend { host: "192.0.2.1".to_owned(), ..a() },
+            Backend { port: 9, ..a() },
+            Backend { lookup: Lookup::Service(NameServers::At(Vec::new())), ..a() },
+            Backend { forwarding: ForwardingMode::BungeeGuard, ..a() },
+            Backend { send_proxy_protocol: true, ..a() },
+        ] {
+            let adopted = router.adopt_secrets(&[other, modern("b", Some("newer"))]);
+            assert_eq!((adopted.changed, adopted.left), (vec!["b".to_owned()], vec!["a".to_owned()]));
+            assert_eq!(router.adopt_secrets(&[modern("b", Some("new"))]), changed(&["b"]));
+            assert_eq!(secrets(&backends()), now);
+        }
 
         let mut other = before.clone();
         other.backends[0].secret = Some(b"another".to_vec().into());
@@ -380,11 +452,6 @@ mod tests {
         assert!(!before.is_same_but_secrets(&fresh));
         other.backends[0].secret = None;
         assert!(!before.is_same_but_secrets(&other));
-    }
-
-    /// The names along a route, each tried without a result.
-    fn line_up(router: &Router) -> Vec<String> {
-        router.search(RouteId(0)).map(|attempt| attempt.backend().name.clone()).collect()
     }
 
     fn try_next<'r>(router: &'r Router, name: &str) -> Try<'r> {
@@ -397,13 +464,11 @@ mod tests {
     async fn a_backend_that_just_failed_stands_last_for_a_while() {
         let router = router();
         try_next(&router, "lobby").failed();
-        assert_eq!(names(&router.candidates("")), ["old", "lobby"]);
-        assert_eq!(line_up(&router), ["old", "lobby"]);
+        assert_eq!(router.line_up(), ["old", "lobby"]);
         let mut last = router.search(RouteId(0)).last().unwrap();
         assert_eq!(last.backend().name, "lobby");
         last.reached();
-        assert_eq!(names(&router.candidates("")), ["lobby", "old"]);
-        assert_eq!(line_up(&router), ["lobby", "old"]);
+        assert_eq!(router.line_up(), ["lobby", "old"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -412,20 +477,18 @@ mod tests {
         try_next(&router, "lobby").failed();
         tokio::time::advance(REST).await;
         // Whoever only asks who there is does not take the trial.
-        assert_eq!(names(&router.candidates("")), ["lobby", "old"]);
         assert!(!router.needs_newer_client("", &Dialect::of(ProtocolVersion(774))));
         let mut trial = try_next(&router, "lobby");
         for _ in 0..3 {
-            assert_eq!(line_up(&router), ["old", "lobby"]);
-            assert_eq!(names(&router.candidates("")), ["old", "lobby"]);
+            assert_eq!(router.line_up(), ["old", "lobby"]);
         }
         trial.failed();
         drop(trial);
-        assert_eq!(line_up(&router), ["old", "lobby"], "it rests again");
+        assert_eq!(router.line_up(), ["old", "lobby"], "it rests again");
         tokio::time::advance(REST).await;
         let mut trial = try_next(&router, "lobby");
         trial.reached();
-        assert_eq!(line_up(&router), ["lobby", "old"], "back for all");
+        assert_eq!(router.line_up(), ["lobby", "old"], "back for all");
     }
 
     #[tokio::test(start_paused = true)]
@@ -439,14 +502,14 @@ mod tests {
         tokio::time::advance(TRIAL_TIME).await;
         let second = try_next(&router, "lobby");
         drop(late);
-        assert_eq!(line_up(&router), ["old", "lobby"], "the second one's trial goes on");
+        assert_eq!(router.line_up(), ["old", "lobby"], "the second one's trial goes on");
         drop(second);
         let mut silent = try_next(&router, "lobby");
         silent.silent();
         drop(silent);
-        assert_eq!(line_up(&router), ["old", "lobby"], "silence ends a trial");
+        assert_eq!(router.line_up(), ["old", "lobby"], "silence ends a trial");
         try_next(&router, "old").silent();
-        assert_eq!(line_up(&router), ["old", "lobby"], "and else says nothing");
+        assert_eq!(router.line_up(), ["old", "lobby"], "and else says nothing");
     }
 
     #[tokio::test(start_paused = true)]
@@ -456,14 +519,85 @@ mod tests {
             let mut attempt = attempt;
             attempt.failed();
         }
-        assert_eq!(line_up(&router), ["lobby", "old"]);
+        assert_eq!(router.line_up(), ["lobby", "old"]);
         tokio::time::advance(REST).await;
         let (one, another) = (try_next(&router, "lobby"), try_next(&router, "old"));
-        assert_eq!(line_up(&router), ["lobby", "old"], "others get the same, only later");
+        assert_eq!(router.line_up(), ["lobby", "old"], "others get the same, only later");
         drop((one, another));
         let mut search = router.search(RouteId(0));
         assert_eq!(search.len(), 2);
         drop(search.next());
         assert_eq!(search.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hanging_up_counts_unless_the_backend_spoke_a_moment_ago() {
+        let router = router();
+        try_next(&router, "lobby").hung_up();
+        assert_eq!(router.line_up(), ["old", "lobby"]);
+        tokio::time::advance(REST).await;
+        try_next(&router, "lobby").hung_up();
+        assert_eq!(router.line_up(), ["old", "lobby"], "it rests again");
+        tokio::time::advance(REST).await;
+        try_next(&router, "lobby").reached();
+        tokio::time::advance(REST / 2).await;
+        try_next(&router, "lobby").hung_up();
+        assert_eq!(router.line_up(), ["lobby", "old"]);
+        tokio::time::advance(REST / 2).await;
+        try_next(&router, "lobby").hung_up();
+        assert_eq!(router.line_up(), ["old", "lobby"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_after_ones_own_success_counts_unless_others_were_heard_since() {
+        let router = router();
+        let mut early = try_next(&router, "lobby");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut one = try_next(&router, "lobby");
+        one.reached();
+        early.failed();
+        assert_eq!(router.line_up(), ["lobby", "old"], "a success that is newer than the try");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut other = try_next(&router, "lobby");
+        other.reached();
+        one.failed();
+        assert_eq!(router.line_up(), ["lobby", "old"], "another was heard since");
+        other.failed();
+        assert_eq!(router.line_up(), ["old", "lobby"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_full_waits_count() {
+        let (_full, _waiting, port) = hung();
+        let of = |count: usize| {
+            let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+            let hanging = |name: &&str| Backend { port, ..backend(name, ForwardingMode::None) };
+            Router::new(Config {
+                backends: names.iter().take(count).map(hanging).collect(),
+                try_order: (0..count).collect(),
+                forced_hosts: Vec::new(),
+                connect_timeout: Duration::from_secs(5),
+            })
+        };
+        // Where many share the time, a full wait is shorter.
+        for (count, full) in [(2, 5000), (3, 5000), (4, 4000), (8, 2000)] {
+            let router = of(count);
+            for _ in 0..3 {
+                let mut short = try_next(&router, "a");
+                let unreached = short.connect(None, Duration::from_millis(full - 1)).await.unwrap_err();
+                assert_eq!((unreached.attempts.len(), unreached.miss), (1, Miss::TimedOut));
+            }
+            assert_eq!(router.line_up()[0], "a");
+            let mut whole = try_next(&router, "a");
+            let unreached = whole.connect(None, Duration::from_millis(full)).await.unwrap_err();
+            assert_eq!(unreached.miss, Miss::Failed);
+            assert_eq!(router.line_up()[0], "b", "{count}");
+            // A trial that was cut short is the next one's.
+            tokio::time::advance(REST).await;
+            let mut short = try_next(&router, "a");
+            short.connect(None, Duration::from_millis(100)).await.unwrap_err();
+            drop(short);
+            assert_eq!(router.line_up()[0], "a", "{count}");
+        }
     }
 }

@@ -23,9 +23,17 @@ pub(super) const TRIAL_TIME: Duration = Duration::from_secs(25);
 /// ```
 ///
 /// A backend that rests or is on trial stands last for everybody else; it is still tried if nothing else is left. A
-/// trial that is overdue counts as given up.
+/// trial that is overdue counts as given up. A failure says nothing if the backend was heard after that try began, or
+/// while another has the trial.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    state: State,
+    /// When it last said something.
+    heard: Option<Instant>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+enum State {
     /// In its place.
     Ready,
     /// Last in line.
@@ -56,41 +64,47 @@ pub(super) enum Turn {
 }
 
 impl Standing {
-    /// What [`claim`](Self::claim) would say, without taking the trial.
-    pub(super) fn is_last(self, now: Instant) -> bool {
-        match self {
-            Self::Ready => false,
-            Self::Resting { until } | Self::OnTrial(Trial { until }) => now < until,
-        }
+    /// In its place, as far as anybody knows.
+    pub(super) fn new() -> Self {
+        Self { state: State::Ready, heard: None }
     }
 
     /// Asks for a turn in its place; the first after a rest takes the trial.
     pub(super) fn claim(&mut self, now: Instant) -> Turn {
-        if *self == Self::Ready {
-            return Turn::Open;
-        }
-        if self.is_last(now) {
-            return Turn::Later;
+        match self.state {
+            State::Ready => return Turn::Open,
+            State::Resting { until } | State::OnTrial(Trial { until }) if now < until => return Turn::Later,
+            State::Resting { .. } | State::OnTrial(_) => {}
         }
         let trial = Trial { until: now + TRIAL_TIME };
-        *self = Self::OnTrial(trial);
+        self.state = State::OnTrial(trial);
         Turn::Trial(trial)
     }
 
-    /// A try led to nothing.
-    pub(super) fn failed(&mut self, now: Instant) {
-        *self = Self::Resting { until: now + REST };
+    /// A try that began at `begun`, perhaps on trial, led to nothing.
+    pub(super) fn failed(&mut self, now: Instant, begun: Instant, trial: Option<Trial>) {
+        let heard_since = self.heard.is_some_and(|heard| begun < heard);
+        let anothers =
+            matches!(self.state, State::OnTrial(current) if Some(current) != trial && now < current.until);
+        if !heard_since && !anothers {
+            self.state = State::Resting { until: now + REST };
+        }
     }
 
     /// A try led to the backend.
-    pub(super) fn reached(&mut self) {
-        *self = Self::Ready;
+    pub(super) fn reached(&mut self, now: Instant) {
+        *self = Self { state: State::Ready, heard: Some(now) };
+    }
+
+    /// Whether it has said something within the time of a rest.
+    pub(super) fn was_heard_lately(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now < heard + REST)
     }
 
     /// The trial ended without a result: the next may try. Says nothing if it was overdue and another is under way.
     pub(super) fn give_up(&mut self, trial: Trial, now: Instant) {
-        if *self == Self::OnTrial(trial) {
-            *self = Self::Resting { until: now };
+        if self.state == State::OnTrial(trial) {
+            self.state = State::Resting { until: now };
         }
     }
 }
@@ -99,36 +113,70 @@ impl Standing {
 mod tests {
     use super::*;
 
+    /// Times after the start, in seconds.
+    fn clock() -> impl Fn(u64) -> Instant {
+        let start = Instant::now();
+        move |seconds| start + Duration::from_secs(seconds)
+    }
+
+    fn trial(standing: &mut Standing, now: Instant) -> Trial {
+        let Turn::Trial(trial) = standing.claim(now) else { panic!("{standing:?}") };
+        trial
+    }
+
     #[test]
     fn one_tries_after_a_rest_and_the_rest_waits_for_the_outcome() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut standing = Standing::Ready;
+        let at = clock();
+        let mut standing = Standing::new();
         assert_eq!(standing.claim(at(0)), Turn::Open);
-        standing.failed(at(0));
+        standing.failed(at(0), at(0), None);
         assert_eq!(standing.claim(at(9)), Turn::Later);
-        assert!(standing.is_last(at(9)) && !standing.is_last(at(10)));
-        // Looking takes nothing.
-        assert!(!standing.is_last(at(10)));
-        let Turn::Trial(first) = standing.claim(at(10)) else { panic!("{standing:?}") };
+        let first = trial(&mut standing, at(10));
         assert_eq!(standing.claim(at(10)), Turn::Later);
         // It fails, and the backend rests again.
-        standing.failed(at(12));
+        standing.failed(at(12), at(10), Some(first));
         assert_eq!(standing.claim(at(21)), Turn::Later);
-        let Turn::Trial(second) = standing.claim(at(22)) else { panic!("{standing:?}") };
+        let second = trial(&mut standing, at(22));
         // One that was over long ago says nothing any more.
         standing.give_up(first, at(22));
         assert_eq!(standing.claim(at(23)), Turn::Later);
         // Given up: the next may try at once.
         standing.give_up(second, at(23));
-        let Turn::Trial(third) = standing.claim(at(23)) else { panic!("{standing:?}") };
+        let third = trial(&mut standing, at(23));
         // Overdue: the next may try too, and the late one's end is not the end of that.
         assert_eq!(standing.claim(at(47)), Turn::Later);
-        let Turn::Trial(_) = standing.claim(at(48)) else { panic!("{standing:?}") };
+        trial(&mut standing, at(48));
         standing.give_up(third, at(49));
         assert_eq!(standing.claim(at(49)), Turn::Later);
         // It succeeds: back for all.
-        standing.reached();
+        standing.reached(at(49));
         assert_eq!((standing.claim(at(49)), standing.claim(at(49))), (Turn::Open, Turn::Open));
+    }
+
+    #[test]
+    fn late_failures_say_nothing() {
+        let at = clock();
+        let mut standing = Standing::new();
+        // It was heard after that try began.
+        standing.reached(at(3));
+        standing.failed(at(5), at(0), None);
+        assert_eq!(standing.claim(at(5)), Turn::Open);
+        // This one began later.
+        standing.failed(at(9), at(4), None);
+        assert_eq!(standing.claim(at(9)), Turn::Later);
+        // Another tries it just now: that will tell.
+        let first = trial(&mut standing, at(19));
+        standing.failed(at(20), at(8), None);
+        standing.give_up(first, at(21));
+        let second = trial(&mut standing, at(21));
+        standing.failed(at(22), at(19), Some(first));
+        assert_eq!(standing.claim(at(40)), Turn::Later);
+        standing.failed(at(40), at(21), Some(second));
+        assert_eq!(standing.claim(at(49)), Turn::Later);
+        // One that is overdue is nobody's any more.
+        trial(&mut standing, at(50));
+        standing.failed(at(80), at(60), None);
+        assert_eq!(standing.claim(at(89)), Turn::Later);
+        trial(&mut standing, at(90));
     }
 }

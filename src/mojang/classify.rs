@@ -7,7 +7,10 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::reserve::NoFreeThread;
-use crate::identity::{Profile, Property, Username};
+use crate::{
+    identity::{Profile, Property, Username},
+    local,
+};
 
 /// Longest body that is read, in bytes. A profile with its signed textures is about 2 KiB.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -394,26 +397,7 @@ fn is_not_http(error: &(dyn Error + 'static)) -> bool {
 
 /// Failures that never reached the wire.
 fn local_fault(error: &io::Error) -> Option<LocalFault> {
-    // No stable `ErrorKind` exists for these; the first two are the same on every Unix.
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
-
-    let kind = error.kind();
-    let code = error.raw_os_error();
-    let by_code = cfg!(unix) && matches!(code, Some(EMFILE | ENFILE | ENOBUFS));
-    let by_kind = code.is_some()
-        && matches!(
-            kind,
-            // EAGAIN: no thread, or no local port, to be had just now. Sockets that only have to wait never show it.
-            io::ErrorKind::WouldBlock
-                | io::ErrorKind::AddrNotAvailable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::NetworkDown
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::OutOfMemory
-        );
-    (by_code || by_kind).then_some(LocalFault::System(kind, code))
+    local::is_local(error).then(|| LocalFault::System(error.kind(), error.raw_os_error()))
 }
 
 #[cfg(test)]

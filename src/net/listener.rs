@@ -9,7 +9,10 @@ use tokio::{
 };
 use tracing::{debug, error, info};
 
-use crate::task::{Shutdown, note_panic};
+use crate::{
+    local,
+    task::{Shutdown, note_panic},
+};
 
 /// Wait after a failed accept: descriptors are short for a while, and trying at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -131,7 +134,7 @@ where
                     );
                 }
                 failing = true;
-                if is_shortage(&e) {
+                if local::is_shortage(&e) {
                     on_limit();
                 }
                 tokio::select! {
@@ -141,17 +144,6 @@ where
             }
         }
     }
-}
-
-/// Whether this machine, or the limit set for this process, has nothing left to take a connection with.
-fn is_shortage(error: &io::Error) -> bool {
-    // No stable `ErrorKind` exists for these; the first two are the same on every Unix.
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
-
-    let by_code = cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS));
-    by_code || error.kind() == io::ErrorKind::OutOfMemory
 }
 
 #[cfg(test)]
@@ -172,17 +164,5 @@ mod tests {
         // Alone, an IPv6 wildcard takes both families.
         let alone = bind(&both[1..]).unwrap().swap_remove(0);
         assert!(!Socket::from(alone.into_std().unwrap()).only_v6().unwrap());
-    }
-
-    #[test]
-    fn shortages_are_told_from_other_failures() {
-        if cfg!(target_os = "linux") {
-            for code in [24, 23, 105, 12] {
-                assert!(is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
-            }
-            for code in [1, 4, 11, 22, 71, 103, 104] {
-                assert!(!is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
-            }
-        }
     }
 }

@@ -13,11 +13,11 @@ use tokio::{
 
 use crate::{
     backend::{
-        connect::{Connected, Patience, connect},
+        connect::{Connected, Miss},
         ping,
         route::{RouteId, Router, Try},
     },
-    net::conn::Conn,
+    net::conn::{Conn, ConnError},
     protocol::{
         status::AnswerFrame,
         version::{Dialect, ProtocolVersion},
@@ -122,40 +122,48 @@ async fn ask_along(router: &Router, (route, release): Key) -> BackendAnswer {
     while let Some(mut attempt) = search.next() {
         let left = u32::try_from(search.len()).unwrap_or(u32::MAX - 1);
         let share = end.saturating_duration_since(Instant::now()) / (left + 1);
-        let asked = ask_one(router, &mut attempt, route, release, share);
-        match timeout_at(Instant::now() + share, asked).await {
-            Ok(Some(answer)) => return Some(answer),
-            Ok(None) => {}
-            Err(_) => attempt.silent(),
+        if let Some(answer) = ask_one(router.host_of(route), &mut attempt, release, share).await {
+            return Some(answer);
         }
     }
     None
 }
 
+/// Asks one backend, by this host or by the name it was found under: the answer is shown to everyone on this route, so
+/// nothing in the question comes from one client.
 async fn ask_one(
-    router: &Router,
+    host: Option<&str>,
     attempt: &mut Try<'_>,
-    route: RouteId,
     release: ProtocolVersion,
     share: Duration,
 ) -> BackendAnswer {
-    let backend = Arc::clone(attempt.backend());
-    let patience = Patience { each: share, all: share };
-    let Ok(Connected { stream, target }) = connect(&backend, None, patience).await else {
-        attempt.failed();
+    let end = Instant::now() + share;
+    let Connected { stream, target } = match attempt.connect(None, share).await {
+        Ok(connected) => connected,
+        Err(unreached) => {
+            if unreached.miss == Miss::TimedOut {
+                attempt.silent();
+            }
+            return None;
+        }
+    };
+    let asked = ping::ask(Conn::new(stream), host.unwrap_or(&target.host), target.port, release);
+    let Ok(answer) = timeout_at(end, asked).await else {
+        attempt.silent();
         return None;
     };
-    // The answer is shown to everyone on this route, so nothing in the question comes from one client.
-    let host = router.host_of(route).unwrap_or(&target.host);
-    let answer = ping::ask(Conn::new(stream), host, target.port, release).await;
-    // Hanging up is a word of a kind: some servers are set to give no status.
-    attempt.reached();
+    match &answer {
+        // Some servers are set to give no status, and what stands before a stopped one hangs up as well.
+        Err(ConnError::Closed | ConnError::Cut) => {}
+        Err(ConnError::Broken(error)) if error.raw_os_error().is_some() => {}
+        _ => attempt.reached(),
+    }
     match answer {
         Ok(json) => {
             Some(Arc::new(Shown { plain: Arc::new(AnswerFrame::new(&json)), noticed: OnceLock::new() }))
         }
         Err(error) => {
-            tracing::debug!(backend = backend.name, %error, "no usable status answer");
+            tracing::debug!(backend = attempt.backend().name, %error, "no usable status answer");
             None
         }
     }

@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     backend::{
         self, Backend, ForwardingMode, Lookup, NameServers,
+        connect::tests::hung,
         srv::tests::{GOOD, Server as NameServer, srv},
     },
     net::conn::ConnError,
@@ -66,18 +67,21 @@ impl Fake {
     }
 }
 
-fn router(ports: &[u16]) -> Arc<Router> {
-    let backend = |port: &u16| Backend {
+fn backend_at(port: u16) -> Backend {
+    Backend {
         name: port.to_string(),
         host: "127.0.0.1".to_owned(),
-        port: *port,
+        port,
         lookup: Lookup::Host,
         forwarding: ForwardingMode::Modern,
         secret: None,
         send_proxy_protocol: false,
-    };
+    }
+}
+
+fn router(ports: &[u16]) -> Arc<Router> {
     Arc::new(Router::new(backend::Config {
-        backends: ports.iter().map(backend).collect(),
+        backends: ports.iter().copied().map(backend_at).collect(),
         try_order: (0..ports.len()).collect(),
         forced_hosts: vec![
             ("forced.example.com".to_owned(), vec![0]),
@@ -196,7 +200,7 @@ async fn more_routes_and_releases_than_answers_are_kept_for_do_not_cost_more() {
     const ROUTES: usize = 30;
     let fake = Fake::start(ANSWER).await;
     let config = backend::Config {
-        backends: router(&[fake.address.port()]).candidates("").iter().map(|b| (**b).clone()).collect(),
+        backends: vec![backend_at(fake.address.port())],
         try_order: vec![0],
         forced_hosts: (0..ROUTES).map(|i| (format!("host{i}"), vec![0])).collect(),
         connect_timeout: Duration::from_secs(5),
@@ -311,6 +315,35 @@ async fn a_backend_that_hangs_costs_its_share_of_the_time() {
     let took = start.elapsed();
     assert!((Duration::from_secs(4)..Duration::from_millis(5200)).contains(&took), "{took:?}");
     holding.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_the_time_is_no_proof_against_a_backend() {
+    let ((_a, _waits_a, a), (_b, _waits_b, b)) = (hung(), hung());
+    let router = router(&[a, b]);
+    let answers = Passthrough::new(Arc::clone(&router), Duration::from_secs(5));
+    assert!(answers.ask("", &Dialect::newest()).await.is_none());
+    // After a rest, one alone would have a trial.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let mut first = router.search(router.route("")).next().unwrap();
+    assert_eq!(router.line_up(), [a.to_string(), b.to_string()]);
+    first.failed();
+    assert_eq!(router.line_up(), [b.to_string(), a.to_string()]);
+}
+
+#[tokio::test]
+async fn hanging_up_on_a_question_is_no_sign_of_life() {
+    let good = Fake::start(ANSWER).await;
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = closing.local_addr().unwrap().port();
+    let router = router(&[port, good.address.port()]);
+    router.search(router.route("")).for_each(|mut attempt| attempt.failed());
+    let answers = Passthrough::new(Arc::clone(&router), Duration::from_secs(5));
+    let hang_up = async { drop(closing.accept().await.unwrap()) };
+    let dialect = Dialect::newest();
+    let (answer, ()) = tokio::join!(answers.ask("", &dialect), hang_up);
+    assert_eq!(answer.unwrap().plain.json(), ANSWER);
+    assert_eq!(router.line_up(), [good.address.port().to_string(), port.to_string()]);
 }
 
 #[tokio::test]
