@@ -18,6 +18,10 @@ use support::{
     proxy::{Audit, Setup, address},
     session_server::SessionServer,
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 const MODERN: i32 = 774;
 const HOST: &str = "play.example.com";
@@ -94,14 +98,21 @@ async fn headers_of_peers_that_are_not_trusted_are_refused_and_told_of_once() {
 async fn trusted_peers_without_a_header_are_refused_and_told_of_once() {
     let (logs, _guard) = Logs::keep();
     let (_sessions, backend, _setup, proxy, mut audit) = proxy(|setup| behind(setup, "127.0.0.0/8")).await;
-    // A port check that connects and leaves is nothing to mend.
-    drop(Client::connect(address(&proxy), MODERN).await);
+    // A port check that connects and leaves, politely or with a reset, is nothing to mend.
+    for reset in [false, true] {
+        let check = TcpStream::connect(address(&proxy)).await.unwrap();
+        if reset {
+            check.set_zero_linger().unwrap();
+        }
+        drop(check);
+    }
+    let two = [V1, V2].concat();
+    assert_eq!(second(&proxy, &mut audit, &two).await, "a second PROXY header");
+    assert!(!logs.text().contains("in network.trusted-proxies"), "{}", logs.text());
     for bytes in [&b"\x10\x00\xf6\x05"[..], b"\xfe\x01\xfa", b"PROXY TCP4 203.0.113.7\r\n"] {
         let facts = refused(&proxy, &mut audit, bytes).await;
         assert_eq!(facts["stage"], "PROXY header", "{bytes:x?}");
     }
-    let two = [V1, V2].concat();
-    assert_eq!(second(&proxy, &mut audit, &two).await, "a second PROXY header");
     let text = logs.text();
     let told: Vec<&str> = text.lines().filter(|line| line.contains("in network.trusted-proxies")).collect();
     assert_eq!(told.len(), 1, "{told:#?}");
@@ -191,5 +202,53 @@ async fn a_new_secret_counts_for_logins_that_begin_after_it() {
     assert_eq!(backend.seen().len(), 1);
     let text = logs.text();
     assert_eq!(text.matches("the forwarding secret of backend lobby changed").count(), 2);
+    // Whoever reads the log alone learns why.
+    let refused: Vec<&str> = text.lines().filter(|line| line.contains("login refused")).collect();
+    assert_eq!(refused.len(), 2, "{refused:#?}");
+    assert!(refused[0].contains("cause=\"does not accept our forwarding secret\""), "{refused:#?}");
     assert!(!text.contains(SECRET) && !text.contains("changed once more"), "a secret in the log");
+}
+
+#[tokio::test]
+async fn the_secret_of_a_backend_that_has_moved_waits_for_the_next_start() {
+    let (logs, _guard) = Logs::keep();
+    let (sessions, backend, setup, proxy, mut audit) = proxy(|setup| setup).await;
+    std::fs::write(setup.folder.path().join("forwarding.secret"), "for the new host alone").unwrap();
+    let moved = setup.text.replace(&backend.address.to_string(), "127.0.0.1:1");
+    std::fs::write(setup.path(), moved).unwrap();
+    let fresh = config::load(&setup.path(), &Environment::default(), Purpose::Reload).unwrap().config;
+    assert_eq!(proxy.reload(&fresh), Rest::AtNextStart);
+    let event = audit.next("config.reloaded", |_| true).await;
+    assert_eq!(event["changed"], serde_json::json!([]));
+    let text = logs.text();
+    assert!(text.contains("backend lobby differs in more than its forwarding secret"), "{text}");
+    // The old host is still asked, and with the secret that it knows.
+    let end = login(&proxy, &Player::new("Known"), &sessions).await;
+    assert!(matches!(end, End::In { .. }), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_log_has_the_words_with_which_a_backend_refuses() {
+    let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = backend.local_addr().unwrap();
+    let refusing = tokio::spawn(async move {
+        let (mut stream, _) = backend.accept().await.unwrap();
+        let json = br#"{"text":"Not on the\nwhitelist"}"#;
+        let length = u8::try_from(json.len()).unwrap();
+        stream.write_all(&[&[length + 2, 0, length][..], json].concat()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    });
+    let (logs, _guard) = Logs::keep();
+    let (sessions, _backend, _setup, proxy, mut audit) = proxy(|setup| {
+        let address = setup.text.lines().find(|line| line.trim().starts_with("address:")).unwrap().to_owned();
+        setup.replace(&address, &format!("    address: \"{here}\""))
+    })
+    .await;
+    assert!(matches!(login(&proxy, &Player::new("Known"), &sessions).await, End::Refused(_)));
+    refusing.await.unwrap();
+    let event = audit.reason("backend-unavailable").await;
+    assert_eq!(event["facts"]["cause"], "Not on the\u{fffd}whitelist");
+    let text = logs.text();
+    let line = text.lines().find(|line| line.contains("login refused")).unwrap();
+    assert!(line.contains("cause=\"Not on the\u{fffd}whitelist\""), "{line}");
 }

@@ -253,8 +253,9 @@ impl Try<'_> {
     /// It is there: whatever failed before is forgotten.
     pub fn reached(&mut self) {
         self.trial = None;
-        self.begun = Instant::now();
         self.note(Standing::reached);
+        // Not before what was noted: what follows is a try of its own, which may fail.
+        self.begun = Instant::now();
     }
 
     /// It took the connection and hung up without a word, as whatever stands before a stopped server does. But a player

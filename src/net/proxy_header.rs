@@ -40,6 +40,9 @@ pub fn begins(bytes: &[u8]) -> Option<bool> {
 }
 
 /// Reads the header that must stand before anything else. Call only for peers that are trusted to send it.
+///
+/// # Errors
+/// Nothing is taken from the connection then: what it began with can be looked at.
 pub async fn read<S: Io>(conn: &mut Conn<S>) -> Result<Source, ConnError> {
     loop {
         if let Some((source, len)) = parse(conn.peek())? {
@@ -109,4 +112,28 @@ const CONFIG: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: true, a
 
 fn source(header: &ProxyHeader<'_>) -> Source {
     header.proxied_address().map_or(Source::Unstated, |address| Source::Client(address.source))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_goes_without_a_byte_has_said_nothing_however_it_went() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for reset in [false, true] {
+            let check = TcpStream::connect(address).await.unwrap();
+            let mut conn = Conn::new(listener.accept().await.unwrap().0);
+            if reset {
+                check.set_zero_linger().unwrap();
+            }
+            drop(check);
+            let error = read(&mut conn).await.unwrap_err();
+            assert_eq!(matches!(error, ConnError::Broken(_)), reset, "{error}");
+            assert!(conn.peek().is_empty());
+        }
+    }
 }
