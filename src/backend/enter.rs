@@ -52,6 +52,9 @@ const REST: Duration = Duration::from_secs(25);
 /// How long the client may go without a word: somewhat less than it takes until it gives up.
 const PATIENCE: Duration = Duration::from_secs(29);
 
+/// What is said of a backend that was passed over because it hung up.
+const HUNG_UP: &str = "hung up without a word: it is stopped behind something that still takes connections, or only one side expects a PROXY header";
+
 /// Where the client is asked whether it has read what came before. It answers that it does not know the channel.
 const FENCE_CHANNEL: &str = "postern:fence";
 
@@ -145,6 +148,7 @@ impl EnterError {
 enum Stop {
     Backend(Fault),
     Client(ConnError),
+    /// Nobody's that could be told to mend it: see [`EnterError::DeadlinePassed`].
     TimeOver,
 }
 
@@ -216,7 +220,7 @@ pub async fn enter<C: Io>(
             Fault::Cut if !heard => {
                 attempt.hung_up();
                 if way.goes_on() {
-                    let error = "hung up without a word".to_owned();
+                    let error = HUNG_UP.to_owned();
                     way.note(&backend, [Attempt { backend: backend.name.clone(), address, error }]);
                     continue;
                 }
