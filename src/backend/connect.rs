@@ -90,8 +90,13 @@ pub enum Miss {
 }
 
 impl Miss {
-    fn of(error: &io::Error) -> Self {
-        if is_local(error) { Self::Local } else { Self::Failed }
+    /// What an error of the system says, and in words.
+    fn of(error: &io::Error) -> (Self, String) {
+        if is_local(error) {
+            (Self::Local, format!("{error}; the fault is on this machine"))
+        } else {
+            (Self::Failed, error.to_string())
+        }
     }
 }
 
@@ -159,7 +164,10 @@ async fn in_order<T, O: Future<Output = io::Result<T>>>(
         for (others, address) in (0..addresses.len()).rev().zip(addresses) {
             match timeout_at(share(others + 1 + further), open(address)).await {
                 Ok(Ok(opened)) => return Ok((opened, target)),
-                Ok(Err(error)) => failed(Some(address), Miss::of(&error), error.to_string()),
+                Ok(Err(error)) => {
+                    let (miss, error) = Miss::of(&error);
+                    failed(Some(address), miss, error);
+                }
                 Err(_) => failed(Some(address), Miss::TimedOut, "no answer in time".to_owned()),
             }
         }
@@ -209,7 +217,10 @@ async fn resolve(Target { host, port }: &Target, until: Instant) -> Result<Vec<S
                 Ok(addresses)
             }
         }
-        Ok(Err(error)) => Err((Miss::of(&error), format!("cannot resolve {host}: {error}"))),
+        Ok(Err(error)) => {
+            let (miss, error) = Miss::of(&error);
+            Err((miss, format!("cannot resolve {host}: {error}")))
+        }
         Err(_) => Err((Miss::TimedOut, format!("cannot resolve {host}: no answer in time"))),
     }
 }
@@ -404,6 +415,8 @@ pub(crate) mod tests {
         ] {
             let unreached = look_for(ports).await.0.unwrap_err();
             assert_eq!((unreached.attempts.len(), unreached.miss), (ports.len(), expected), "{ports:?}");
+            let ours = unreached.attempts.iter().filter(|attempt| attempt.error.ends_with("on this machine"));
+            assert_eq!(ours.count(), ports.iter().filter(|port| ![1, REFUSED].contains(port)).count());
         }
     }
 
