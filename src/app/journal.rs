@@ -141,7 +141,7 @@ pub(super) fn backend_failed(
             .backend(&backend.name)
             .reason(fault.label())
             .field("cause", cause.clone())
-            .field("mend", mend.clone()),
+            .advice("mend", &mend),
     );
     warn!(conn = %caller.conn, backend = backend.name, fault = fault.label(), "{cause}. {mend}");
 }

@@ -52,8 +52,11 @@ impl Kind {
     }
 }
 
-/// One event. Every text given to it is cleaned of control and bidirectional characters and cut at 256 characters,
-/// so that nothing a client says can forge a line or garble a terminal.
+/// Longest advice, in characters.
+const MAX_ADVICE: usize = 600;
+
+/// One event. Every text given to it is cleaned of control and bidirectional characters and cut at 256 characters
+/// ([`Event::advice`] later), so that nothing a client says can forge a line or garble a terminal.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "an event is written once it is emitted"]
 pub struct Event {
@@ -151,6 +154,12 @@ impl Event {
     /// A field of this kind of event alone; stands between `reason` and `facts`, in the order given.
     pub fn field(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.fields.push((key, cleaned(value.into())));
+        self
+    }
+
+    /// As [`Event::field`], for what we say ourselves about what is to be done: cut at 600 characters only.
+    pub fn advice(mut self, key: &'static str, text: &str) -> Self {
+        self.fields.push((key, foreign::clean_to(text, MAX_ADVICE).into()));
         self
     }
 
@@ -326,6 +335,12 @@ mod tests {
         let event =
             Event::new(Kind::BackendError, time()).host(&"h".repeat(100_000)).facts(&"f".repeat(100_000));
         assert!(line(&event).len() < 1000);
+        // What is to be done stands at the end of an advice.
+        let advice = |length| {
+            let event = Event::new(Kind::BackendError, time()).advice("mend", &"~".repeat(length));
+            line(&event).matches('~').count()
+        };
+        assert_eq!((advice(600), advice(601)), (600, 599));
     }
 
     #[test]
