@@ -1,5 +1,5 @@
 //! What the examination of backends finds, on backends scripted after the servers that people run: each way to set one
-//! up, in each mode. None of them may ever see the probe in play.
+//! up, in each mode. They let players in at a tick, as the game does, so none of them may ever see the probe in play.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,11 +33,15 @@ use tokio::{
     select,
     time::{Instant, sleep},
 };
+use uuid::Uuid;
 
 const SECRET: &str = "the forwarding secret";
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers let players in when their next tick comes.
 const TICK: Duration = Duration::from_millis(50);
+
+/// What offline mode makes of the probe's name.
+const OFFLINE_ID: Uuid = Uuid::from_u128(0x8007_59cf_6bc3_308f_a69a_98c6_7470_7a97);
 
 /// How a server treats who logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ enum Kind {
     Gullible,
     /// Asks, and has its own words for everything.
     Worded(&'static str),
+    /// Asks, and says the same whatever is wrong, from the thread that reads.
+    Vague(&'static str),
     /// Asks for host fields, as Spigot.
     Bungee,
     /// The same behind BungeeGuard.
@@ -69,6 +75,8 @@ enum Kind {
     Keyed,
     /// Wants the client's mods.
     Modded,
+    /// Wants another version.
+    Outdated,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +93,10 @@ struct Script {
     answers: bool,
     /// Whether connections begin with a PROXY header.
     proxied: bool,
+    /// Whether a plugin gives players ids of its own, whoever they were before.
+    own_ids: bool,
+    /// What it thinks before it answers a ping, and a login.
+    slow: (Duration, Duration),
 }
 
 impl Script {
@@ -97,6 +109,8 @@ impl Script {
             throttle: Duration::ZERO,
             answers: true,
             proxied: false,
+            own_ids: false,
+            slow: (Duration::ZERO, Duration::ZERO),
         }
     }
 }
@@ -135,7 +149,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 // Time stands still while bytes are under way, so none may wait for others.
                 stream.set_nodelay(true).unwrap();
-                let mut seat = Seat { stream, script: script.clone(), threshold: None };
+                let mut seat = Seat { stream, script: script.clone(), threshold: None, id: OFFLINE_ID };
                 let Some((protocol, host, intent)) = seat.handshake().await else { continue };
                 if intent == 1 {
                     tokio::spawn(async move { seat.status(protocol).await });
@@ -162,6 +176,8 @@ struct Seat {
     stream: TcpStream,
     script: Script,
     threshold: Option<usize>,
+    /// Who the player is, as far as the server knows.
+    id: Uuid,
 }
 
 impl Seat {
@@ -202,6 +218,7 @@ impl Seat {
 
     async fn status(&mut self, protocol: i32) -> Option<()> {
         self.read().await?;
+        sleep(self.script.slow.0).await;
         if !self.script.answers {
             return None;
         }
@@ -231,6 +248,7 @@ impl Seat {
                 self.refuse("Connection throttled! Please wait before reconnecting.").await,
             );
         }
+        sleep(self.script.slow.1).await;
         let parts: Vec<&str> = host.split('\0').collect();
         match self.script.kind {
             Kind::Bungee | Kind::Guard(_) if parts.len() < 3 => {
@@ -252,6 +270,9 @@ impl Seat {
             }
             _ => {}
         }
+        if matches!(self.script.kind, Kind::Bungee | Kind::Guard(_)) {
+            self.id = parts[2].parse().unwrap();
+        }
         let Some(packet) = self.read().await else { return (String::new(), Ending::Left) };
         let name = In(&packet[1..]).str();
         let ending = match self.script.kind {
@@ -263,12 +284,15 @@ impl Seat {
             }
             Kind::Cut => Ending::Refused,
             Kind::Modded => self.refuse("This server has mods that require Forge to be installed").await,
+            Kind::Outdated => self.refuse("Outdated server! I'm still on 1.20.1").await,
             Kind::Keyed => self.refuse("Missing profile public key.").await,
             Kind::Fabric(_) => match self.tick().await {
                 None => Ending::Left,
                 Some(()) => self.ask(protocol).await,
             },
-            Kind::Paper(_) | Kind::Bypass | Kind::Gullible | Kind::Worded(_) => self.ask(protocol).await,
+            Kind::Paper(_) | Kind::Bypass | Kind::Gullible | Kind::Worded(_) | Kind::Vague(_) => {
+                self.ask(protocol).await
+            }
             _ => self.admit(protocol).await,
         };
         (name, ending)
@@ -301,7 +325,9 @@ impl Seat {
                 _ => self.refuse("This server requires you to connect with Velocity.").await,
             };
         };
-        let (Kind::Paper(secret) | Kind::Fabric(secret) | Kind::Worded(secret)) = self.script.kind else {
+        let (Kind::Paper(secret) | Kind::Fabric(secret) | Kind::Worded(secret) | Kind::Vague(secret)) =
+            self.script.kind
+        else {
             return self.judge(protocol, &answer[32..]).await;
         };
         let (signature, data) = answer.split_at(32);
@@ -313,7 +339,9 @@ impl Seat {
             return Ending::Left;
         }
         match self.script.kind {
-            Kind::Fabric(_) if data[0] > 4 => self.refuse("Unable to verify player details").await,
+            Kind::Fabric(_) | Kind::Vague(_) if data[0] > 4 => {
+                self.refuse("Unable to verify player details").await
+            }
             Kind::Worded(_) if !is_good => self.refuse("Bad signature, sorry").await,
             _ if !is_good => self.refuse("Unable to verify player details").await,
             _ => self.judge(protocol, data).await,
@@ -327,6 +355,10 @@ impl Seat {
                 "Internal Exception: java.lang.IllegalStateException: Unsupported forwarding version 127";
             return self.refuse(text).await;
         }
+        // Version, address, id.
+        let mut reader = In(&data[1..]);
+        reader.str();
+        self.id = Uuid::from_slice(&reader.0[..16]).unwrap();
         self.admit(protocol).await
     }
 
@@ -341,7 +373,7 @@ impl Seat {
             self.write(&Out::id(3).varint(64)).await;
             self.threshold = Some(64);
         }
-        let id = uuid::Uuid::from_u128(0x8007_59cf_6bc3_308f_a69a_98c6_7470_7a97);
+        let id = if self.script.own_ids { OFFLINE_ID } else { self.id };
         let success = match protocol {
             0..735 => Out::id(2).str(&id.hyphenated().to_string()).str("PosternDoctor"),
             735..759 => Out::id(2).raw(id.as_bytes()).str("PosternDoctor"),
@@ -368,9 +400,18 @@ fn backend(port: u16, forwarding: ForwardingMode) -> Backend {
 }
 
 async fn findings_on(script: Script, mode: ForwardingMode) -> (Vec<Finding>, Vec<Visit>) {
+    findings_with(Some(SECRET), script, mode).await
+}
+
+async fn findings_with(
+    secret: Option<&str>,
+    script: Script,
+    mode: ForwardingMode,
+) -> (Vec<Finding>, Vec<Visit>) {
     let proxied = script.proxied;
     let server = Server::start(script).await;
-    let examined = Backend { send_proxy_protocol: proxied, ..backend(server.port, mode) };
+    let secret = secret.map(|secret| secret.as_bytes().to_vec().into());
+    let examined = Backend { send_proxy_protocol: proxied, secret, ..backend(server.port, mode) };
     let findings = examine(&[examined], TIMEOUT).await;
     // The last probe may still be leaving.
     sleep(2 * TICK).await;
@@ -386,6 +427,10 @@ async fn findings_on(script: Script, mode: ForwardingMode) -> (Vec<Finding>, Vec
     let mut report = Report::default();
     report.extend(findings.clone());
     assert!(!report.to_json().contains(SECRET) && !report.to_string().contains('\u{1b}'));
+    let mut checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+    checks.sort_unstable();
+    checks.dedup();
+    assert_eq!(checks.len(), findings.len(), "two findings on one check: {findings:#?}");
     (findings, visits)
 }
 
@@ -452,7 +497,11 @@ const SINCE_CONFIGURATION: &[(Kind, &[Expected])] = &[
     (Kind::Fabric("another"), &[("secret", Error, &[]), ("wrong-secret", Good, &[])]),
     (
         Kind::Worded("another"),
-        &[("secret", Error, &["does not accept our forwarding secret"]), ("plain-login", Good, &["Nope."])],
+        &[
+            ("secret", Error, &["does not accept our forwarding secret"]),
+            ("wrong-secret", Skipped, &["in the same words"]),
+            ("plain-login", Good, &["Nope."]),
+        ],
     ),
     (
         Kind::Bypass,
@@ -461,7 +510,7 @@ const SINCE_CONFIGURATION: &[(Kind, &[Expected])] = &[
     (
         Kind::Gullible,
         &[
-            ("secret", Good, &[]),
+            ("secret", Skipped, &["it takes any"]),
             ("wrong-secret", Error, &["takes a wrong forwarding secret", CAN_BE_ANYONE]),
             ("plain-login", Good, &[]),
         ],
@@ -490,8 +539,13 @@ const SINCE_CONFIGURATION: &[(Kind, &[Expected])] = &[
                 ],
             ),
             ("plain-login", Good, &["If you wish to use IP forwarding"]),
+            ("secret", Skipped, &["it expects another kind of forwarding"]),
+            ("wrong-secret", Skipped, &["it expects another kind of forwarding"]),
+            ("online-mode", Skipped, &["it expects another kind of forwarding"]),
         ],
     ),
+    (Kind::Vague(SECRET), &[("forwarding", Good, &[]), ("secret", Good, &[]), ("wrong-secret", Good, &[])]),
+    (Kind::Vague("another"), &[("secret", Error, &[]), ("wrong-secret", Good, &[])]),
     (
         Kind::Keyed,
         &[("forwarding", Error, &["chat key", "enforce-secure-profile=false"]), ("secret", Skipped, &[])],
@@ -521,6 +575,13 @@ async fn modern_backends_before_configuration() {
         ("plain-login", Warning, &["most likely lets anyone in", CAN_BE_ANYONE]),
         ("secret", Skipped, &[]),
     ];
+    let untold: &[Expected] = &[
+        ("forwarding", Good, &["asks who the player is"]),
+        ("secret", Skipped, &["before 1.20.2", "the first real login tells"]),
+        ("wrong-secret", Skipped, &["before 1.20.2"]),
+        ("plain-login", Good, &[]),
+        ("online-mode", Good, &[]),
+    ];
     let rows: &[(Kind, &[Expected])] = &[
         (
             Kind::Paper(SECRET),
@@ -532,10 +593,19 @@ async fn modern_backends_before_configuration() {
                 ("online-mode", Good, &[]),
             ],
         ),
-        (Kind::Paper("another"), &[("secret", Error, &["does not accept"]), ("wrong-secret", Good, &[])]),
+        // Nobody can tell these apart: the right secret, and words for an unreadable answer that are those for a wrong one;
+        // or a wrong secret.
+        (Kind::Vague(SECRET), untold),
+        (Kind::Vague("another"), untold),
+        (Kind::Paper("another"), untold),
+        (Kind::Worded("another"), untold),
+        (Kind::Worded(SECRET), &[("secret", Good, &[]), ("wrong-secret", Good, &[])]),
         (
             Kind::Gullible,
-            &[("secret", Good, &[]), ("wrong-secret", Error, &["does not check", CAN_BE_ANYONE])],
+            &[
+                ("secret", Skipped, &["it takes any"]),
+                ("wrong-secret", Error, &["does not check", CAN_BE_ANYONE]),
+            ],
         ),
         (Kind::Fabric(SECRET), late),
         (Kind::Offline(false), late),
@@ -555,11 +625,13 @@ async fn modern_backends_before_configuration() {
     // Below 1.13 there is nothing to find out by logins.
     let (findings, visits) = findings_on(Script::new(Kind::Offline(true), 340), Modern).await;
     let expected: &[Expected] = &[
-        ("protocol", Error, &["1.12.2", "modern forwarding needs 1.13 or later", "`legacy`", CAN_BE_ANYONE]),
+        ("protocol", Error, &["1.12.2", "modern forwarding needs 1.13 or later", "`legacy`"]),
         ("forwarding", Skipped, &["modern forwarding cannot work in its version"]),
         ("plain-login", Skipped, &[]),
     ];
     assert_found("1.12.2", &findings, expected);
+    // Nobody has looked whether it lets strangers in.
+    assert!(findings.iter().all(|finding| !finding.mend.contains("can be anyone")), "{findings:#?}");
     assert_eq!(visits, []);
 }
 
@@ -581,7 +653,15 @@ async fn backends_that_ask_for_host_fields() {
             Kind::Guard(SECRET),
             &[("forwarding", Error, &["expects BungeeGuard forwarding", "`forwarding: bungeeguard`"])],
         ),
-        (Legacy, Kind::Online, &[("online-mode", Error, &[]), ("unsigned", Warning, &[])]),
+        (
+            Legacy,
+            Kind::Online,
+            &[
+                ("online-mode", Error, &[]),
+                ("plain-login", Skipped, &["it is in online mode"]),
+                ("unsigned", Skipped, &["in this proxy's name", "it is in online mode"]),
+            ],
+        ),
         (
             BungeeGuard,
             Kind::Guard(SECRET),
@@ -613,7 +693,25 @@ async fn backends_that_ask_for_host_fields() {
     // What old servers do only at their next tick is not waited for there.
     for (native, sure) in [(340, Warning), (763, Warning), (764, Error), (777, Error)] {
         for (mode, kind, expected) in [
-            (Legacy, Kind::Offline(false), &[("plain-login", sure, &[CAN_BE_ANYONE][..])][..]),
+            (
+                Legacy,
+                Kind::Offline(false),
+                &[
+                    ("plain-login", sure, &[CAN_BE_ANYONE][..]),
+                    ("forwarding", sure, &["`settings.bungeecord: true`", CAN_BE_ANYONE]),
+                    ("unsigned", Skipped, &[]),
+                ][..],
+            ),
+            (
+                BungeeGuard,
+                Kind::Offline(false),
+                &[
+                    ("plain-login", sure, &[CAN_BE_ANYONE]),
+                    ("forwarding", sure, &["install BungeeGuard", CAN_BE_ANYONE]),
+                    ("secret", Skipped, &[]),
+                    ("wrong-secret", Skipped, &[]),
+                ],
+            ),
             (
                 Legacy,
                 Kind::Offline(true),
@@ -625,7 +723,11 @@ async fn backends_that_ask_for_host_fields() {
             (
                 BungeeGuard,
                 Kind::Bungee,
-                &[("wrong-secret", sure, &[CAN_BE_ANYONE]), ("plain-login", Good, &[])],
+                &[
+                    ("wrong-secret", sure, &[CAN_BE_ANYONE]),
+                    ("plain-login", Good, &[]),
+                    ("secret", Skipped, &["the same with a wrong one"]),
+                ],
             ),
         ] {
             let (findings, _) = findings_on(Script::new(kind, native), mode).await;
@@ -650,13 +752,17 @@ async fn modern_where_another_mode_is_configured_and_the_reverse() {
                 )],
             );
         }
-        let (findings, _) = findings_on(Script::new(Kind::Bungee, native), Unforwarded).await;
-        assert_found("none", &findings, &[("forwarding", Error, &["`forwarding: legacy`"])]);
+        for kind in [Kind::Bungee, Kind::Paper(SECRET)] {
+            let (findings, _) = findings_on(Script::new(kind, native), Unforwarded).await;
+            let expected: &[Expected] =
+                &[("forwarding", Error, &["set `forwarding: "]), ("plain-login", Good, &[])];
+            assert_found("none", &findings, expected);
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_forwarding_is_told_of_always() {
+async fn no_forwarding_is_told_of_where_it_is_found() {
     for native in [5, 340, 763, 764, 777] {
         let (findings, _) = findings_on(Script::new(Kind::Offline(true), native), Unforwarded).await;
         let expected: &[Expected] = &[
@@ -666,8 +772,19 @@ async fn no_forwarding_is_told_of_always() {
         ];
         assert_found(&native.to_string(), &findings, expected);
         let (findings, _) = findings_on(Script::new(Kind::Online, native), Unforwarded).await;
-        assert_found(&native.to_string(), &findings, &[("online-mode", Error, &["online-mode=false"])]);
+        let expected: &[Expected] = &[
+            ("online-mode", Error, &["online-mode=false"]),
+            ("plain-login", Skipped, &["it is in online mode"]),
+            ("forwarding", Skipped, &[]),
+        ];
+        assert_found(&native.to_string(), &findings, expected);
     }
+    let (findings, _) = findings_on(Script::new(Kind::Modded, 769), Unforwarded).await;
+    let expected: &[Expected] = &[
+        ("forwarding", Good, &["refused the probe"]),
+        ("plain-login", Warning, &["by a name that nobody checks", CAN_BE_ANYONE]),
+    ];
+    assert_found("modded", &findings, expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -688,14 +805,122 @@ async fn a_whitelist_is_no_forwarding() {
     ];
     assert_found("paper", &findings, expected);
     let (findings, _) = findings_on(listed(Kind::Gullible), Modern).await;
-    assert_found("gullible", &findings, &[("secret", Good, &[]), ("wrong-secret", Error, &[])]);
-    // Another refusal says nothing about who could come in.
+    assert_found("gullible", &findings, &[("secret", Skipped, &[]), ("wrong-secret", Error, &[])]);
+    // Another refusal may be about anything.
     let (findings, _) = findings_on(Script::new(Kind::Modded, 769), Modern).await;
     let expected: &[Expected] = &[
-        ("forwarding", Warning, &["refused the probe before it asked", "mods that require Forge"]),
-        ("plain-login", Skipped, &["not examined whether it refuses a login without forwarding"]),
+        (
+            "forwarding",
+            Warning,
+            &[
+                "refused the probe before asking who it is: most likely forwarding is off there",
+                "mods that require Forge",
+                "`proxies.velocity.enabled: true`",
+                CAN_BE_ANYONE,
+            ],
+        ),
+        ("plain-login", Warning, &["maybe for another reason", CAN_BE_ANYONE]),
     ];
     assert_found("modded", &findings, expected);
+    for mode in [Legacy, BungeeGuard] {
+        for script in [Script::new(Kind::Modded, 769), listed(Kind::Offline(false))] {
+            let what = format!("{mode:?} {:?}", script.kind);
+            let (findings, _) = findings_on(script, mode).await;
+            let expected: &[Expected] =
+                &[("forwarding", Warning, &["cannot be told whether it takes", "it says the same without"])];
+            assert_found(&what, &findings, expected);
+            assert!(
+                findings
+                    .iter()
+                    .skip(5)
+                    .all(|finding| finding.verdict != Good || finding.check == "online-mode")
+            );
+        }
+    }
+}
+
+/// A login that succeeds proves nothing if it was not the forwarded player's.
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_makes_its_own_ids() {
+    let ids = |kind| Script { own_ids: true, ..Script::new(kind, 769) };
+    let rows: &[(ForwardingMode, Kind, &[Expected])] = &[
+        (
+            Modern,
+            Kind::Paper(SECRET),
+            &[
+                (
+                    "forwarding",
+                    Error,
+                    &["ignored the forwarded player", "made from its name", "makes ids of its own"],
+                ),
+                ("secret", Good, &[]),
+                ("wrong-secret", Good, &[]),
+                ("plain-login", Good, &[]),
+            ],
+        ),
+        (
+            Modern,
+            Kind::Gullible,
+            &[
+                ("forwarding", Error, &["ignored the forwarded player"]),
+                ("secret", Skipped, &["it takes any"]),
+                ("wrong-secret", Error, &[CAN_BE_ANYONE]),
+            ],
+        ),
+        (
+            Modern,
+            Kind::Bypass,
+            &[
+                ("forwarding", Error, &["ignored the forwarded player"]),
+                ("plain-login", Error, &[CAN_BE_ANYONE]),
+            ],
+        ),
+        (
+            Legacy,
+            Kind::Bungee,
+            &[
+                ("forwarding", Error, &["ignored the forwarded player", CAN_BE_ANYONE]),
+                ("plain-login", Good, &[]),
+            ],
+        ),
+        (
+            BungeeGuard,
+            Kind::Guard(SECRET),
+            &[
+                ("forwarding", Error, &["ignored the forwarded player"]),
+                ("plain-login", Good, &[]),
+                ("secret", Skipped, &["our forwarding is not taken"]),
+            ],
+        ),
+    ];
+    for (mode, kind, expected) in rows {
+        let (findings, _) = findings_on(ids(*kind), *mode).await;
+        assert_found(&format!("{mode:?} {kind:?}"), &findings, expected);
+    }
+}
+
+/// Before the first `postern run` there is nothing to sign with, which is not the backend's fault.
+#[tokio::test(start_paused = true)]
+async fn no_secret_here_yet() {
+    let missing: Expected = ("secret", Skipped, &["no forwarding secret here yet", "run `postern run` once"]);
+    let sound: &[Expected] =
+        &[("forwarding", Good, &[]), missing, ("wrong-secret", Good, &[]), ("plain-login", Good, &[])];
+    let old: &[Expected] =
+        &[("forwarding", Good, &[]), missing, ("wrong-secret", Skipped, &["no forwarding secret here yet"])];
+    let open: &[Expected] = &[("forwarding", Good, &[]), missing, ("wrong-secret", Error, &[CAN_BE_ANYONE])];
+    for (mode, kind, native, expected) in [
+        (Modern, Kind::Paper(SECRET), 769, sound),
+        (Modern, Kind::Worded(SECRET), 769, sound),
+        (Modern, Kind::Paper(SECRET), 763, old),
+        (Modern, Kind::Gullible, 769, open),
+        (Modern, Kind::Gullible, 763, open),
+        (BungeeGuard, Kind::Guard(SECRET), 769, sound),
+        (BungeeGuard, Kind::Guard(SECRET), 340, sound),
+        (BungeeGuard, Kind::Bungee, 769, open),
+    ] {
+        let (findings, _) = findings_with(None, Script::new(kind, native), mode).await;
+        assert_found(&format!("{mode:?} {kind:?} {native}"), &findings, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -769,18 +994,26 @@ async fn a_backend_that_translates_is_approached_as_what_it_is() {
 #[tokio::test(start_paused = true)]
 async fn the_first_step_that_fails_skips_the_rest() {
     let rows: &[(Kind, &[Expected])] = &[
-        (Kind::Silent, &[("connect", Good, &[]), ("status", Error, &["does not answer", "PROXY header"])]),
-        (Kind::Web, &[("status", Error, &["does not answer server list pings"]), ("protocol", Skipped, &[])]),
+        (
+            Kind::Silent,
+            &[
+                ("connect", Good, &[]),
+                ("status", Error, &["does not answer server list pings", "hangs", "PROXY header"]),
+            ],
+        ),
+        (
+            Kind::Web,
+            &[
+                ("status", Error, &["with something else than Minecraft does", "which program its port"]),
+                ("protocol", Skipped, &[]),
+            ],
+        ),
     ];
     for (kind, expected) in rows {
         let (findings, _) = findings_on(Script::new(*kind, 769), Modern).await;
         assert_found(&format!("{kind:?}"), &findings, expected);
         assert!(findings[3..].iter().all(|finding| finding.verdict == Skipped), "{findings:#?}");
     }
-    let unanswered = Script { answers: false, ..Script::new(Kind::Paper(SECRET), 769) };
-    let (findings, _) = findings_on(unanswered, Modern).await;
-    assert_found("no answer", &findings, &[("status", Error, &["enable-status=false"])]);
-
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = backend(socket.local_addr().unwrap().port(), Modern);
@@ -795,9 +1028,115 @@ async fn the_first_step_that_fails_skips_the_rest() {
         ("online-mode", Skipped, &["cannot be reached"]),
     ];
     assert_found("closed", closed, expected);
-    let expected: &[Expected] =
-        &[("resolve", Error, &["cannot resolve not a name"]), ("connect", Skipped, &["leads nowhere"])];
+    let expected: &[Expected] = &[
+        (
+            "resolve",
+            Error,
+            &["cannot resolve not a name", "correct the name in its `address`", "/etc/resolv.conf"],
+        ),
+        ("connect", Skipped, &["leads nowhere"]),
+    ];
     assert_found("unnamed", unnamed, expected);
+    // The name stands in front of each line already.
+    assert!(findings.iter().all(|finding| !finding.cause.contains("lobby")), "{findings:#?}");
+}
+
+/// A server may be told to hide from the server list; players can join all the same.
+#[tokio::test(start_paused = true)]
+async fn a_backend_without_a_server_list_answer_is_examined_carefully() {
+    let hidden = |kind| Script { answers: false, ..Script::new(kind, 777) };
+    let closes: Expected =
+        ("status", Warning, &["closes the connection", "enable-status=true", "PROXY header"]);
+    let rows: &[(ForwardingMode, Kind, &[Expected])] = &[
+        (
+            Modern,
+            Kind::Paper(SECRET),
+            &[
+                closes,
+                ("protocol", Skipped, &["does not answer server list pings"]),
+                ("forwarding", Good, &[]),
+                ("secret", Good, &[]),
+                ("wrong-secret", Good, &[]),
+                ("plain-login", Good, &["lets nobody in before"]),
+                ("online-mode", Good, &[]),
+            ],
+        ),
+        (
+            Modern,
+            Kind::Offline(false),
+            &[
+                closes,
+                ("forwarding", Warning, &["closed the connection at a login without a word"]),
+                ("plain-login", Skipped, &["without a word"]),
+                ("online-mode", Skipped, &[]),
+            ],
+        ),
+        (
+            Unforwarded,
+            Kind::Offline(false),
+            &[closes, ("forwarding", Warning, &["cannot be told"]), ("plain-login", Skipped, &[])],
+        ),
+        (
+            Legacy,
+            Kind::Bungee,
+            &[closes, ("forwarding", Good, &["does not object"]), ("plain-login", Good, &[])],
+        ),
+        (Modern, Kind::Online, &[closes, ("online-mode", Error, &[])]),
+        (
+            Modern,
+            Kind::Outdated,
+            &[
+                closes,
+                (
+                    "forwarding",
+                    Skipped,
+                    &["its version is not known, and it refuses 26.3: \"Outdated server!"],
+                ),
+            ],
+        ),
+    ];
+    for (mode, kind, expected) in rows {
+        let (findings, visits) = findings_on(hidden(*kind), *mode).await;
+        assert_found(&format!("{mode:?} {kind:?}"), &findings, expected);
+        assert!(!visits.is_empty() && visits.iter().all(|visit| visit.protocol == 777), "{visits:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_examination_has_an_end() {
+    let script = Script {
+        translates: Some(-1..=777),
+        slow: (Duration::from_millis(4900), Duration::from_millis(9900)),
+        ..Script::new(Kind::Paper(SECRET), -1)
+    };
+    let start = Instant::now();
+    let (findings, _) = findings_on(script, Modern).await;
+    let took = start.elapsed().as_secs();
+    assert!((45..47).contains(&took), "{took} s");
+    let expected: &[Expected] = &[
+        ("status", Good, &[]),
+        ("forwarding", Good, &[]),
+        ("plain-login", Good, &[]),
+        ("secret", Skipped, &["it took too long (45 s"]),
+        ("wrong-secret", Skipped, &["it took too long (45 s"]),
+    ];
+    assert_found("slow", &findings, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn eight_backends_are_examined_at_once() {
+    let mut servers = Vec::new();
+    for _ in 0..9 {
+        servers.push(Server::start(Script::new(Kind::Silent, 769)).await);
+    }
+    let backends: Vec<_> = servers.iter().map(|server| backend(server.port, Modern)).collect();
+    // Two questions of five seconds each.
+    for (count, seconds) in [(8, 10), (9, 20)] {
+        let start = Instant::now();
+        examine(&backends[..count], TIMEOUT).await;
+        let took = start.elapsed().as_secs();
+        assert!((seconds..seconds + 2).contains(&took), "{count}: {took} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]

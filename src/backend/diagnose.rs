@@ -1,6 +1,9 @@
 //! What is wrong with a backend that did not let a player in, in words for its owner.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -145,6 +148,11 @@ impl Fault {
         .any(|known| text.starts_with(known))
     }
 
+    /// Whether a backend's disconnect is about what stands behind the signature in modern forwarding: it has read on.
+    pub fn is_about_content(json: &str) -> bool {
+        text_of(json).to_lowercase().contains("unsupported forwarding version")
+    }
+
     /// A stable word for logs and metrics.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -238,6 +246,9 @@ impl Fault {
     /// What to do about it, for the operator.
     pub fn mend(&self, at: &Backend) -> String {
         match self {
+            Self::Unreachable { attempts } if attempts.iter().all(has_no_address) => {
+                "correct the name in its `address` under `backends`; if the name is right, see what this machine makes of it: /etc/hosts, /etc/resolv.conf, the container's network"
+            }
             Self::Unreachable { .. } => {
                 "start it, or correct its `address` under `backends`; check `server-port` and `server-ip` in its server.properties, and firewalls between here and there"
             }
@@ -253,9 +264,11 @@ impl Fault {
             Self::OnlineMode => {
                 "set `online-mode=false` in its server.properties, let it accept players from this proxy only (firewall), and switch on forwarding"
             }
-            Self::ForwardingNotAsked | Self::WrongIdentity { .. } => {
-                return format!("{}; for that, {}", exposure(at), switch_on(at.forwarding));
+            // It has asked, and checked who answers: the forwarding works, and its result is thrown away.
+            Self::WrongIdentity { .. } if at.forwarding == ForwardingMode::Modern => {
+                "a plugin or setting there makes ids of its own: look for one that changes UUIDs (offline UUIDs, plugins for passwords)"
             }
+            Self::ForwardingNotAsked | Self::WrongIdentity { .. } => return switch_on(at),
             Self::ForwardingExpected { wanted } => change_mode(at.forwarding, *wanted),
             Self::WrongSecret => match at.forwarding {
                 ForwardingMode::BungeeGuard => {
@@ -280,9 +293,33 @@ impl Fault {
     }
 }
 
-/// What it means that a backend lets players in whom nobody vouches for.
-pub fn exposure(at: &Backend) -> String {
-    format!("anyone who can reach {} can be anyone: firewall it or enable forwarding", at.address())
+/// Whether an attempt failed for the name: there was no address to try.
+fn has_no_address(attempt: &Attempt) -> bool {
+    attempt.address.is_none()
+}
+
+/// What it means that a backend lets players in whom nobody vouches for, and what to do. `how` tells more about enabling
+/// forwarding; it begins with its own punctuation, and may be empty.
+pub fn exposure(at: &Backend, how: &str) -> String {
+    let mut text =
+        format!("anyone who can reach {} can be anyone: firewall it or enable forwarding{how}", at.address());
+    // That address sounds as if nobody else could reach it; but it is only where the proxy connects to.
+    let loopback = match at.host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback().then_some(ip),
+        Err(_) => at.host.eq_ignore_ascii_case("localhost").then_some(Ipv4Addr::LOCALHOST.into()),
+    };
+    if let Some(ip) = loopback {
+        let _ = write!(
+            text,
+            "; it may listen on all addresses of this machine: set `server-ip={ip}` in its server.properties"
+        );
+    }
+    text
+}
+
+/// How a backend that asks nobody who the player is stops being open to all.
+pub fn switch_on(at: &Backend) -> String {
+    exposure(at, &format!("; for that, {}", setting_of(at.forwarding)))
 }
 
 /// The name of a kind of forwarding, for owners.
@@ -296,7 +333,7 @@ pub const fn kind_of(mode: ForwardingMode) -> &'static str {
 }
 
 /// How a backend is made to ask.
-const fn switch_on(mode: ForwardingMode) -> &'static str {
+const fn setting_of(mode: ForwardingMode) -> &'static str {
     match mode {
         ForwardingMode::Modern => {
             "set `proxies.velocity.enabled: true` and `proxies.velocity.secret` in its config/paper-global.yml (Paper), or install FabricProxy-Lite (Fabric) or Proxy Compatible Forge (Forge, NeoForge)"
@@ -380,170 +417,4 @@ fn put_plain(component: &Value, out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn backend(forwarding: ForwardingMode) -> Backend {
-        Backend {
-            name: "lobby".into(),
-            host: "10.0.0.5".into(),
-            port: 25566,
-            lookup: crate::backend::Lookup::Host,
-            forwarding,
-            secret: None,
-            send_proxy_protocol: false,
-        }
-    }
-
-    #[test]
-    fn disconnects_are_told_apart() {
-        use ForwardingMode::{BungeeGuard, Legacy, Modern, None};
-        let expected = |wanted| Fault::ForwardingExpected { wanted };
-        let velocity = "This server requires you to connect with Velocity.";
-        let bungee = "If you wish to use IP forwarding, please enable it in your BungeeCord config as well!";
-        let no_data = "§cUnable to authenticate - no data was forwarded by the proxy.";
-        let bad_secret = "Unable to verify player details";
-        for (text, mode, told, fault) in [
-            (bad_secret, Modern, Told::Signed, Some(Fault::WrongSecret)),
-            ("Unable to verify player details.", Modern, Told::Signed, Some(Fault::WrongSecret)),
-            (bad_secret, Modern, Told::Nothing, Option::None),
-            (velocity, None, Told::Nothing, Some(expected(Modern))),
-            (velocity, Legacy, Told::Declined, Some(expected(Modern))),
-            ("Join through play.example.com!", Legacy, Told::Declined, Some(expected(Modern))),
-            ("Join through play.example.com!", Legacy, Told::Nothing, Option::None),
-            (bungee, Modern, Told::Nothing, Some(expected(Legacy))),
-            (
-                "Unknown data in login hostname, did you forget to enable BungeeCord in spigot.yml?",
-                Legacy,
-                Told::Nothing,
-                Some(Fault::ForwardingNotAsked),
-            ),
-            ("§cUnable to authenticate.", BungeeGuard, Told::Signed, Some(Fault::WrongSecret)),
-            ("§cUnable to authenticate.", Legacy, Told::Nothing, Some(expected(BungeeGuard))),
-            (no_data, BungeeGuard, Told::Signed, Some(expected(BungeeGuard))),
-            (no_data, Modern, Told::Nothing, Some(expected(BungeeGuard))),
-            ("&cUnable to authenticate.", BungeeGuard, Told::Signed, Some(Fault::WrongSecret)),
-            ("Missing profile public key.", Modern, Told::Nothing, Some(Fault::ProfileKeyWanted)),
-            ("Banned: outdated client! used to cheat", Modern, Told::Signed, Option::None),
-            (
-                "Server is still starting! Please wait before reconnecting.",
-                Modern,
-                Told::Nothing,
-                Option::None,
-            ),
-        ] {
-            for json in [
-                serde_json::json!({ "text": text }).to_string(),
-                serde_json::json!(text).to_string(),
-                serde_json::json!({ "text": "", "extra": [{ "text": text, "color": "red" }] }).to_string(),
-                text.to_owned(),
-            ] {
-                let refused = Fault::Refused { words: json.clone() };
-                let wanted = fault.clone().unwrap_or(refused);
-                assert_eq!(Fault::of_disconnect(&json, mode, told), wanted, "{json} {mode:?} {told:?}");
-            }
-        }
-        for (json, label) in [
-            (r#"{"translate":"multiplayer.disconnect.outdated_client","with":["1.21"]}"#, "wrong-version"),
-            (r#"{"translate":"multiplayer.disconnect.incompatible","with":["1.21"]}"#, "wrong-version"),
-            (r#"{"text":"Outdated server! I'm still on 1.20.4"}"#, "wrong-version"),
-            (r#"{"text":"This server is only compatible with Minecraft 1.13 and above."}"#, "wrong-version"),
-            (r#""You are using an unsupported Minecraft version!""#, "wrong-version"),
-            (r#""You are logging in too fast, try again later.""#, "throttled"),
-            (r#"{"translate":"multiplayer.disconnect.unverified_username"}"#, "online-mode"),
-            (r#"{"translate":"multiplayer.disconnect.missing_public_key"}"#, "profile-key-wanted"),
-            (r#"{"text":"Connection throttled! Please wait before reconnecting."}"#, "throttled"),
-            (r#"{"translate":"multiplayer.disconnect.not_whitelisted"}"#, "refused"),
-        ] {
-            assert_eq!(Fault::of_disconnect(json, Modern, Told::Nothing).label(), label, "{json}");
-        }
-        let words = r#"{"translate":"multiplayer.disconnect.server_full"}"#;
-        assert_eq!(Fault::of_disconnect(words, Modern, Told::Signed).words(), Some(words));
-        assert!(Fault::is_of_a_list(words) && Fault::is_of_a_list(r#""§4You are banned from this server!""#));
-        assert!(!Fault::is_of_a_list(r#"{"text":"Unable to verify player details"}"#));
-    }
-
-    #[test]
-    fn every_fault_names_its_cause_and_cure() {
-        let attempt = Attempt { backend: "lobby".into(), address: None, error: "no such host".into() };
-        let words = || "{\"text\":\"no\\u001b[31m\\u202e\"}".to_owned();
-        let exposed = "anyone who can reach 10.0.0.5:25566 can be anyone: firewall it or enable forwarding; for that, set `proxies.velocity.enabled: true`";
-        let (unavailable, misconfigured) = (Reason::BackendUnavailable, Reason::BackendMisconfigured);
-        let wanted = ForwardingMode::Legacy;
-        let faults = [
-            (Fault::Unreachable { attempts: vec![attempt] }, unavailable, "lobby: no such host", "`address`"),
-            (Fault::Silent, unavailable, "accepts connections", "PROXY header"),
-            (Fault::Cut, unavailable, "closed", "log"),
-            (Fault::Protocol(Malformed::NotUtf8), misconfigured, "UTF-8", "`address`"),
-            (Fault::OnlineMode, misconfigured, "online mode", "online-mode=false"),
-            (Fault::ForwardingNotAsked, misconfigured, "does not ask who the player is", exposed),
-            (
-                Fault::ForwardingExpected { wanted },
-                misconfigured,
-                "expects BungeeCord forwarding",
-                "`proxies.velocity.enabled: true` in its config/paper-global.yml",
-            ),
-            (Fault::WrongSecret, misconfigured, "secret", "proxies.velocity.secret"),
-            (
-                Fault::WrongIdentity { given: Uuid::from_u128(3 << 76) },
-                misconfigured,
-                "made from its name",
-                exposed,
-            ),
-            (
-                Fault::WrongVersion { words: words() },
-                misconfigured,
-                "version: \"no\u{fffd}[31m\u{fffd}\"",
-                "ViaVersion",
-            ),
-            (Fault::ProfileKeyWanted, misconfigured, "chat key", "enforce-secure-profile=false"),
-            (
-                Fault::Throttled { words: words() },
-                unavailable,
-                "throttles connections",
-                "settings.connection-throttle: -1",
-            ),
-            (
-                Fault::Refused { words: words() },
-                unavailable,
-                "refused the player: \"no\u{fffd}[31m\u{fffd}\"",
-                "own decision",
-            ),
-        ];
-        let mut labels: Vec<_> = faults.iter().map(|(fault, ..)| fault.label()).collect();
-        for (fault, reason, cause, mend) in &faults {
-            assert_eq!(fault.reason(), *reason, "{fault:?}");
-            assert!(fault.cause().contains(cause), "{}", fault.cause());
-            let said = fault.mend(&backend(ForwardingMode::Modern));
-            assert!(said.contains(mend), "{said}");
-        }
-        labels.sort_unstable();
-        labels.dedup();
-        assert_eq!(labels.len(), faults.len());
-        let mend = |fault: Fault, mode| fault.mend(&backend(mode));
-        assert!(mend(Fault::ForwardingNotAsked, ForwardingMode::Legacy).contains("spigot.yml"));
-        assert!(mend(Fault::WrongSecret, ForwardingMode::BungeeGuard).contains("BungeeGuard"));
-    }
-
-    #[test]
-    fn a_wrong_mode_is_mended_on_the_side_that_is_wrong() {
-        use ForwardingMode::{BungeeGuard, Legacy, Modern, None};
-        for (here, wanted, mend) in [
-            (Modern, Modern, "could not read our answer"),
-            (Legacy, Modern, "set `forwarding: modern`"),
-            (BungeeGuard, Modern, "set `forwarding: modern`"),
-            (None, Modern, "set `forwarding: modern`"),
-            (Modern, Legacy, "set `settings.bungeecord: false`"),
-            (Legacy, Legacy, "could not read our host fields"),
-            (BungeeGuard, Legacy, "could not read our host fields"),
-            (None, Legacy, "set `forwarding: legacy`"),
-            (Modern, BungeeGuard, "set `forwarding: bungeeguard`"),
-            (Legacy, BungeeGuard, "set `forwarding: bungeeguard`"),
-            (BungeeGuard, BungeeGuard, "could not read our host fields"),
-            (None, BungeeGuard, "set `forwarding: bungeeguard`"),
-        ] {
-            let said = Fault::ForwardingExpected { wanted }.mend(&backend(here));
-            assert!(said.contains(mend), "{here:?} {wanted:?}: {said}");
-        }
-    }
-}
+mod tests;

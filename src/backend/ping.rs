@@ -27,9 +27,14 @@ pub async fn ask<S: Io>(
     version: ProtocolVersion,
 ) -> Result<String, ConnError> {
     let handshake = Handshake { version, host: VirtualHost::parse(host)?, port, intent: Intent::Status };
-    conn.write_packet(&handshake.write(host)).await?;
-    conn.write_packet(&StatusRequest::Status.write()).await?;
-    let packet = conn.read_packet(MAX_FRAME).await?;
+    conn.queue_packet(&handshake.write(host));
+    // Who has hung up by now may have said something before: reading finds out.
+    let _ = conn.write_packet(&StatusRequest::Status.write()).await;
+    let packet = match conn.read_packet(MAX_FRAME).await {
+        // Not a word, or the beginning of one, is a difference to those who look for what answers there.
+        Err(ConnError::Broken(_)) if !conn.peek().is_empty() => return Err(ConnError::Cut),
+        read => read?,
+    };
     let json = status::read_answer(&packet)?;
     match serde_json::from_str(json) {
         Ok(Value::Object(_)) => Ok(json.to_owned()),

@@ -1,11 +1,16 @@
-//! A login that finds out how a backend treats its players, and never becomes one.
+//! A login that finds out how a backend treats its players. From 1.20.2 on it cannot become one; before, an open server
+//! that waits for no tick may take it for one for a moment.
 //!
 //! A player is in play once login success was acknowledged, from the release on that has a configuration state. A probe
 //! never acknowledges it, so there it may see a login through to login success. In older releases login success *is*
 //! play, so there a probe ends its side of the connection in the same breath in which it says the last thing it has to
-//! say. Servers handle login packets where they read them, but let players in at a later tick, by which time the
-//! connection is over; what they had to say at once (a question, an encryption request, a refusal) still comes back.
-//! And to a question it never gives an answer there that a player could be read from.
+//! say. The game's own server handles login packets where it reads them, but lets players in at a later tick, by which
+//! time the connection is over; what it had to say at once (a question, an encryption request, a refusal) still comes
+//! back. And to a question a probe never gives an answer there that a player could be read from.
+//!
+//! So it does enter for a moment where a server before 1.20.2 asks for no forwarding and lets players in without a tick
+//! (some that are not the game's own), where an old server gives itself out for a newer one in its server list answer,
+//! and where a tunnel on the way passes the end of one side on too late.
 //!
 //! Nothing here knows players who were admitted: a probe cannot take anybody in.
 
@@ -36,7 +41,11 @@ use crate::{
 pub const NAME: &str = "PosternDoctor";
 
 /// The id that an offline-mode server gives to [`NAME`], so that a probe names nobody's account.
-const ID: Uuid = Uuid::from_u128(0x8007_59cf_6bc3_308f_a69a_98c6_7470_7a97);
+const OFFLINE_ID: Uuid = Uuid::from_u128(0x8007_59cf_6bc3_308f_a69a_98c6_7470_7a97);
+
+/// The id that a probe forwards: of version 8, which is for such uses, while accounts have 4 and offline names 3. A
+/// backend can have it from nowhere but the forwarding.
+const FORWARDED_ID: Uuid = Uuid::from_u128(0x706f_7374_6572_8e00_8000_646f_6374_6f72);
 
 /// The client address that a probe forwards: it comes from the proxy itself.
 const ADDRESS: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -95,6 +104,21 @@ pub enum Claim<'a> {
     Forwarded(Option<&'a SecretSlice<u8>>),
 }
 
+impl Claim<'_> {
+    /// The id that the probe gives itself.
+    const fn id(&self) -> Uuid {
+        match self {
+            Self::Nothing => OFFLINE_ID,
+            Self::Forwarded(_) => FORWARDED_ID,
+        }
+    }
+
+    /// Whom the probe names.
+    fn profile(&self) -> Result<Profile, BadUsername> {
+        Ok(Profile { id: self.id(), name: Username::parse(NAME)?, properties: Vec::new() })
+    }
+}
+
 /// How a probe ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -121,6 +145,8 @@ pub struct Heard {
     pub asked: bool,
     /// What it was told.
     pub told: Told,
+    /// The id that was forwarded to it; `None` if the probe claimed nothing.
+    pub forwarded: Option<Uuid>,
     /// How it ended.
     pub end: End,
 }
@@ -132,8 +158,11 @@ impl Heard {
             End::Unreachable(attempts) => Fault::Unreachable { attempts: attempts.clone() },
             End::Disconnect(json) => Fault::of_disconnect(json, mode, self.told),
             End::EncryptionRequest => Fault::OnlineMode,
-            End::Success(id) if *id == ID => return None,
-            End::Success(id) => Fault::WrongIdentity { given: *id },
+            End::Success(id) => match self.forwarded {
+                Some(_) if mode == ForwardingMode::Modern && !self.asked => Fault::ForwardingNotAsked,
+                Some(forwarded) if forwarded != *id => Fault::WrongIdentity { given: *id },
+                _ => return None,
+            },
             End::Closed => Fault::Cut,
             End::Silent => Fault::Silent,
             End::Malformed(malformed) => Fault::Protocol(*malformed),
@@ -149,14 +178,6 @@ impl Heard {
     }
 }
 
-/// Whom a probe names: its own name, and an id that an offline-mode server would make of it.
-///
-/// # Errors
-/// None: the name is a good one.
-pub fn profile() -> Result<Profile, BadUsername> {
-    Ok(Profile { id: ID, name: Username::parse(NAME)?, properties: Vec::new() })
-}
-
 /// Logs in at a backend as far as [the module](self) allows. Takes at most twice `connect_timeout` and 10 s.
 pub async fn login(
     backend: &Backend,
@@ -170,7 +191,10 @@ pub async fn login(
             let backend = Backend { host: target.host, port: target.port, ..backend.clone() };
             converse(Conn::new(stream), &backend, approach, claim).await
         }
-        Err(attempts) => Heard { asked: false, told: Told::Nothing, end: End::Unreachable(attempts) },
+        Err(attempts) => {
+            let end = End::Unreachable(attempts);
+            Heard { asked: false, told: Told::Nothing, forwarded: None, end }
+        }
     }
 }
 
@@ -178,7 +202,8 @@ async fn converse<S: Io>(conn: Conn<S>, backend: &Backend, approach: &Approach, 
     let mut talk = Talk { conn, backend, approach, claim, asked: false, told: Told::Nothing };
     let end =
         timeout(PATIENCE, talk.drive()).await.unwrap_or(Ok(End::Silent)).unwrap_or_else(|error| error.0);
-    Heard { asked: talk.asked, told: talk.told, end }
+    let forwarded = matches!(claim, Claim::Forwarded(_)).then_some(claim.id());
+    Heard { asked: talk.asked, told: talk.told, forwarded, end }
 }
 
 struct Talk<'a, S> {
@@ -233,14 +258,14 @@ impl<S: Io> Talk<'_, S> {
 
     /// Handshake and login start, in one write.
     async fn introduce(&mut self) -> Result<(), Ended> {
-        let profile = profile().map_err(|_| Malformed::BadValue)?;
         let Self { backend, approach, claim, .. } = *self;
+        let profile = claim.profile().map_err(|_| Malformed::BadValue)?;
         let dialect = approach.dialect;
         let virtual_host = VirtualHost::parse(&format!("{}{}", backend.host, approach.marker))?;
         let host = match claim {
             Claim::Nothing => virtual_host.for_backend(),
             Claim::Forwarded(secret) => {
-                if backend.forwarding == ForwardingMode::BungeeGuard {
+                if backend.forwarding == ForwardingMode::BungeeGuard && secret.is_some() {
                     self.told = Told::Signed;
                 }
                 let backend = Backend { secret: secret.cloned(), ..backend.clone() };
@@ -279,13 +304,14 @@ impl<S: Io> Talk<'_, S> {
         let dialect = self.approach.dialect;
         let is_ours = request.channel == forwarding::PLAYER_INFO && !self.asked;
         self.asked |= is_ours;
-        let data = match self.answer_to_come() {
-            Some(secret) if is_ours && self.approach.careful => Some(forwarding::unreadable(secret)),
-            Some(secret) if is_ours => profile()
-                .ok()
-                .map(|profile| forwarding::answer(request.data, secret, &dialect, &profile, None, ADDRESS)),
-            _ => None,
-        };
+        let data =
+            match self.answer_to_come() {
+                Some(secret) if is_ours && self.approach.careful => Some(forwarding::unreadable(secret)),
+                Some(secret) if is_ours => self.claim.profile().ok().map(|profile| {
+                    forwarding::answer(request.data, secret, &dialect, &profile, None, ADDRESS)
+                }),
+                _ => None,
+            };
         if is_ours {
             self.told = if data.is_some() { Told::Signed } else { Told::Declined };
         }

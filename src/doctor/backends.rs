@@ -1,6 +1,6 @@
 //! Examines the backends: can players get there, does the forwarding work, and does it keep strangers out?
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::Semaphore,
@@ -9,32 +9,19 @@ use tokio::{
 };
 
 use super::report::{Area, Finding, Verdict};
-use crate::{
-    backend::{
-        Backend, Fault, ForwardingMode,
-        connect::{Connected, connect, look_up},
-        diagnose::exposure,
-        ping::{self, Answer},
-        probe::Approach,
-    },
-    foreign,
-    net::conn::{Conn, ConnError},
-    protocol::version::{Dialect, ProtocolVersion},
+use crate::backend::{
+    Backend, Fault, ForwardingMode,
+    connect::{Attempt, Connected, connect, look_up},
 };
 
 mod logins;
+mod status;
 
 /// How many backends are examined at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
-/// How long a backend may take for its server list answer.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-
-/// How long a backend is asked about versions. One that answers takes far less for all of them.
-const VERSIONS_TIME: Duration = Duration::from_secs(10);
-
-/// Longest name of a version shown, in characters.
-const MAX_NAME: usize = 60;
+/// How long the examination of one backend may take, whatever it waits for.
+const WHOLE_TIME: Duration = Duration::from_secs(45);
 
 /// Stable words for the checks of a backend.
 mod check {
@@ -62,6 +49,7 @@ fn question_of(check: &str) -> &'static str {
         check::SECRET => "whether it accepts our forwarding secret",
         check::WRONG_SECRET => "whether it refuses a wrong forwarding secret",
         check::PLAIN_LOGIN => "whether it refuses a login without forwarding",
+        check::UNSIGNED => "who could forward players in this proxy's name",
         _ => "whether it is in online mode",
     }
 }
@@ -81,8 +69,8 @@ const fn logins_of(mode: ForwardingMode) -> &'static [&'static str] {
     }
 }
 
-/// Examines all backends, a few at once. Findings come in the order of the backends; each backend gets one for every
-/// check of its mode. Where backends hang or throttle, each takes some half a minute.
+/// Examines all backends, eight at once. Findings come in the order of the backends; each backend gets one for every
+/// check of its mode. Takes up to 45 s for every eight backends; that long only where they hang or throttle.
 pub async fn examine(backends: &[Backend], connect_timeout: Duration) -> Vec<Finding> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
@@ -100,10 +88,19 @@ pub async fn examine(backends: &[Backend], connect_timeout: Duration) -> Vec<Fin
 }
 
 async fn examine_one(backend: &Backend, connect_timeout: Duration) -> Vec<Finding> {
-    let mut exam =
-        Exam { backend, connect_timeout, findings: Vec::new(), waits: 0, throttle: None, was_heard: false };
-    let stopped = exam.all().await.err();
-    exam.finish(stopped)
+    let mut exam = Exam {
+        backend,
+        connect_timeout,
+        findings: Vec::new(),
+        waits: 0,
+        throttle: None,
+        was_heard: false,
+        is_guess: false,
+    };
+    let stopped = timeout(WHOLE_TIME, exam.all()).await.unwrap_or_else(|_| {
+        Err(Stop::because(format!("it took too long ({} s for all before)", WHOLE_TIME.as_secs())))
+    });
+    exam.finish(stopped.err())
 }
 
 /// Why the rest is not examined.
@@ -125,13 +122,17 @@ struct Exam<'a> {
     throttle: Option<Fault>,
     /// Whether a login came to where a server in online mode shows that it is.
     was_heard: bool,
+    /// Whether its version is only guessed.
+    is_guess: bool,
 }
 
 impl Exam<'_> {
     async fn all(&mut self) -> Result<(), Stop> {
         let stream = self.reach().await?;
-        let (native, answer) = self.status(stream).await?;
-        let approach = self.protocol(native, answer.marker).await?;
+        let approach = match self.status(stream).await? {
+            Some((native, answer)) => self.protocol(native, answer.marker).await?,
+            None => self.unnamed_protocol(),
+        };
         self.logins(&approach).await
     }
 
@@ -144,8 +145,7 @@ impl Exam<'_> {
         let checks = [REACHING, logins_of(self.backend.forwarding)].concat();
         for check in &checks {
             if !self.has(check) {
-                let cause = format!("not examined {}: {reason}", question_of(check));
-                self.findings.push(Finding::skipped(Area::Backend, check, cause));
+                self.skipped(check, &reason);
             }
         }
         self.findings.sort_by_key(|finding| checks.iter().position(|check| *check == finding.check));
@@ -160,21 +160,40 @@ impl Exam<'_> {
         self.findings.iter().any(|finding| finding.check == check)
     }
 
+    /// One finding for each check: of two, the worse one.
+    fn tell(&mut self, finding: Finding) {
+        match self.findings.iter_mut().find(|told| told.check == finding.check) {
+            Some(told) if told.verdict < finding.verdict => *told = finding,
+            Some(_) => {}
+            None => self.findings.push(finding),
+        }
+    }
+
     fn ok(&mut self, check: &'static str, cause: impl Into<String>) {
-        self.findings.push(Finding::ok(Area::Backend, check, cause));
+        self.tell(Finding::ok(Area::Backend, check, cause));
+    }
+
+    /// A check that could not be made, and why.
+    fn skipped(&mut self, check: &'static str, why: &str) {
+        let cause = format!("not examined {}: {why}", question_of(check));
+        self.tell(Finding::skipped(Area::Backend, check, cause));
     }
 
     fn warning(&mut self, check: &'static str, cause: impl Into<String>, mend: impl Into<String>) {
-        self.findings.push(Finding::warning(Area::Backend, check, cause, mend));
+        self.tell(Finding::warning(Area::Backend, check, cause, mend));
     }
 
     fn error(&mut self, check: &'static str, cause: impl Into<String>, mend: impl Into<String>) {
-        self.findings.push(Finding::error(Area::Backend, check, cause, mend));
+        self.tell(Finding::error(Area::Backend, check, cause, mend));
     }
 
     /// A fault, in the words that a real login has for it.
     fn fault(&mut self, check: &'static str, verdict: Verdict, fault: &Fault) {
-        let (cause, mend) = (fault.cause(), fault.mend(self.backend));
+        let cause = match fault {
+            Fault::Unreachable { attempts } => format!("cannot be reached: {}", errors_of(attempts)),
+            _ => fault.cause(),
+        };
+        let mend = fault.mend(self.backend);
         match verdict {
             Verdict::Error => self.error(check, cause, mend),
             Verdict::Ok | Verdict::Skipped | Verdict::Warning => self.warning(check, cause, mend),
@@ -186,19 +205,21 @@ impl Exam<'_> {
         let addresses = match look_up(self.backend, self.connect_timeout).await {
             Ok(addresses) => addresses,
             Err(attempt) => {
-                self.fault(check::RESOLVE, Verdict::Error, &Fault::Unreachable { attempts: vec![attempt] });
+                let attempts = vec![attempt];
+                let cause = errors_of(&attempts);
+                self.error(check::RESOLVE, cause, Fault::Unreachable { attempts }.mend(self.backend));
                 return Err(Stop::because("its name leads nowhere"));
             }
         };
         let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let found = Finding::ok(Area::Backend, check::RESOLVE, format!("is at {}", shown.join(", ")));
-        self.findings.push(found.took(start.elapsed()));
+        self.tell(found.took(start.elapsed()));
         // The name server is asked again, but it has just been: the time is that of the connection.
         let start = Instant::now();
         match connect(self.backend, None, self.connect_timeout).await {
             Ok(stream) => {
                 let found = Finding::ok(Area::Backend, check::CONNECT, "takes connections");
-                self.findings.push(found.took(start.elapsed()));
+                self.tell(found.took(start.elapsed()));
                 Ok(stream)
             }
             Err(attempts) => {
@@ -207,128 +228,13 @@ impl Exam<'_> {
             }
         }
     }
+}
 
-    /// The server list answer, and the version that the backend itself speaks, if it says one.
-    async fn status(&mut self, stream: Connected) -> Result<(Option<ProtocolVersion>, Answer), Stop> {
-        let start = Instant::now();
-        let (native, answer) = match self.question(Ok(stream), ProtocolVersion::NONE).await {
-            // One that gives back what it was asked does not say which version is its own.
-            Ok(answer) => (answer.protocol.filter(|protocol| *protocol != ProtocolVersion::NONE), answer),
-            // Maybe it answers nobody without a version.
-            Err(_) => match self.question(self.connect().await, Dialect::newest().version()).await {
-                Ok(answer) => (None, answer),
-                Err(fault) => {
-                    let mend = format!(
-                        "{}; `enable-status=false` in its server.properties",
-                        fault.mend(self.backend)
-                    );
-                    let cause = format!("does not answer server list pings: {}", fault.cause());
-                    self.error(check::STATUS, cause, mend + " does this too");
-                    return Err(Stop::because("without its answer its version is not known"));
-                }
-            },
-        };
-        let name = foreign::clean_to(&answer.name, MAX_NAME);
-        let players =
-            answer.players.map(|(online, max)| format!(", {online} of {max} players")).unwrap_or_default();
-        let found = Finding::ok(Area::Backend, check::STATUS, format!("answers as {name:?}{players}"));
-        self.findings.push(found.took(start.elapsed()));
-        Ok((native, answer))
-    }
-
-    async fn connect(&self) -> Result<Connected, Fault> {
-        let connected = connect(self.backend, None, self.connect_timeout).await;
-        connected.map_err(|attempts| Fault::Unreachable { attempts })
-    }
-
-    async fn question(
-        &self,
-        stream: Result<Connected, Fault>,
-        version: ProtocolVersion,
-    ) -> Result<Answer, Fault> {
-        let Connected { stream, target } = stream?;
-        let asked = ping::ask(Conn::new(stream), &target.host, target.port, version);
-        match timeout(ANSWER_TIME, asked).await {
-            Ok(Ok(json)) => Ok(Answer::read(&json)),
-            Ok(Err(ConnError::Malformed(malformed))) => Err(Fault::Protocol(malformed)),
-            Ok(Err(_)) => Err(Fault::Cut),
-            Err(_) => Err(Fault::Silent),
-        }
-    }
-
-    /// Whether the backend takes games of this version: such a one gives the number back.
-    async fn takes(&self, dialect: &Dialect) -> bool {
-        let answer = self.question(self.connect().await, dialect.version()).await;
-        answer.is_ok_and(|answer| answer.protocol == Some(dialect.version()))
-    }
-
-    /// Which games the backend takes, and how to log in there.
-    async fn protocol(
-        &mut self,
-        native: Option<ProtocolVersion>,
-        marker: &'static str,
-    ) -> Result<Approach, Stop> {
-        let own = native.map(Dialect::of);
-        // From its own version outwards, until it takes no more. Without one, from the newest down to the first taken.
-        let (older, newer) = own.map_or_else(
-            || (Dialect::milestones().collect::<Vec<_>>().into_iter().rev().collect(), Vec::new()),
-            |own| own.milestones_around(),
-        );
-        let (mut oldest, mut newest) = (own, own);
-        let end = Instant::now() + VERSIONS_TIME;
-        for dialect in newer {
-            if Instant::now() > end || !self.takes(&dialect).await {
-                break;
-            }
-            newest = Some(dialect);
-        }
-        for dialect in older {
-            if Instant::now() > end {
-                break;
-            }
-            if self.takes(&dialect).await {
-                oldest = Some(dialect);
-                newest = newest.or(oldest);
-            } else if oldest.is_some() {
-                break;
-            }
-        }
-        let (Some(oldest), Some(newest)) = (oldest, newest) else {
-            self.warning(
-                check::PROTOCOL,
-                "does not say which version it speaks",
-                "see whether a plugin there changes its server list answer, or something else than a Minecraft server answers",
-            );
-            return Err(Stop::because("its version is not known"));
-        };
-        let mut cause = match own {
-            Some(own) if own.is_known() => {
-                format!("speaks {} (protocol {})", own.game_version(), own.version())
-            }
-            Some(own) => {
-                format!("speaks protocol {}, which this version of Postern does not know", own.version())
-            }
-            None => "translates between versions".to_owned(),
-        };
-        if oldest != newest {
-            let _ =
-                write!(cause, "; takes games from {} to {}", oldest.game_version(), newest.game_version());
-        }
-        let needs_plugin = self.backend.forwarding == ForwardingMode::Modern;
-        if own.is_some_and(|own| needs_plugin && !own.login_plugin) {
-            cause += ": modern forwarding needs 1.13 or later, so nobody can join";
-            let mend = format!(
-                "set `forwarding: bungeeguard` or `legacy` for this backend here (`settings.bungeecord: true` in its spigot.yml); until then: {}",
-                exposure(self.backend)
-            );
-            self.error(check::PROTOCOL, cause, mend);
-            return Err(Stop::because("modern forwarding cannot work in its version"));
-        }
-        if own.is_some_and(|own| !own.is_known()) {
-            self.warning(check::PROTOCOL, cause, "update Postern");
-        } else {
-            self.ok(check::PROTOCOL, cause);
-        }
-        Ok(Approach::new(native, newest.version(), marker))
-    }
+/// What came of attempts at one backend, whose name stands in front of all findings on it.
+fn errors_of(attempts: &[Attempt]) -> String {
+    let texts = attempts.iter().map(|Attempt { address, error, .. }| match address {
+        Some(address) => format!("{address}: {error}"),
+        None => error.clone(),
+    });
+    texts.collect::<Vec<_>>().join("; ")
 }

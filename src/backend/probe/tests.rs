@@ -62,7 +62,8 @@ async fn greet(conn: &mut Conn<DuplexStream>, dialect: &Dialect) -> String {
 
 fn success(dialect: &Dialect) -> Vec<u8> {
     let session_id = Uuid::from_u128(7);
-    LoginSuccess { profile: profile().unwrap(), strict_errors: true, session_id }.write(dialect)
+    let profile = Claim::Forwarded(None).profile().unwrap();
+    LoginSuccess { profile, strict_errors: true, session_id }.write(dialect)
 }
 
 async fn is_over(conn: &mut Conn<DuplexStream>) -> bool {
@@ -112,7 +113,7 @@ async fn in_old_versions_a_probe_has_left_before_it_could_be_let_in() {
             })
             .await;
             let end = End::Disconnect("\"no\"".to_owned());
-            assert_eq!(heard, Heard { asked: false, told: Told::Nothing, end });
+            assert_eq!(heard, Heard { asked: false, told: Told::Nothing, forwarded: None, end });
             assert_eq!(start.elapsed(), Duration::ZERO);
         }
     }
@@ -164,7 +165,8 @@ async fn login_success_is_never_acknowledged() {
                 conn.write_packet(&ask(&dialect, 1, "mod:hello")).await.unwrap();
                 assert_eq!(answer(&mut conn, &dialect).await, (1, None));
                 conn.write_packet(&ask(&dialect, 2, forwarding::PLAYER_INFO)).await.unwrap();
-                let expected = forwarding::answer(&[4], SECRET, &dialect, &profile().unwrap(), None, ADDRESS);
+                let profile = claim.profile().unwrap();
+                let expected = forwarding::answer(&[4], SECRET, &dialect, &profile, None, ADDRESS);
                 assert_eq!(answer(&mut conn, &dialect).await, (2, Some(expected)));
                 conn.write_packet(&ask(&dialect, 3, forwarding::PLAYER_INFO)).await.unwrap();
                 assert_eq!(answer(&mut conn, &dialect).await, (3, None));
@@ -179,7 +181,8 @@ async fn login_success_is_never_acknowledged() {
                 assert!(is_over(&mut conn).await);
             })
             .await;
-            assert_eq!(heard, Heard { asked: true, told: Told::Signed, end: End::Success(ID) });
+            let (forwarded, end) = (Some(FORWARDED_ID), End::Success(FORWARDED_ID));
+            assert_eq!(heard, Heard { asked: true, told: Told::Signed, forwarded, end });
             assert_eq!(heard.fault(ForwardingMode::Modern), None);
         }
     }
@@ -193,13 +196,13 @@ async fn hosts_say_what_is_claimed() {
         (
             ForwardingMode::Legacy,
             Claim::Forwarded(None),
-            "\x00127.0.0.1\x00800759cf6bc3308fa69a98c674707a97\0[",
+            "\x00127.0.0.1\x00706f737465728e008000646f63746f72\0[",
         ),
         (ForwardingMode::BungeeGuard, Claim::Nothing, ""),
         (
             ForwardingMode::BungeeGuard,
             Claim::Forwarded(Some(&secret)),
-            "\x00127.0.0.1\x00800759cf6bc3308fa69a98c",
+            "\x00127.0.0.1\x00706f737465728e008000646f6",
         ),
         (ForwardingMode::Modern, Claim::Forwarded(Some(&secret)), ""),
     ] {
@@ -218,6 +221,41 @@ async fn hosts_say_what_is_claimed() {
     })
     .await;
     assert_eq!(host, "127.0.0.1\0FML3\0");
+}
+
+/// What a success is worth: the forwarded id can come from the forwarding alone.
+#[test]
+fn only_the_forwarded_id_proves_the_forwarding() {
+    use ForwardingMode::{BungeeGuard, Legacy, Modern};
+    assert_eq!((FORWARDED_ID.get_version_num(), OFFLINE_ID.get_version_num()), (8, 3));
+    let wrong = Some(Fault::WrongIdentity { given: OFFLINE_ID });
+    for (mode, asked, forwarded, given, fault) in [
+        (Modern, true, Some(FORWARDED_ID), FORWARDED_ID, None),
+        (Modern, true, Some(FORWARDED_ID), OFFLINE_ID, wrong.clone()),
+        (Modern, false, Some(FORWARDED_ID), FORWARDED_ID, Some(Fault::ForwardingNotAsked)),
+        (Legacy, false, Some(FORWARDED_ID), FORWARDED_ID, None),
+        (Legacy, false, Some(FORWARDED_ID), OFFLINE_ID, wrong.clone()),
+        (BungeeGuard, false, Some(FORWARDED_ID), OFFLINE_ID, wrong),
+        // Nobody was forwarded, so any id will do.
+        (Legacy, false, None, OFFLINE_ID, None),
+        (Modern, false, None, Uuid::from_u128(7), None),
+    ] {
+        let heard = Heard { asked, told: Told::Nothing, forwarded, end: End::Success(given) };
+        assert_eq!(heard.fault(mode), fault, "{mode:?} {asked} {forwarded:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_nothing_is_signed() {
+    let token = b"token".to_vec().into();
+    for (claim, told) in
+        [(Claim::Forwarded(None), Told::Nothing), (Claim::Forwarded(Some(&token)), Told::Signed)]
+    {
+        let (backend, approach) = (backend(ForwardingMode::BungeeGuard), approach(769));
+        let (heard, _) =
+            run(&backend, &approach, claim, async |mut conn| greet(&mut conn, &approach.dialect).await).await;
+        assert_eq!(heard.told, told);
+    }
 }
 
 #[tokio::test(start_paused = true)]
