@@ -4,7 +4,7 @@
 import { createHash, constants, generateKeyPairSync, privateDecrypt, randomBytes, randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 import minecraft from 'minecraft-protocol'
-import { dashed, readLegacy, readModern } from './forwarding.mjs'
+import { dashed, readLegacy, readModern, Unreadable } from './forwarding.mjs'
 import { writeText } from './text.mjs'
 import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, VERSIONS, versionOf } from './versions.mjs'
 import { Inbox, within } from './waiting.mjs'
@@ -20,8 +20,8 @@ const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
 
 /**
  * Options: `forwarding` none | modern | legacy | bungeeguard, `secret` for the last three, `threshold` for compression (null
- * is off), `asks` the highest forwarding version asked for (null asks with an empty body), `cookie` the key of one to ask for
- * (where there are cookies), `hurries` not to wait for the client's answer before letting it in, and one `fault`
+ * is off), `vague` to say the same of an answer that it cannot read as of one that is signed wrongly, `asks` the highest forwarding version asked for (null asks with an empty body), `cookie` the key of one to ask for
+ * (where there are cookies), `hurries` to wait neither for the client's answer nor for a tick before letting it in, and one `fault`
  * (`speaks` is the one protocol number that it then says it speaks, where it is to be a server of one version):
  *   'encrypts'    sends an encryption request, as a backend in online mode does (with `sessions`, a SessionServer, it is one,
  *                 and lets in whom that vouches for)
@@ -197,7 +197,9 @@ class Seat {
       try {
         this.identity = readModern(answer, secret)
       } catch (error) {
-        throw new Refusal('Unable to verify player details', error)
+        // Servers look at the signature first, then read; most have other words for what they cannot read.
+        const text = error instanceof Unreadable && !this.#options.vague ? `Internal Exception: ${error.message}` : 'Unable to verify player details'
+        throw new Refusal(text, error)
       }
     } else if (forwarding === 'legacy' || forwarding === 'bungeeguard') {
       if (!this.handshake.host.includes('\0')) {
@@ -209,10 +211,15 @@ class Seat {
       if (forwarding === 'bungeeguard') this.#takeToken(secret)
     }
     if (this.protocol >= COOKIES && this.#options.cookie !== undefined) this.cookie = await this.#askCookie(this.#options.cookie)
+    // Question and success leave in one piece, so that no answer can be there before the success is: nobody could tell in
+    // which kind of frame that would come.
+    if (this.#options.hurries) this.client.socket.cork()
     const query = this.protocol >= LOGIN_PLUGIN && fault === undefined ? this.#ask('third:query', Buffer.from(this.name)) : undefined
-    if (!this.#options.hurries) this.query = await query
-    // Servers let players in when their next tick comes, which may be at once.
-    if (!this.#options.hurries) await Promise.race([new Promise(resolve => setTimeout(resolve, TICK)), this.ended])
+    if (!this.#options.hurries) {
+      this.query = await query
+      // Servers let players in when their next tick comes.
+      await Promise.race([new Promise(resolve => setTimeout(resolve, TICK)), this.ended])
+    }
     if (this.client.ended) throw new Refusal('left before it was let in')
     if (threshold !== null && this.protocol >= COMPRESSION) {
       this.client.write('compress', { threshold })
@@ -220,6 +227,7 @@ class Seat {
       this.#threshold = threshold
     }
     this.#succeed(fault === 'renames' ? offline(this.name) : this.identity)
+    if (this.#options.hurries) setImmediate(() => this.client.socket.uncork())
     const acknowledged = this.protocol >= CONFIGURATION ? this.#next('login_acknowledged') : undefined
     this.query ??= await query
     await acknowledged

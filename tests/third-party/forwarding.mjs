@@ -37,15 +37,29 @@ export function dashed (hex) {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 
-/** Reads the answer to `velocity:player_info`; throws if the secret does not fit or anything is missing or left over. */
+/** What a good signature signs, and nobody can read. */
+export class Unreadable extends Error {}
+
+/** The highest version of the answer. */
+const NEWEST = 4
+
+/** Reads the answer to `velocity:player_info`; throws if the secret does not fit, and Unreadable if anything is missing or left over. */
 export function readModern (answer, secret) {
   if (answer === undefined) throw new Error('not understood')
   const signature = answer.subarray(0, SIGNATURE)
   const data = answer.subarray(SIGNATURE)
   const expected = createHmac('sha256', secret).update(data).digest()
   if (signature.length !== SIGNATURE || !timingSafeEqual(signature, expected)) throw new Error('wrong signature')
-  const reader = new Reader(data)
+  try {
+    return readIdentity(new Reader(data))
+  } catch (error) {
+    throw new Unreadable(error.message, { cause: error })
+  }
+}
+
+function readIdentity (reader) {
   const version = reader.varint()
+  if (version > NEWEST) throw new Error(`unsupported forwarding version ${version}`)
   const identity = { version, address: reader.string(), id: reader.id(), name: reader.string(), properties: [] }
   for (let left = reader.varint(); left > 0; left--) {
     const property = { name: reader.string(), value: reader.string() }
