@@ -89,8 +89,9 @@ struct Script {
     whitelist: bool,
     /// Time between two logins of one address.
     throttle: Duration,
-    /// Whether there are server list answers.
+    /// Whether there are server list answers, and whether they are any good.
     answers: bool,
+    garbled: bool,
     /// Whether connections begin with a PROXY header.
     proxied: bool,
     /// Whether a plugin gives players ids of its own, whoever they were before.
@@ -108,6 +109,7 @@ impl Script {
             whitelist: false,
             throttle: Duration::ZERO,
             answers: true,
+            garbled: false,
             proxied: false,
             own_ids: false,
             slow: (Duration::ZERO, Duration::ZERO),
@@ -231,7 +233,8 @@ impl Seat {
             "players": { "max": 20, "online": 3 },
             "description": "x",
         });
-        self.write(&Out::id(0).str(&json.to_string())).await;
+        let json = if self.script.garbled { "no json".to_owned() } else { json.to_string() };
+        self.write(&Out::id(0).str(&json)).await;
         Some(())
     }
 
@@ -806,6 +809,11 @@ async fn a_whitelist_is_no_forwarding() {
     assert_found("paper", &findings, expected);
     let (findings, _) = findings_on(listed(Kind::Gullible), Modern).await;
     assert_found("gullible", &findings, &[("secret", Skipped, &[]), ("wrong-secret", Error, &[])]);
+    // The list is looked at behind the question, so nobody had to answer that.
+    let (findings, _) = findings_on(listed(Kind::Bypass), Modern).await;
+    let expected: &[Expected] =
+        &[("forwarding", Good, &[]), ("plain-login", Error, &["by its lists alone", CAN_BE_ANYONE])];
+    assert_found("bypass", &findings, expected);
     // Another refusal may be about anything.
     let (findings, _) = findings_on(Script::new(Kind::Modded, 769), Modern).await;
     let expected: &[Expected] = &[
@@ -1014,6 +1022,12 @@ async fn the_first_step_that_fails_skips_the_rest() {
         assert_found(&format!("{kind:?}"), &findings, expected);
         assert!(findings[3..].iter().all(|finding| finding.verdict == Skipped), "{findings:#?}");
     }
+    let garbled = Script { garbled: true, ..Script::new(Kind::Paper(SECRET), 769) };
+    let (findings, _) = findings_on(garbled, Modern).await;
+    let expected: &[Expected] =
+        &[("status", Error, &["Minecraft does: the status answer is not a JSON object"])];
+    assert_found("garbled", &findings, expected);
+
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = backend(socket.local_addr().unwrap().port(), Modern);

@@ -98,7 +98,7 @@ async fn examine_one(backend: &Backend, connect_timeout: Duration) -> Vec<Findin
         is_guess: false,
     };
     let stopped = timeout(WHOLE_TIME, exam.all()).await.unwrap_or_else(|_| {
-        Err(Stop::because(format!("it took too long ({} s for all before)", WHOLE_TIME.as_secs())))
+        Err(Stop::because(format!("it took too long ({} s altogether)", WHOLE_TIME.as_secs())))
     });
     exam.finish(stopped.err())
 }

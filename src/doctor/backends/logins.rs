@@ -25,7 +25,7 @@ const MAX_WAITS: u32 = 2;
 const NO_SECRET: &str = "no forwarding secret here yet: run `postern run` once, or put the backend's secret into the file that `secret-file` names (forwarding.secret beside the configuration, unless set)";
 
 /// Why the reasons of an old server cannot be told apart.
-const SAME_WORDS: &str = "it says the same to our secret and to a made-up one, and before 1.20.2 a probe may not go on to where they part; the first real login tells";
+const SAME_WORDS: &str = "it says the same to our secret and to a made-up one: either ours is wrong, or it has these words also for an answer without a player in it, and a probe may send no other before 1.20.2; the first real login tells";
 
 /// In old versions the probe has to be gone before it hears everything.
 const TOO_EARLY: &str =
@@ -108,11 +108,7 @@ impl Exam<'_> {
             return Err(self.never_asked(&plain));
         }
         self.ok(check::FORWARDING, "asks who the player is (modern forwarding)");
-        match &plain.end {
-            End::Success(_) => self.lets_anyone_in(),
-            End::Disconnect(json) => self.refuses_without(json),
-            _ => self.ok(check::PLAIN_LOGIN, "lets nobody in before its question is answered"),
-        }
+        self.judge_unanswered(&plain);
         let approach = &approach.after(&plain);
         let wrong = self.login(approach, Claim::Forwarded(Some(&random_secret()?))).await?;
         let right = match &self.backend.secret {
@@ -202,6 +198,17 @@ impl Exam<'_> {
             "did not refuse a login without forwarding at once, so it most likely lets anyone in",
             exposure(self.backend, ""),
         );
+    }
+
+    /// What a login came to whose question, as in modern forwarding, was not answered.
+    fn judge_unanswered(&mut self, plain: &Heard) {
+        match &plain.end {
+            End::Success(_) => self.lets_anyone_in(),
+            // Its lists it looks at when it has settled who the player is.
+            End::Disconnect(json) if Fault::is_of_a_list(json) => self.refuses_somehow(json),
+            End::Disconnect(json) => self.refuses_without(json),
+            _ => self.ok(check::PLAIN_LOGIN, "lets nobody in before its question is answered"),
+        }
     }
 
     fn refuses_without(&mut self, json: &str) {
@@ -356,11 +363,7 @@ impl Exam<'_> {
 
     /// A backend asks as in modern forwarding, which is not what it is set to here.
     fn wants_modern(&mut self, plain: &Heard) -> Stop {
-        match &plain.end {
-            End::Success(_) => self.lets_anyone_in(),
-            End::Disconnect(json) => self.refuses_without(json),
-            _ => self.ok(check::PLAIN_LOGIN, "lets nobody in before its question is answered"),
-        }
+        self.judge_unanswered(plain);
         let wanted = ForwardingMode::Modern;
         self.fault(check::FORWARDING, Verdict::Error, &Fault::ForwardingExpected { wanted });
         Stop::because("it expects modern forwarding")

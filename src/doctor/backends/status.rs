@@ -42,12 +42,12 @@ enum Unanswered {
 impl From<ConnError> for Unanswered {
     fn from(error: ConnError) -> Self {
         match error {
-            ConnError::Closed => Self::Closed,
-            // The connection was reset, which is a way to close it; what is broken otherwise was read here.
-            ConnError::Broken(error) if error.kind() != std::io::ErrorKind::Other => Self::Closed,
-            error @ (ConnError::Cut | ConnError::Broken(_) | ConnError::Malformed(_)) => {
+            // An answer that is no JSON; all else that the system reports, such as a reset, is a way to close.
+            ConnError::Broken(error) if error.kind() == std::io::ErrorKind::Other => {
                 Self::Foreign(error.to_string())
             }
+            ConnError::Closed | ConnError::Broken(_) => Self::Closed,
+            error @ (ConnError::Cut | ConnError::Malformed(_)) => Self::Foreign(error.to_string()),
         }
     }
 }
