@@ -580,7 +580,7 @@ async fn modern_backends_before_configuration() {
     ];
     let untold: &[Expected] = &[
         ("forwarding", Good, &["asks who the player is"]),
-        ("secret", Skipped, &["before 1.20.2", "the first real login tells"]),
+        ("secret", Warning, &["before 1.20.2", "the first real login tells"]),
         ("wrong-secret", Skipped, &["before 1.20.2"]),
         ("plain-login", Good, &[]),
         ("online-mode", Good, &[]),

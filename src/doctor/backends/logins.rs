@@ -161,7 +161,11 @@ impl Exam<'_> {
                 self.ok(check::SECRET, "accepts our forwarding secret");
             }
             Some(Fault::Cut) if careful => self.skipped(check::SECRET, TOO_EARLY),
-            Some(_) if careful && same_words => self.skipped(check::SECRET, SAME_WORDS),
+            // The first is what it mostly is.
+            Some(_) if careful && same_words => {
+                let cause = format!("most likely does not accept our forwarding secret: {SAME_WORDS}");
+                self.warning(check::SECRET, cause, Fault::WrongSecret.mend(self.backend));
+            }
             // Each mod has its own words for a bad signature; that they are those for a wrong secret gives them away.
             Some(Fault::Refused { .. }) if same_words => {
                 self.fault(check::SECRET, Verdict::Error, &Fault::WrongSecret);
