@@ -229,8 +229,13 @@ class Seat {
     this.#succeed(fault === 'renames' ? offline(this.name) : this.identity)
     if (this.#options.hurries) setImmediate(() => this.client.socket.uncork())
     const acknowledged = this.protocol >= CONFIGURATION ? this.#next('login_acknowledged') : undefined
-    this.query ??= await query
-    await acknowledged
+    if (acknowledged === undefined) {
+      // The player is in play, and its answer, which was on its way, would be read as a packet of that.
+      query?.catch(() => {})
+    } else {
+      this.query ??= await query
+      await acknowledged
+    }
     this.client.state = this.protocol >= CONFIGURATION ? states.CONFIGURATION : states.PLAY
   }
 
