@@ -118,17 +118,22 @@ async fn behind_tls(server: SocketAddr) -> u16 {
     let acceptor = tls::acceptor(&[b"http/1.1"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                // Somebody who only tries the connection says nothing.
-                let Ok(mut secured) = acceptor.accept(stream).await else { return };
-                let mut plain = TcpStream::connect(server).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut secured, &mut plain).await;
-            });
-        }
-    });
+    // On some machines `localhost` is both, on some there is no IPv6.
+    let listeners = [Ok(listener), TcpListener::bind(("::1", port)).await];
+    for listener in listeners.into_iter().flatten() {
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Somebody who only tries the connection says nothing.
+                    let Ok(mut secured) = acceptor.accept(stream).await else { return };
+                    let mut plain = TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut secured, &mut plain).await;
+                });
+            }
+        });
+    }
     port
 }
 

@@ -199,6 +199,7 @@ pub async fn enter<C: Io>(
             tells_backend: false,
             backends_turn: Instant::now(),
             heard: false,
+            goes_on: false,
         };
         let outcome = select! {
             outcome = talk.drive() => outcome,
@@ -237,7 +238,7 @@ struct Talk<'a, C> {
     conn: Conn<TcpStream>,
     player: &'a Player<'a>,
     backend: Arc<Backend>,
-    /// Ends well with the backend's first word.
+    /// Ends well with the backend's first word that is not meant for us alone.
     attempt: Try<'a>,
     deadline: &'a Deadline,
     open: Open,
@@ -256,6 +257,8 @@ struct Talk<'a, C> {
     backends_turn: Instant,
     /// Whether the backend has said anything.
     heard: bool,
+    /// Whether it has said more than its question to us.
+    goes_on: bool,
 }
 
 impl<C: Io> Talk<'_, C> {
@@ -269,10 +272,7 @@ impl<C: Io> Talk<'_, C> {
             select! {
                 packet = self.conn.read_packet(limit::BACKEND) => {
                     let packet = packet.map_err(|error| backend_fault(&error))?;
-                    if !self.heard {
-                        self.heard = true;
-                        self.attempt.reached();
-                    }
+                    self.heard = true;
                     self.backends_turn = Instant::now();
                     if let Some(passed) = self.hear_backend(&packet).await? {
                         return Ok(passed);
@@ -360,6 +360,12 @@ impl<C: Io> Talk<'_, C> {
 
     async fn hear_backend(&mut self, packet: &[u8]) -> Result<Option<Passed>, Stop> {
         let said = FromBackend::read(packet, self.player.dialect).map_err(Fault::Protocol)?;
+        // Servers of which the game itself hangs still ask who the player is: that shows nothing.
+        let asks_us = matches!(&said, FromBackend::PluginRequest(request) if request.channel.starts_with(forwarding::PROXY_CHANNELS));
+        if !asks_us && !self.goes_on {
+            self.goes_on = true;
+            self.attempt.reached();
+        }
         match said {
             FromBackend::Disconnect(json) => {
                 return Err(Fault::of_disconnect(json, self.backend.forwarding, self.told).into());

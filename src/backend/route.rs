@@ -258,6 +258,12 @@ impl Try<'_> {
         self.begun = Instant::now();
     }
 
+    /// It answered the server list. Servers of which the game itself hangs still do that: it shows that the backend is not
+    /// gone, but whether a rest is over, a login has to show.
+    pub fn answered(&mut self) {
+        self.note(Standing::answered);
+    }
+
     /// It took the connection and hung up without a word, as whatever stands before a stopped server does. But a player
     /// may have given it a reason: if it spoke to others a moment ago, this says nothing.
     pub fn hung_up(&mut self) {

@@ -19,17 +19,20 @@ pub(super) const TRIAL_TIME: Duration = Duration::from_secs(25);
 ///     ^                      ^  ^                                    |  |
 ///     |                      |  +--- the trial fails ----------------+  |
 ///     |                      +--- the trial is given up (rest over) ----+
-///     +--- any try succeeds, the trial among them ----------------------+
+///     +--- any login gets on, the trial among them ---------------------+
 /// ```
 ///
 /// A backend that rests or is on trial stands last for everybody else; it is still tried if nothing else is left. A
-/// trial that is overdue counts as given up. A failure says nothing if the backend was heard after that try began, or
+/// trial that is overdue counts as given up. An answer to the server list is no success, and no end of a rest: a server
+/// that hangs still gives it. A failure says nothing if the backend was heard after that try began, or
 /// while another has the trial.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     state: State,
     /// When it last said something.
     heard: Option<Instant>,
+    /// When it last answered the server list.
+    answered: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ pub(super) enum Turn {
 impl Standing {
     /// In its place, as far as anybody knows.
     pub(super) fn new() -> Self {
-        Self { state: State::Ready, heard: None }
+        Self { state: State::Ready, heard: None, answered: None }
     }
 
     /// Asks for a turn in its place; the first after a rest takes the trial.
@@ -93,12 +96,17 @@ impl Standing {
 
     /// A try led to the backend.
     pub(super) fn reached(&mut self, now: Instant) {
-        *self = Self { state: State::Ready, heard: Some(now) };
+        (self.state, self.heard) = (State::Ready, Some(now));
     }
 
-    /// Whether it has said something within the time of a rest.
+    /// It answered the server list. A server that hangs may still do that, so this takes no rest from it.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    /// Whether it has said something within the time of a rest, be it in the server list.
     pub(super) fn was_heard_lately(&self, now: Instant) -> bool {
-        self.heard.is_some_and(|heard| now < heard + REST)
+        self.heard.max(self.answered).is_some_and(|heard| now < heard + REST)
     }
 
     /// The trial ended without a result: the next may try. Says nothing if it was overdue and another is under way.

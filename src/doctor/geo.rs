@@ -1,8 +1,9 @@
 //! Whether addresses can be looked up.
 
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
 
 use super::report::{Area, Finding};
 use crate::geo::{Config, Source, database::Database, provider::Provider};
@@ -12,6 +13,9 @@ const KNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
 
 /// Databases come out twice a week; networks move slowly. From this age on too many have moved.
 const OLD: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// How long a disk may take to give out databases, of which the largest have some 100 MB.
+const READ_TIME: Duration = Duration::from_secs(20);
 
 const AREA: Area = Area::Geo;
 
@@ -28,7 +32,11 @@ pub(super) async fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
                 let named = files.into_iter().filter_map(|(path, what)| Some((path?, what)));
                 named.map(|(path, what)| read(&path, what, now)).collect()
             };
-            let read = tokio::task::spawn_blocking(read).await;
+            let Ok(read) = timeout(READ_TIME, tokio::task::spawn_blocking(read)).await else {
+                let cause = "reading the databases takes too long";
+                let mend = "look at the disk or network share that they are on";
+                return vec![Finding::error(AREA, "database", cause, mend)];
+            };
             read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
         }
     }
@@ -92,7 +100,7 @@ fn read(path: &Path, what: &str, now: Timestamp) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, time::Duration};
+    use std::path::PathBuf;
 
     use super::*;
     use crate::{

@@ -23,16 +23,20 @@ use crate::{
     session::Owner,
 };
 
-/// How long this machine may take to answer itself.
+/// How long this machine may take to answer itself. For its answer in the server list the proxy may wait for a backend,
+/// which is to be added.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const AREA: Area = Area::Listen;
 
 /// Examines every address, from this machine. The store tells whether the proxy runs.
-pub(super) async fn examine(config: &net::Config, store: &Path) -> Vec<Finding> {
+///
+/// `backend_time` is how long the proxy may wait for a backend before it answers the server list.
+pub(super) async fn examine(config: &net::Config, store: &Path, backend_time: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
     for address in &config.bind {
-        findings.push(try_address(*address, config, store).await.of(address.to_string()));
+        let found = try_address(*address, config, store, backend_time + PATIENCE).await;
+        findings.push(found.of(address.to_string()));
     }
     if config.bind.iter().all(|address| address.ip().to_canonical().is_loopback()) {
         let cause = "is reached from this machine alone: right behind a proxy or tunnel on it, else set bind to \"0.0.0.0:25565\"";
@@ -41,14 +45,19 @@ pub(super) async fn examine(config: &net::Config, store: &Path) -> Vec<Finding> 
     findings
 }
 
-async fn try_address(bound: SocketAddr, config: &net::Config, store: &Path) -> Finding {
+async fn try_address(
+    bound: SocketAddr,
+    config: &net::Config,
+    store: &Path,
+    answer_time: Duration,
+) -> Finding {
     if bound.port() == 0 {
         return Finding::skipped(AREA, "answers", "has another port at each start");
     }
     let mut failed = None;
     for address in nearest(bound) {
         match timeout(PATIENCE, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return question(stream, bound, config, store).await,
+            Ok(Ok(stream)) => return question(stream, bound, config, store, answer_time).await,
             Ok(Err(error)) => failed = Some(error),
             Err(_) => failed = Some(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
         }
@@ -91,9 +100,12 @@ fn nearest(bound: SocketAddr) -> Vec<SocketAddr> {
 /// Nobody listens: could the proxy?
 fn nobody(bound: SocketAddr, config: &net::Config, owner: Owner) -> Finding {
     if let Owner::Proxy(number) = owner {
-        let cause = format!("the proxy runs{}, but does not listen there", process(number));
-        let mend = "restart it: bind was changed since it started";
-        return Finding::error(AREA, "answers", cause, mend);
+        let cause = format!(
+            "a proxy holds the session store{}, but nothing listens there as seen from here",
+            process(number)
+        );
+        let mend = "if bind was changed since the proxy started, restart it; if it runs in another container, run this in that one";
+        return Finding::warning(AREA, "answers", cause, mend);
     }
     match listener::can_bind(bound, &config.bind) {
         Ok(()) => Finding::ok(AREA, "answers", "is free: the proxy is not running"),
@@ -109,20 +121,26 @@ fn process(number: Option<u32>) -> String {
 }
 
 /// Asks whoever listens for its entry in the server list.
-async fn question(stream: TcpStream, bound: SocketAddr, config: &net::Config, store: &Path) -> Finding {
+async fn question(
+    stream: TcpStream,
+    bound: SocketAddr,
+    config: &net::Config,
+    store: &Path,
+    answer_time: Duration,
+) -> Finding {
     let source = stream.local_addr().map(|source| address::unmap(source.ip()));
     // From a trusted proxy's address the header is required, and this machine is one as a rule.
     let needs_header = config.accept_proxy_protocol
         && source.is_ok_and(|source| config.trusted_proxies.iter().any(|trusted| trusted.contains(&source)));
-    match timeout(PATIENCE, ask(stream, bound, needs_header)).await {
-        Ok(Ok(())) => of_answer(bound, owner(store).await),
+    match timeout(answer_time, ask(stream, bound, needs_header)).await {
+        Ok(Ok(())) => of_answer(bound, owner(store).await, store),
         Ok(Err(error)) => not_ours(&error.to_string()),
         Err(_) => not_ours("no answer in time"),
     }
 }
 
 /// A Minecraft server answers there. Is it the proxy?
-fn of_answer(bound: SocketAddr, owner: Owner) -> Finding {
+fn of_answer(bound: SocketAddr, owner: Owner, store: &Path) -> Finding {
     const CHECK: &str = "answers";
     let port = bound.port();
     let outside = format!(
@@ -132,9 +150,12 @@ fn of_answer(bound: SocketAddr, owner: Owner) -> Finding {
         Owner::Proxy(number) => Finding::ok(AREA, CHECK, format!("the proxy{} {outside}", process(number))),
         Owner::Unknown => Finding::ok(AREA, CHECK, format!("a server {outside}")),
         Owner::Nobody => {
-            let cause = "a Minecraft server answers there, and it is not this proxy, which does not run";
+            let store = store.display();
+            let cause = format!(
+                "a Minecraft server answers there, but no proxy holds the session store {store}: it is another server, or a proxy that was started with another configuration"
+            );
             let mend = format!(
-                "give that server another port (Paper: server-port in its server.properties), or set another one than {port} in bind"
+                "give that server another port (Paper: server-port in its server.properties), or set another one than {port} in bind; if it is this proxy, restart it"
             );
             Finding::error(AREA, CHECK, cause, mend)
         }
@@ -167,6 +188,8 @@ mod tests {
     use super::*;
     use crate::doctor::report::Verdict;
 
+    const TIME: Duration = Duration::from_secs(10);
+
     fn config(bind: SocketAddr, accept_proxy_protocol: bool) -> net::Config {
         let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         net::Config { bind: vec![bind], accept_proxy_protocol, trusted_proxies }
@@ -191,7 +214,7 @@ mod tests {
             let config = config(address, with_header);
             let (read, found) = tokio::join!(
                 answer_once(listener, header.len() + 1, answer),
-                examine(&config, folder.path())
+                examine(&config, folder.path(), TIME)
             );
             assert_eq!(read[..header.len()], *header);
             let told: Vec<_> = found.iter().map(|finding| (finding.check, finding.verdict)).collect();
@@ -203,13 +226,13 @@ mod tests {
     #[test]
     fn who_answers() {
         let bound = "0.0.0.0:25565".parse().unwrap();
-        let of = |owner| of_answer(bound, owner);
+        let of = |owner| of_answer(bound, owner, Path::new("sessions"));
         assert!(of(Owner::Proxy(Some(7))).cause.starts_with("the proxy (process 7) answers"));
         assert_eq!(of(Owner::Proxy(None)).verdict, Verdict::Ok);
         assert_eq!(of(Owner::Unknown).verdict, Verdict::Ok);
         let other = of(Owner::Nobody);
         assert_eq!(other.verdict, Verdict::Error);
-        assert!(other.mend.contains("25565"), "{other:?}");
+        assert!(other.cause.contains("sessions") && other.mend.contains("25565"), "{other:?}");
     }
 
     #[tokio::test]
@@ -218,7 +241,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = config(listener.local_addr().unwrap(), false);
         let answering = answer_once(listener, 1, b"SSH-2.0-x\r\n".to_vec());
-        let (_, found) = tokio::join!(answering, examine(&config, folder.path()));
+        let (_, found) = tokio::join!(answering, examine(&config, folder.path(), TIME));
         assert_eq!(found[0].verdict, Verdict::Error);
         assert!(found[0].cause.contains("does not answer as a Minecraft server"), "{found:?}");
     }
@@ -231,19 +254,20 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         let config = config(address, false);
-        let taken = try_address(address, &config, folder.path()).await;
+        let taken = try_address(address, &config, folder.path(), TIME).await;
         assert_eq!(taken.verdict, Verdict::Error);
         assert!(taken.mend.contains("another program uses this port"), "{taken:?}");
         assert!(!taken.cause.contains('\u{fffd}'), "{taken:?}");
         let free = nobody("127.0.0.1:0".parse().unwrap(), &config, Owner::Nobody);
         assert_eq!((free.verdict, free.cause.as_str()), (Verdict::Ok, "is free: the proxy is not running"));
         let moved = nobody(address, &config, Owner::Proxy(None));
-        assert!(moved.cause.contains("does not listen there"), "{moved:?}");
+        assert_eq!(moved.verdict, Verdict::Warning);
+        assert!(moved.cause.contains("nothing listens there"), "{moved:?}");
         // Kept for documentation: no machine has it, and nothing is sent to bind it.
         let foreign = nobody("192.0.2.1:25565".parse().unwrap(), &config, Owner::Nobody);
         assert!(foreign.mend.contains("this machine does not have that address"), "{foreign:?}");
         let any_port = "127.0.0.1:0".parse().unwrap();
-        assert_eq!(try_address(any_port, &config, folder.path()).await.verdict, Verdict::Skipped);
+        assert_eq!(try_address(any_port, &config, folder.path(), TIME).await.verdict, Verdict::Skipped);
     }
 
     #[test]

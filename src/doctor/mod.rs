@@ -55,7 +55,7 @@ pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> R
         session_server::examine(&config.session_server, clock),
         services::examine(&config.player_keys, clock),
         backends::examine(&config.backend.backends, config.backend.connect_timeout),
-        listen::examine(&config.net, &config.session.directory),
+        listen::examine(&config.net, &config.session.directory, config.backend.connect_timeout),
         geo::examine(&config.geo, clock.now()),
         timeout(DISK_TIME, local),
     );

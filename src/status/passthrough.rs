@@ -156,7 +156,7 @@ async fn ask_one(
         // Some servers are set to give no status, and what stands before a stopped one hangs up as well.
         Err(ConnError::Closed | ConnError::Cut) => {}
         Err(ConnError::Broken(error)) if error.raw_os_error().is_some() => {}
-        _ => attempt.reached(),
+        _ => attempt.answered(),
     }
     match answer {
         Ok(json) => {

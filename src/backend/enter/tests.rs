@@ -885,7 +885,7 @@ async fn what_a_backend_has_said_is_final_though_it_hangs_up_then() {
 }
 
 #[tokio::test]
-async fn a_backend_is_back_with_its_first_word_and_rests_when_it_says_none() {
+async fn a_backend_is_back_once_it_goes_on_and_rests_when_it_says_nothing() {
     let both = |port| {
         vec![backend("lobby", port, ForwardingMode::None), backend("spare", port, ForwardingMode::None)]
     };
@@ -921,6 +921,12 @@ async fn a_backend_is_back_with_its_first_word_and_rests_when_it_says_none() {
                 assert_eq!(order(), ["spare", "lobby"]);
                 stage.question(&mut conn, 1, "velocity:x", &[]).await;
                 assert_eq!(stage.answer(&mut conn).await, (1, None));
+                // That was for the proxy alone: a server that hangs asks as well.
+                assert_eq!(order(), ["spare", "lobby"]);
+                conn.write_packet(&write_set_compression(&stage.dialect, 256).unwrap()).await.unwrap();
+                conn.set_threshold(Some(256));
+                stage.question(&mut conn, 2, "velocity:x", &[]).await;
+                assert_eq!(stage.answer(&mut conn).await, (2, None));
                 assert_eq!(order(), ["lobby", "spare"]);
             },
             patient,
