@@ -238,14 +238,22 @@ async fn the_log_has_the_words_with_which_a_backend_refuses() {
         stream.write_all(&[&[length + 2, 0, length][..], json].concat()).await.unwrap();
         stream.read_to_end(&mut Vec::new()).await.unwrap();
     });
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nowhere = socket.local_addr().unwrap();
     let (logs, _guard) = Logs::keep();
     let (sessions, _backend, _setup, proxy, mut audit) = proxy(|setup| {
         let address = setup.text.lines().find(|line| line.trim().starts_with("address:")).unwrap().to_owned();
-        setup.replace(&address, &format!("    address: \"{here}\""))
+        let first = format!("backends:\n  gone:\n    address: \"{nowhere}\"\n");
+        setup.replace(&address, &format!("    address: \"{here}\"")).replace("backends:\n", &first)
     })
     .await;
     assert!(matches!(login(&proxy, &Player::new("Known"), &sessions).await, End::Refused(_)));
     refusing.await.unwrap();
+    // Whoever refused the player, the owner hears of the backend that was not there.
+    let event = audit.next("backend.error", |event| event["backend"] == "gone").await;
+    assert_eq!(event["reason"], "unreachable");
     let event = audit.reason("backend-unavailable").await;
     assert_eq!(event["facts"]["cause"], "Not on the\u{fffd}whitelist");
     let text = logs.text();

@@ -355,7 +355,8 @@ async fn turn_away<S: Io>(
     refusal.who.id = Some(profile.id);
     let mut at_backend = None;
     match &error {
-        EnterError::Backend { backend, fault } => {
+        EnterError::Backend { backend, fault, passed_over } => {
+            journal::passed_over(&cx.audit, &cx.login.clock, caller, passed_over);
             // What a backend says to a player of its own is nothing to mend.
             if !matches!(fault, Fault::Refused { .. }) {
                 journal::backend_failed(&cx.audit, &cx.login.clock, caller, backend, fault);

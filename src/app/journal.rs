@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::{Audit, Event, Kind},
-    backend::{Backend, Entered, Fault},
+    backend::{Backend, Entered, Fault, connect::Attempt},
     clock::Clock,
     foreign,
     login::{Admission, refusal::Refusal},
@@ -59,16 +59,9 @@ pub(super) fn of_health(audit: Audit) -> Listener {
     })
 }
 
-/// A player is in.
-pub(super) fn joined(
-    audit: &Audit,
-    clock: &Clock,
-    caller: &Caller,
-    admission: &Admission,
-    entered: &Entered,
-) {
-    let backend = &entered.backend;
-    for attempt in &entered.unreachable {
+/// Backends were not there, and the next one was.
+pub(super) fn passed_over(audit: &Audit, clock: &Clock, caller: &Caller, attempts: &[Attempt]) {
+    for attempt in attempts {
         warn!(backend = attempt.backend, error = attempt.error, "could not be reached; the next one was");
         audit.emit(
             caller
@@ -78,6 +71,18 @@ pub(super) fn joined(
                 .field("cause", attempt.error.clone()),
         );
     }
+}
+
+/// A player is in.
+pub(super) fn joined(
+    audit: &Audit,
+    clock: &Clock,
+    caller: &Caller,
+    admission: &Admission,
+    entered: &Entered,
+) {
+    let backend = &entered.backend;
+    passed_over(audit, clock, caller, &entered.passed_over);
     let profile = admission.admitted.profile();
     let proof = admission.admitted.proof();
     let kind = if proof == Proof::Verified { Kind::LoginVerified } else { Kind::LoginFallback };

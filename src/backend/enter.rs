@@ -80,8 +80,8 @@ pub struct Entered {
     pub backend: Arc<Backend>,
     /// What the backend settled with the client through us.
     pub passed: Passed,
-    /// Backends of the route that could not be reached before this one: worth a warning, the player is in.
-    pub unreachable: Vec<Attempt>,
+    /// Backends of the route that were not there and passed over for this one: worth a warning, the player is in.
+    pub passed_over: Vec<Attempt>,
 }
 
 /// What was passed on to the client.
@@ -103,6 +103,8 @@ pub enum EnterError {
         backend: Arc<Backend>,
         /// What is wrong with it.
         fault: Fault,
+        /// Backends of the route that were not there and passed over for it.
+        passed_over: Vec<Attempt>,
     },
     /// The virtual host leads only to backends that this client is too old for.
     #[error("no backend for this protocol version")]
@@ -209,7 +211,7 @@ pub async fn enter<C: Io>(
         let owes_nothing = talk.open.is_empty();
         let Talk { conn, mut attempt, heard, .. } = talk;
         let fault = match outcome {
-            Ok(passed) => return Ok(Entered { conn, backend, passed, unreachable: way.into_down() }),
+            Ok(passed) => return Ok(Entered { conn, backend, passed, passed_over: way.into_down() }),
             Err(Stop::Client(error)) => return Err(EnterError::Client(error)),
             Err(Stop::TimeOver) if heard => return Err(EnterError::DeadlinePassed),
             Err(Stop::TimeOver) => return Err(way.end(true)),
@@ -228,7 +230,7 @@ pub async fn enter<C: Io>(
             }
             _ => attempt.reached(),
         }
-        return Err(EnterError::Backend { backend, fault });
+        return Err(EnterError::Backend { backend, fault, passed_over: way.into_down() });
     }
 }
 

@@ -104,7 +104,12 @@ impl<'r> Way<'r> {
         match self.first.take() {
             Some(backend) => {
                 let attempts = std::mem::take(&mut self.down);
-                EnterError::Backend { backend, fault: Fault::Unreachable { attempts } }
+                // The fault names them all.
+                EnterError::Backend {
+                    backend,
+                    fault: Fault::Unreachable { attempts },
+                    passed_over: Vec::new(),
+                }
             }
             None if out_of_time || self.cut_short => EnterError::DeadlinePassed,
             None => EnterError::NoBackend,

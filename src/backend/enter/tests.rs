@@ -155,7 +155,7 @@ impl Stage {
         };
         let (result, _, json) = self.run(backend, client).await;
         match result.unwrap_err() {
-            EnterError::Backend { backend, fault } => {
+            EnterError::Backend { backend, fault, .. } => {
                 assert_eq!(backend.name, "lobby");
                 (fault, json)
             }
@@ -283,7 +283,7 @@ async fn success_is_passed_on_in_every_dialect() {
             let entered = result.unwrap_or_else(|e| panic!("{protocol} {mode:?}: {e}"));
             assert_eq!(got, packet, "{protocol} {mode:?}");
             assert_eq!(entered.passed, Passed { threshold: None, success: sent }, "{protocol} {mode:?}");
-            assert_eq!((entered.backend.name.as_str(), entered.unreachable), ("lobby", vec![]));
+            assert_eq!((entered.backend.name.as_str(), entered.passed_over), ("lobby", vec![]));
         }
     }
 }
@@ -721,7 +721,7 @@ async fn unreachable_backends_are_passed_over() {
         let entered = result.unwrap();
         assert_eq!(entered.backend.name, "lobby");
         // The second login does not try the dead one first.
-        let names: Vec<_> = entered.unreachable.iter().map(|attempt| attempt.backend.as_str()).collect();
+        let names: Vec<_> = entered.passed_over.iter().map(|attempt| attempt.backend.as_str()).collect();
         assert_eq!(names, rest);
     }
 }
@@ -768,7 +768,7 @@ async fn backends_that_hang_leave_their_share_to_the_others() {
             )
             .await;
         let entered = result.unwrap();
-        assert_eq!((entered.backend.name.as_str(), entered.unreachable.len()), ("lobby", count));
+        assert_eq!((entered.backend.name.as_str(), entered.passed_over.len()), ("lobby", count));
         // One that hangs takes no longer than the connect timeout, and there is time left for a login.
         let left = stage.deadline.left().as_secs_f32();
         assert!(left > if count == 1 { 19.0 } else { 2.0 }, "{count}: {left} s");
@@ -781,7 +781,7 @@ async fn backends_that_hang_leave_their_share_to_the_others() {
     tokio::time::pause();
     let error = enter_alone(&stage).await;
     tokio::time::resume();
-    let EnterError::Backend { fault: Fault::Unreachable { attempts }, backend } = error else {
+    let EnterError::Backend { fault: Fault::Unreachable { attempts }, backend, .. } = error else {
         panic!("{error}")
     };
     assert_eq!((attempts.len(), backend.name.as_str()), (20, "hangs0"));
@@ -813,7 +813,7 @@ async fn a_client_that_leaves_no_time_puts_no_backend_to_rest() {
     tokio::time::pause();
     let error = enter_alone(&stage).await;
     tokio::time::resume();
-    let EnterError::Backend { backend, fault: Fault::Unreachable { attempts } } = error else {
+    let EnterError::Backend { backend, fault: Fault::Unreachable { attempts }, .. } = error else {
         panic!("{error}")
     };
     assert_eq!((backend.name.as_str(), attempts.len()), ("spare", 1));
@@ -842,7 +842,7 @@ async fn a_backend_that_hangs_up_without_a_word_is_passed_over() {
             .await;
         let entered = result.unwrap();
         assert_eq!((entered.backend.name.as_str(), got), ("spare", success));
-        let tried: Vec<String> = entered.unreachable.iter().map(ToString::to_string).collect();
+        let tried: Vec<String> = entered.passed_over.iter().map(ToString::to_string).collect();
         let at = stage.listener.local_addr().unwrap();
         assert_eq!(tried, [format!("lobby at {at}: {HUNG_UP}")]);
         assert_eq!(first_choice(&stage), "spare");
@@ -861,8 +861,12 @@ async fn when_all_hang_up_the_last_one_has_the_fault() {
             async |mut conn| conn.read_packet(1 << 16).await.unwrap(),
         )
         .await;
-    let EnterError::Backend { backend, fault: Fault::Cut } = result.unwrap_err() else { panic!() };
+    let EnterError::Backend { backend, fault: Fault::Cut, passed_over } = result.unwrap_err() else {
+        panic!()
+    };
     assert_eq!(backend.name, "spare");
+    let names: Vec<_> = passed_over.iter().map(|attempt| attempt.backend.as_str()).collect();
+    assert_eq!(names, ["lobby"], "told of, though nobody is in");
     assert_eq!(packet, disconnect(&stage, &text_of(MessageKey::BackendUnavailable)));
 }
 
@@ -879,7 +883,7 @@ async fn what_a_backend_has_said_is_final_though_it_hangs_up_then() {
             async |mut conn| conn.read_packet(1 << 16).await.unwrap(),
         )
         .await;
-    let EnterError::Backend { backend, fault: Fault::Cut } = result.unwrap_err() else { panic!() };
+    let EnterError::Backend { backend, fault: Fault::Cut, .. } = result.unwrap_err() else { panic!() };
     assert_eq!(backend.name, "lobby");
     assert_eq!(first_choice(&stage), "lobby");
 }
