@@ -8,6 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use postern::{
     identity::Username,
+    place::Place,
     policy::{Decision, Facts, Rules, judge},
     session::record::{Session, VerifiedAddress},
 };
@@ -28,6 +29,10 @@ fn rules() -> Rules {
         ipv6_range_prefix: 64,
         max_address_age: 168 * HOUR,
         require_mojang_auth: (0..100).map(|n| Uuid::from_u128(1000 + n)).collect(),
+        geo_checks: true,
+        blocked_asns: std::collections::HashSet::new(),
+        deny_on_geo_change: false,
+        deny_on_geo_unknown: false,
     }
 }
 
@@ -36,7 +41,7 @@ fn facts(now: Timestamp, address: &str) -> Facts {
     let id = Uuid::from_u128(1);
     let name = Username::parse("Notch").expect("a username");
     let addresses = ["198.51.100.1", "192.0.2.1", "2001:db8::1", "203.0.113.5"].map(|address| {
-        VerifiedAddress { address: ip(address), verified: now - 30 * HOUR, country: None, asn: None }
+        VerifiedAddress { address: ip(address), verified: now - 30 * HOUR, place: Place::default() }
     });
     let session = Session {
         id,
@@ -52,6 +57,7 @@ fn facts(now: Timestamp, address: &str) -> Facts {
         pin_hash: None,
         locked: false,
         denied_networks: Vec::new(),
+        rehearsal: None,
     };
     Facts {
         name,

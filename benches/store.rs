@@ -51,6 +51,7 @@ fn login(player: u32) -> VerifiedLogin {
             properties: vec![textures],
         },
         address: IpAddr::V4(Ipv4Addr::from(player + 0x0a00_0000)),
+        protocol: 774,
         has_dialogs: true,
     }
 }

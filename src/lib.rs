@@ -8,33 +8,38 @@
 //!
 //! | rooms | what for |
 //! | --- | --- |
-//! | [`address`], [`clock`], [`foreign`], [`identity`], [`local`], [`messages`], [`task`] | client addresses, time given, foreign text made harmless, who a player is, errors of this machine, texts, watched tasks |
+//! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
-//! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log |
-//! | [`login`], [`backend`], [`relay`], [`status`] | the login from handshake to admission, the way into a backend, the pipe, the server list |
+//! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals |
+//! | [`login`], [`backend`], [`relay`], [`status`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, the admin interface |
 //! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
 //! | [`app`], [`doctor`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation |
 
 pub mod address;
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod doctor;
 pub mod foreign;
 pub mod geo;
 pub mod identity;
+pub mod limit;
 pub mod local;
 pub mod login;
 pub mod messages;
 pub mod mojang;
 pub mod net;
+pub mod place;
 pub mod policy;
 pub mod protocol;
 pub mod reason;
 pub mod relay;
 pub mod session;
+pub mod statistics;
 pub mod status;
 pub mod task;

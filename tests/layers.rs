@@ -13,12 +13,12 @@ use std::{
 
 /// The rooms, those that know least first.
 const TIERS: &[&[&str]] = &[
-    &["address", "clock", "foreign", "identity", "local", "messages", "task"],
+    &["address", "clock", "disk", "foreign", "identity", "local", "messages", "place", "task"],
     &["reason", "protocol"],
-    &["net", "mojang", "session", "policy", "geo", "audit"],
-    &["login", "backend", "relay", "status"],
+    &["net", "mojang", "session", "policy", "geo", "audit", "limit", "statistics"],
+    &["login", "backend", "relay", "status", "readiness", "admin"],
     &["config", "cli"],
-    &["app", "doctor"],
+    &["app", "doctor", "commands"],
     &["main"],
 ];
 

@@ -42,6 +42,7 @@ fn login(id: Uuid, name: &str, address: [u8; 4], skin: &str) -> VerifiedLogin {
     VerifiedLogin {
         profile: Profile { id, name: Username::parse(name).unwrap(), properties: vec![textures] },
         address: IpAddr::V4(Ipv4Addr::from(address)),
+        protocol: 774,
         has_dialogs: true,
     }
 }

@@ -144,7 +144,7 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
     match begun {
         Ok(Begun::Legacy(FirstBytes::Login)) => {
             let refusal = Refusal::new(Reason::NewerVersionNeeded).fact("cause", "a game from before 1.7");
-            journal::refused(&cx.audit, &cx.login.clock, &caller, &refusal, None);
+            journal::refused(cx, &caller, &refusal, None);
             let text = Text::parse(cx.messages.text(refusal.message), &[]);
             let kick = legacy_ping::kick(&text.to_section_codes());
             say_last(&mut conn, &kick).await;
@@ -182,7 +182,7 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
             // No handshake, no dialect: there is nothing the peer could read. A peer that connects and leaves (a
             // port check) is no attempt.
             if !refusal.is_gone() {
-                journal::refused(&cx.audit, &cx.login.clock, &caller, &refusal, None);
+                journal::refused(cx, &caller, &refusal, None);
             }
             conn.close().await;
         }
@@ -304,7 +304,7 @@ async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadlin
     }
     match entered {
         Ok((admission, entered)) => {
-            journal::joined(&cx.audit, &cx.login.clock, &caller, &admission, &entered);
+            journal::joined(cx, &caller, &admission, &entered);
             stay::begin(conn, admission, entered, caller.conn, line, cx);
         }
         Err(Failed::Login(refusal)) => {
@@ -356,10 +356,10 @@ async fn turn_away<S: Io>(
     let mut at_backend = None;
     match &error {
         EnterError::Backend { backend, fault, passed_over } => {
-            journal::passed_over(&cx.audit, &cx.login.clock, caller, passed_over);
+            journal::passed_over(cx, caller, passed_over);
             // What a backend says to a player of its own is nothing to mend.
             if !matches!(fault, Fault::Refused { .. }) {
-                journal::backend_failed(&cx.audit, &cx.login.clock, caller, backend, fault);
+                journal::backend_failed(cx, caller, backend, fault);
             }
             let cause = match fault {
                 Fault::Refused { words } => shown(words),
@@ -372,7 +372,7 @@ async fn turn_away<S: Io>(
             refusal = refusal.fact("cause", error.to_string());
         }
     }
-    journal::refused(&cx.audit, &cx.login.clock, caller, &refusal, at_backend);
+    journal::refused(cx, caller, &refusal, at_backend);
     let reason = error.reason();
     let text = cx.text(reason.message(), profile.name.as_str(), reason);
     let packet = error.disconnect(dialect, &text);
@@ -389,7 +389,7 @@ async fn refuse<S: Io>(
     refusal: &Refusal,
     cx: &ConnCx,
 ) {
-    journal::refused(&cx.audit, &cx.login.clock, caller, refusal, None);
+    journal::refused(cx, caller, refusal, None);
     let player = foreign::clean_to(refusal.who.name.as_deref().unwrap_or_default(), Username::MAX_LEN);
     let text = cx.text(refusal.message, &player, refusal.reason);
     let packet = (!refusal.is_gone()).then(|| packets::write_disconnect(dialect, &text));

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{
     Rest,
-    connection::{Caller, ConnId},
+    connection::{Caller, ConnCx, ConnId},
 };
 use crate::{
     audit::{Audit, Event, Kind},
@@ -60,12 +60,12 @@ pub(super) fn of_health(audit: Audit) -> Listener {
 }
 
 /// Backends were not there, and the next one was.
-pub(super) fn passed_over(audit: &Audit, clock: &Clock, caller: &Caller, attempts: &[Attempt]) {
+pub(super) fn passed_over(cx: &ConnCx, caller: &Caller, attempts: &[Attempt]) {
     for attempt in attempts {
         warn!(backend = attempt.backend, error = attempt.error, "could not be reached; the next one was");
-        audit.emit(
+        cx.audit.emit(
             caller
-                .event(Kind::BackendError, clock)
+                .event(Kind::BackendError, &cx.login.clock)
                 .backend(&attempt.backend)
                 .reason("unreachable")
                 .field("cause", attempt.error.clone()),
@@ -74,21 +74,15 @@ pub(super) fn passed_over(audit: &Audit, clock: &Clock, caller: &Caller, attempt
 }
 
 /// A player is in.
-pub(super) fn joined(
-    audit: &Audit,
-    clock: &Clock,
-    caller: &Caller,
-    admission: &Admission,
-    entered: &Entered,
-) {
+pub(super) fn joined(cx: &ConnCx, caller: &Caller, admission: &Admission, entered: &Entered) {
     let backend = &entered.backend;
-    passed_over(audit, clock, caller, &entered.passed_over);
+    passed_over(cx, caller, &entered.passed_over);
     let profile = admission.admitted.profile();
     let proof = admission.admitted.proof();
     let kind = if proof == Proof::Verified { Kind::LoginVerified } else { Kind::LoginFallback };
-    audit.emit(
+    cx.audit.emit(
         caller
-            .event(kind, clock)
+            .event(kind, &cx.login.clock)
             .player(profile.name.as_str())
             .id(profile.id)
             .claimed_id(admission.named.claimed_id.filter(|claimed| *claimed != profile.id))
@@ -104,22 +98,16 @@ pub(super) fn joined(
 }
 
 /// A player is not in.
-pub(super) fn refused(
-    audit: &Audit,
-    clock: &Clock,
-    caller: &Caller,
-    refusal: &Refusal,
-    backend: Option<&str>,
-) {
+pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
     let who = &refusal.who;
-    let mut event = caller.event(Kind::LoginRefused, clock).reason(refusal.reason.code());
+    let mut event = caller.event(Kind::LoginRefused, &cx.login.clock).reason(refusal.reason.code());
     if let Some(name) = &who.name {
         event = event.player(name);
     }
     if let Some(backend) = backend {
         event = event.backend(backend);
     }
-    audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
+    cx.audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
     let name = foreign::clean_to(who.name.as_deref().unwrap_or("?"), 32);
     let cause = refusal.facts.get("cause").and_then(|cause| cause.as_str()).unwrap_or_default();
     let reason = refusal.reason.code();
@@ -132,17 +120,11 @@ pub(super) fn refused(
 }
 
 /// A backend failed a login; the line says how to mend it.
-pub(super) fn backend_failed(
-    audit: &Audit,
-    clock: &Clock,
-    caller: &Caller,
-    backend: &Backend,
-    fault: &Fault,
-) {
+pub(super) fn backend_failed(cx: &ConnCx, caller: &Caller, backend: &Backend, fault: &Fault) {
     let (cause, mend) = (fault.cause(), fault.mend(backend));
-    audit.emit(
+    cx.audit.emit(
         caller
-            .event(Kind::BackendError, clock)
+            .event(Kind::BackendError, &cx.login.clock)
             .backend(&backend.name)
             .reason(fault.label())
             .field("cause", cause.clone())

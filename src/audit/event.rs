@@ -28,6 +28,20 @@ pub enum Kind {
     LoginFallback,
     /// A player did not come in.
     LoginRefused,
+    /// A player came from a country or network that is new for it.
+    GeoChanged,
+    /// Somebody failed too often.
+    BanAdded,
+    /// A ban came to its end.
+    BanExpired,
+    /// The owner ended a ban.
+    BanLifted,
+    /// The owner locked a session until its next verified login.
+    SessionLocked,
+    /// The owner had a player forgotten.
+    SessionForgotten,
+    /// A session came from a file.
+    SessionImported,
     /// A backend is unreachable or not set up for this proxy.
     BackendError,
     /// Events are missing from the log before this line.
@@ -46,6 +60,13 @@ impl Kind {
             Self::LoginVerified => "login.verified",
             Self::LoginFallback => "login.fallback",
             Self::LoginRefused => "login.refused",
+            Self::GeoChanged => "geo.changed",
+            Self::BanAdded => "ban.added",
+            Self::BanExpired => "ban.expired",
+            Self::BanLifted => "ban.lifted",
+            Self::SessionLocked => "session.locked",
+            Self::SessionForgotten => "session.forgotten",
+            Self::SessionImported => "session.imported",
             Self::BackendError => "backend.error",
             Self::AuditDropped => "audit.dropped",
         }
@@ -354,6 +375,13 @@ mod tests {
             (Kind::LoginVerified, "login.verified"),
             (Kind::LoginFallback, "login.fallback"),
             (Kind::LoginRefused, "login.refused"),
+            (Kind::GeoChanged, "geo.changed"),
+            (Kind::BanAdded, "ban.added"),
+            (Kind::BanExpired, "ban.expired"),
+            (Kind::BanLifted, "ban.lifted"),
+            (Kind::SessionLocked, "session.locked"),
+            (Kind::SessionForgotten, "session.forgotten"),
+            (Kind::SessionImported, "session.imported"),
             (Kind::BackendError, "backend.error"),
             (Kind::AuditDropped, "audit.dropped"),
         ] {

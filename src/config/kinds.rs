@@ -15,7 +15,7 @@ use super::{
     problem::{cut, nearest, show},
     read::At,
 };
-use crate::identity::Username;
+use crate::{disk, identity::Username};
 
 /// The unit that a key counts time in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ pub(super) fn favicon(base: &Path) -> impl Fn(&At<'_, '_>) -> Option<PathBuf> {
     let path = path(base);
     move |at| {
         let file = path(at)?;
-        let bytes = match super::secret::read_small(&file, MOST) {
+        let bytes = match disk::read_small(&file, MOST) {
             Ok(bytes) => bytes,
             Err(error) => {
                 at.error(format!("cannot be read: {error}"), WANTED);

@@ -6,13 +6,13 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    audit, backend, geo, login, messages::Messages, mojang, net, policy::rules::Rules, relay, session, status,
+    admin, audit, backend, disk, geo, limit, login, messages::Messages, mojang, net, policy::rules::Rules,
+    relay, session, statistics, status,
 };
 
 mod kinds;
@@ -76,23 +76,20 @@ pub struct Config {
     pub audit: audit::Config,
     /// How addresses are looked up.
     pub geo: geo::Config,
+    /// Whether audit.log is told of players whose country or network is new for them.
+    pub alert_on_geo_change: bool,
+    /// How much is taken from whom.
+    pub limit: limit::Config,
+    /// Where totals are kept.
+    pub statistics: statistics::Config,
     /// The admin interface.
-    pub admin: Admin,
+    pub admin: admin::Config,
     /// Every text a player sees.
     pub messages: Messages,
     /// How long logins and writes may take to finish when the proxy stops.
     pub shutdown_grace: Duration,
     /// The file all this stands in, as its path was given.
     pub source: PathBuf,
-}
-
-/// Where the admin interface is to listen. Nothing listens there in this version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Its address; `None` is off.
-    pub listen: Option<SocketAddr>,
-    /// The file of the token that its callers need.
-    pub token_file: PathBuf,
 }
 
 impl Config {
@@ -112,6 +109,9 @@ impl Config {
             status,
             audit,
             geo,
+            alert_on_geo_change,
+            limit,
+            statistics,
             admin,
             messages,
             shutdown_grace,
@@ -129,6 +129,9 @@ impl Config {
             && *status == other.status
             && *audit == other.audit
             && *geo == other.geo
+            && *alert_on_geo_change == other.alert_on_geo_change
+            && *limit == other.limit
+            && *statistics == other.statistics
             && *admin == other.admin
             && *messages == other.messages
             && *shutdown_grace == other.shutdown_grace
@@ -184,7 +187,7 @@ pub fn write_default(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read_text(path: &Path, findings: &Findings) -> Option<String> {
-    let (what, hint) = match secret::read_small(path, MAX_FILE) {
+    let (what, hint) = match disk::read_small(path, MAX_FILE) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => return Some(text),
             Err(error) => {

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     audit,
     backend::{self, Backend, ForwardingMode, Lookup, NameServers, srv::DEFAULT_PORT},
-    geo, mojang, net,
+    geo, limit, mojang, net,
     policy::rules::Rules,
-    relay, session,
+    relay, session, statistics,
 };
 
 /// Composes the rooms' configurations and finds the secrets they need. `None` only if an error was found.
@@ -61,6 +61,10 @@ pub(super) fn resolve(
             ipv6_range_prefix: session_cache.ipv6_range_prefix,
             max_address_age: session_cache.max_address_age,
             require_mojang_auth: security.require_mojang_auth,
+            geo_checks: security.enable_geo_checks,
+            blocked_asns: security.blocked_asns,
+            deny_on_geo_change: security.deny_on_geo_change,
+            deny_on_geo_unknown: security.deny_on_geo_unknown,
         },
         session: session::Config {
             directory: session_cache.directory,
@@ -86,7 +90,24 @@ pub(super) fn resolve(
             enabled: security.enable_geo_checks,
             source: monitoring.geo_source,
             timeout: monitoring.geo_lookup_timeout,
+            cache_ttl: monitoring.geo_cache_ttl,
         },
+        alert_on_geo_change: security.alert_on_geo_change,
+        limit: limit::Config {
+            bans: limit::bans::Config {
+                per_client: security.max_failed_attempts,
+                per_subnet: security.max_failed_attempts_per_subnet,
+                per_asn: security.max_failed_attempts_per_asn,
+                duration: security.failure_ban_duration,
+                file: security.ban_file,
+                ipv4_subnet_prefix: session_cache.ipv4_range_prefix,
+            },
+            max_connections: values.network.max_connections,
+            max_connections_per_address: values.network.max_connections_per_address,
+            max_pending_logins: values.network.max_pending_logins,
+            login_interval: values.network.login_ratelimit,
+        },
+        statistics: statistics::Config { path: monitoring.statistics_file },
         admin: values.admin,
         messages: values.messages,
         shutdown_grace: values.network.shutdown_grace,

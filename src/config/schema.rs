@@ -15,7 +15,6 @@ use reqwest::Url;
 use uuid::Uuid;
 
 use super::{
-    Admin,
     kinds::{
         ServerAddress,
         Unit::{Days, Hours, Milliseconds, Minutes, Seconds},
@@ -27,6 +26,7 @@ use super::{
     read::{At, Section},
 };
 use crate::{
+    admin,
     backend::ForwardingMode,
     geo,
     login::{self, FallbackMode},
@@ -54,7 +54,7 @@ pub(super) struct Values {
     pub(super) messages: Messages,
     pub(super) status: status::Config,
     pub(super) network: Network,
-    pub(super) admin: Admin,
+    pub(super) admin: admin::Config,
 }
 
 #[derive(Debug)]
@@ -98,6 +98,15 @@ pub(super) struct Security {
     pub(super) trust_private_addresses: bool,
     pub(super) require_mojang_auth: HashSet<Uuid>,
     pub(super) enable_geo_checks: bool,
+    pub(super) alert_on_geo_change: bool,
+    pub(super) deny_on_geo_change: bool,
+    pub(super) deny_on_geo_unknown: bool,
+    pub(super) blocked_asns: HashSet<u32>,
+    pub(super) max_failed_attempts: u32,
+    pub(super) max_failed_attempts_per_subnet: u32,
+    pub(super) max_failed_attempts_per_asn: u32,
+    pub(super) failure_ban_duration: Duration,
+    pub(super) ban_file: PathBuf,
 }
 
 #[derive(Debug)]
@@ -111,6 +120,8 @@ pub(super) struct Monitoring {
     pub(super) audit_log_keep: u32,
     pub(super) geo_source: geo::Source,
     pub(super) geo_lookup_timeout: Duration,
+    pub(super) geo_cache_ttl: Duration,
+    pub(super) statistics_file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -120,6 +131,10 @@ pub(super) struct Network {
     pub(super) shutdown_grace: Duration,
     pub(super) accept_proxy_protocol: bool,
     pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) login_ratelimit: Duration,
+    pub(super) max_connections: u32,
+    pub(super) max_connections_per_address: u32,
+    pub(super) max_pending_logins: u32,
 }
 
 /// Walks the whole file. `base` is the folder that its paths are relative to.
@@ -146,7 +161,7 @@ pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings
     let values = Values {
         auth: auth(root.section("auth")),
         session_cache: session_cache(root.section("session-cache"), base, findings),
-        security: security(root.section("security"), base),
+        security: security(root.section("security"), base, findings),
         monitoring: monitoring(root.section("monitoring"), base),
         messages: messages(root.section("messages")),
         status: status(root.section("status"), base),
@@ -333,29 +348,39 @@ fn session_cache(mut cache: Section<'_, '_>, base: &Path, findings: &Findings) -
     values
 }
 
-fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
+fn security(mut security: Section<'_, '_>, base: &Path, findings: &Findings) -> Security {
     const ADDRESSES_ALONE: &str = "without it players are judged by name, id and address alone; write false only if that is enough for you";
-    security.later("max-failed-attempts", 10, number::<u32>(1..=1_000_000));
-    security.later("failure-ban-duration", Minutes.times(30), time(Minutes));
+    let max_failed_attempts = security.get("max-failed-attempts", 10, number(1..=1_000_000));
+    let failure_ban_duration = security.get("failure-ban-duration", Minutes.times(30), time(Minutes));
     security.later("alert-on-fallback", true, boolean);
-    let enable_geo_checks = security.later("enable-geo-checks", true, boolean);
-    security.later("alert-on-geo-change", true, boolean);
-    security.refuse("deny-on-geo-change", &false, ADDRESSES_ALONE, boolean);
-    security.refuse("deny-on-geo-unknown", &false, ADDRESSES_ALONE, boolean);
+    let enable_geo_checks = security.get("enable-geo-checks", true, boolean);
+    let alert_on_geo_change = security.get("alert-on-geo-change", true, boolean);
+    let deny_on_geo_change = security.get("deny-on-geo-change", false, boolean);
+    let deny_on_geo_unknown = security.get("deny-on-geo-unknown", false, boolean);
     security.refuse("require-pin-on-fallback", &false, ADDRESSES_ALONE, boolean);
     security.later("pin-timeout-seconds", Seconds.times(60), time(Seconds));
     security.later("pin-min-length", 6, number::<u32>(4..=32));
-    security.later("max-failed-attempts-per-subnet", 30, number::<u32>(1..=1_000_000));
-    security.later("max-failed-attempts-per-asn", 100, number::<u32>(1..=1_000_000));
+    let max_failed_attempts_per_subnet =
+        security.get("max-failed-attempts-per-subnet", 30, number(1..=1_000_000));
+    let max_failed_attempts_per_asn = security.get("max-failed-attempts-per-asn", 100, number(1..=1_000_000));
     security.later("allow-pin-for-changed-address", false, boolean);
-    let blocked =
-        "without it players from these networks would be let in; remove the list only if that is fine";
-    security.refuse("blocked-asns", &Vec::new(), blocked, list(asn));
+    let blocked_asns = security.get("blocked-asns", Vec::new(), list(asn));
     security.later("pin-commands", true, boolean);
-    security.later("ban-file", base.join("bans.json"), path(base));
+    let ban_file = security.get("ban-file", base.join("bans.json"), path(base));
     let required = security.get("require-recent-activity", true, boolean);
     let days = security.get("recent-activity-days", Days.times(30), time(Days));
     let required_online = security.get("require-mojang-auth", Vec::new(), list(player_id));
+    for (key, asks) in [
+        ("deny-on-geo-change", deny_on_geo_change),
+        ("deny-on-geo-unknown", deny_on_geo_unknown),
+        ("blocked-asns", !blocked_asns.is_empty()),
+    ] {
+        if asks && !enable_geo_checks {
+            let hint = "set security.enable-geo-checks to true, or remove this";
+            let what = "keeps nobody out: security.enable-geo-checks is false";
+            findings.warning(&security.spot(key), what, Some(hint.to_owned()));
+        }
+    }
     let values = Security {
         min_login_history: security.get("min-login-history", 3, number(0..=1_000_000)),
         recent_activity: required.then_some(days),
@@ -363,6 +388,15 @@ fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
         trust_private_addresses: security.get("trust-private-addresses", false, boolean),
         require_mojang_auth: required_online.into_iter().collect(),
         enable_geo_checks,
+        alert_on_geo_change,
+        deny_on_geo_change,
+        deny_on_geo_unknown,
+        blocked_asns: blocked_asns.into_iter().collect(),
+        max_failed_attempts,
+        max_failed_attempts_per_subnet,
+        max_failed_attempts_per_asn,
+        failure_ban_duration,
+        ban_file,
     };
     security.finish();
     values
@@ -371,15 +405,15 @@ fn security(mut security: Section<'_, '_>, base: &Path) -> Security {
 fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
     const MIB: u64 = 1024 * 1024;
     let provider = "https://ipwho.is/{ip}?fields=ip,country_code,connection";
-    monitoring.later("enable-statistics", true, boolean);
+    let statistics = monitoring.get("enable-statistics", true, boolean);
     monitoring.later("enable-metrics", true, boolean);
-    monitoring.later("statistics-file", base.join("statistics.json"), path(base));
+    let statistics_file = monitoring.get("statistics-file", base.join("statistics.json"), path(base));
     let geo_lookup_timeout =
-        monitoring.later("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
-    let url = monitoring.later("geo-provider-url", provider.to_owned(), geo_url);
-    monitoring.later("geo-cache-ttl", Seconds.times(300), time_or_zero(Seconds));
-    let country = monitoring.later("geo-country-database", None, |at| path(base)(at).map(Some));
-    let asn = monitoring.later("geo-asn-database", None, |at| path(base)(at).map(Some));
+        monitoring.get("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
+    let url = monitoring.get("geo-provider-url", provider.to_owned(), geo_url);
+    let geo_cache_ttl = monitoring.get("geo-cache-ttl", Seconds.times(300), time_or_zero(Seconds));
+    let country = monitoring.optional("geo-country-database", path(base));
+    let asn = monitoring.optional("geo-asn-database", path(base));
     let geo_source = match (&country, &asn) {
         (None, None) => geo::Source::Web { url },
         _ => geo::Source::Files { country, asn },
@@ -397,6 +431,8 @@ fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
         audit_log_keep: monitoring.later("audit-log-keep", 8, number(0..=1000)),
         geo_source,
         geo_lookup_timeout,
+        geo_cache_ttl,
+        statistics_file: statistics.then_some(statistics_file),
     };
     monitoring.finish();
     values
@@ -453,16 +489,16 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
     let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect();
     // -1 is how other proxies, and the protocol, say that nothing is compressed.
     network.later("compression-threshold", 256, number::<i64>(-1..=MAX_PACKET));
-    network.later("login-ratelimit", Milliseconds.times(3000), time_or_zero(Milliseconds));
-    network.later("max-connections", 20_000, number::<u32>(1..=10_000_000));
-    network.later("max-connections-per-address", 64, number::<u32>(1..=10_000_000));
-    network.later("max-pending-logins", 2000, number::<u32>(1..=10_000_000));
     let values = Network {
         connection_timeout: network.get("connection-timeout", Milliseconds.times(5000), time(Milliseconds)),
         read_timeout: network.get("read-timeout", Milliseconds.times(30_000), time(Milliseconds)),
         shutdown_grace: network.get("shutdown-grace", Seconds.times(20), time_or_zero(Seconds)),
         accept_proxy_protocol: network.get("accept-proxy-protocol", false, boolean),
         trusted_proxies: network.get("trusted-proxies", loopback, list(trusted_network)),
+        login_ratelimit: network.get("login-ratelimit", Milliseconds.times(3000), time_or_zero(Milliseconds)),
+        max_connections: network.get("max-connections", 20_000, number(1..=10_000_000)),
+        max_connections_per_address: network.get("max-connections-per-address", 64, number(1..=10_000_000)),
+        max_pending_logins: network.get("max-pending-logins", 2000, number(1..=10_000_000)),
     };
     if values.accept_proxy_protocol && values.trusted_proxies.is_empty() {
         let what = "does nothing: network.trusted-proxies is empty";
@@ -473,11 +509,12 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
     values
 }
 
-fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> Admin {
+fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> admin::Config {
     let default = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
-    let listen = admin.later("listen", default, listen_or_off);
-    let token_file = admin.later("token-file", base.join("admin.token"), path(base));
-    admin.later("allowed-hosts", Vec::new(), list(host_header));
+    let listen_is_stated = admin.has("listen");
+    let listen = admin.get("listen", default, listen_or_off);
+    let token_file = admin.get("token-file", base.join("admin.token"), path(base));
+    let allowed_hosts = admin.get("allowed-hosts", Vec::new(), list(host_header));
     if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !token_file.is_file() {
         let what = format!(
             "listening beyond this machine needs a token, and {} does not exist",
@@ -487,5 +524,5 @@ fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> Admin 
         findings.error(&admin.spot("listen"), what, Some(hint.to_owned()));
     }
     admin.finish();
-    Admin { listen, token_file }
+    admin::Config { listen, listen_is_stated, token_file, allowed_hosts }
 }

@@ -1,8 +1,8 @@
 //! Forwarding secrets: where they come from, and the random one of a first start.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use super::{
     Purpose,
     problem::{Findings, Spot},
 };
+use crate::disk;
 
 /// What the process's environment says, read once by the caller.
 #[derive(Debug, Default)]
@@ -118,7 +119,7 @@ pub(super) fn global(
 /// The secret in a file that must exist.
 pub(super) fn from_file(path: &Path, spot: &Spot, findings: &Findings) -> Option<SecretSlice<u8>> {
     let shown = path.display();
-    let bytes = match read_small(path, MAX_FILE) {
+    let bytes = match disk::read_small(path, MAX_FILE) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) => {
             let hint = "it must hold the same secret as the backend's configuration";
@@ -195,22 +196,6 @@ pub(super) fn write_new(path: &Path, content: &[u8], private: bool) -> io::Resul
         let _ = fs::remove_file(path);
     }
     written
-}
-
-/// Reads a regular file of at most `most` bytes; anything longer, and anything that could block or never end, fails.
-pub(super) fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-        // The same words on every system.
-        kind @ io::ErrorKind::NotFound => io::Error::new(kind, "it does not exist"),
-        _ => error,
-    })?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    if bytes.len() > most { Err(io::Error::other(format!("longer than {most} bytes"))) } else { Ok(bytes) }
 }
 
 /// Whether others than its owner may read or write a file.

@@ -1,12 +1,12 @@
 //! Who can reach the admin interface.
 
 use super::report::{Area, Finding};
-use crate::config::{self, Admin};
+use crate::{admin, config};
 
 const AREA: Area = Area::Admin;
 
 /// Examines where the admin interface is to listen, and who can read its token.
-pub(super) fn examine(admin: &Admin) -> Vec<Finding> {
+pub(super) fn examine(admin: &admin::Config) -> Vec<Finding> {
     let Some(listen) = admin.listen else {
         return vec![Finding::ok(AREA, "exposure", "switched off (admin.listen)")];
     };
@@ -40,7 +40,10 @@ mod tests {
         let token_file = folder.path().join("admin.token");
         let told = |listen: Option<&str>| -> Vec<_> {
             let listen = listen.map(|listen| listen.parse().unwrap());
-            let found = examine(&Admin { listen, token_file: token_file.clone() });
+            let token_file = token_file.clone();
+            let config =
+                admin::Config { listen, listen_is_stated: true, token_file, allowed_hosts: Vec::new() };
+            let found = examine(&config);
             found.iter().map(|finding| (finding.check, finding.verdict)).collect()
         };
         assert_eq!(told(None), [("exposure", Verdict::Ok)]);

@@ -109,7 +109,7 @@ mod tests {
     };
 
     fn config(source: Source) -> Config {
-        Config { enabled: true, source, timeout: Duration::from_secs(10) }
+        Config { enabled: true, source, timeout: Duration::from_secs(10), cache_ttl: Duration::ZERO }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path};
 use jiff::Timestamp;
 use maxminddb::{Reader, geoip2};
 
-use super::place::{Country, Place};
+use crate::place::{Country, Place};
 
 /// A database in memory.
 #[derive(Debug)]

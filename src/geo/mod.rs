@@ -1,14 +1,12 @@
 //! Where an address is: country and network (ASN), from a web provider or from MaxMind DB files.
 //!
-//! The two say the same in the same type, [`Place`]; [`Config`] says which of them is asked.
+//! The two say the same in the same type, [`crate::place::Place`]; [`Config`] says which of them is asked.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+mod answer;
 pub mod database;
-pub mod place;
 pub mod provider;
-
-pub use place::Place;
 
 /// How addresses are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +17,8 @@ pub struct Config {
     pub source: Source,
     /// Longest wait for one look-up.
     pub timeout: Duration,
+    /// How long an answer of a web service is kept; zero keeps none.
+    pub cache_ttl: Duration,
 }
 
 /// Who is asked where an address is.

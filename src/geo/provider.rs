@@ -4,7 +4,8 @@ use std::{error::Error as _, fmt, net::IpAddr, time::Duration};
 
 use reqwest::{Client, redirect};
 
-use super::place::{NoPlace, Place};
+use super::answer::{self, NoPlace};
+use crate::place::Place;
 
 /// Longest answer that is read, in bytes. Real ones are below 2 KiB.
 const MAX_BODY: usize = 64 * 1024;
@@ -94,7 +95,7 @@ impl Provider {
             }
             body.extend_from_slice(&piece);
         }
-        Place::read(&body, address).map_err(|error| match error {
+        answer::read(&body, address).map_err(|error| match error {
             NoPlace::Refused(said) if self.repeats_a_part(&said) => {
                 NoPlace::Refused("it repeats a part of the URL, so its words are not shown".to_owned()).into()
             }

@@ -146,6 +146,7 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Atte
     cx.store.record_verified(VerifiedLogin {
         profile: verified.profile().clone(),
         address: attempt.address,
+        protocol: named.hello.handshake.version.0,
         has_dialogs: named.hello.dialect.dialogs,
     });
     let admitted = Admitted::verified(verified, attempt.address);

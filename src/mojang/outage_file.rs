@@ -1,16 +1,17 @@
 //! The start of an outage on disk, so that a restart in the middle of one does not move it.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, ErrorKind},
+    path::Path,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
+
 /// The document is about 60 bytes; a longer file is not ours.
-const MAX_LEN: u64 = 4096;
+const MAX_LEN: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -34,51 +35,19 @@ pub(super) fn load(path: &Path, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn read(path: &Path) -> io::Result<Option<Timestamp>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_LEN).read_to_end(&mut text)?;
-    let document: Document = serde_json::from_slice(&text)?;
-    Ok(Some(document.outage_started))
+    match disk::read_small(path, MAX_LEN) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice::<Document>(&bytes)?.outage_started)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Keeps the start of an outage, or forgets it. After a crash the file is either its old or its new self. Blocks.
 pub(super) fn store(path: &Path, started: Option<Timestamp>) -> io::Result<()> {
-    let Some(outage_started) = started else {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => sync_folder(path),
-        };
-    };
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    serde_json::to_writer(&mut file, &Document { outage_started })?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    sync_folder(path)
-}
-
-/// Makes a rename or removal last. Where a folder cannot be opened as a file (Windows), the file system sees to it.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match File::open(folder) {
-        Ok(folder) => folder.sync_all(),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+    let Some(outage_started) = started else { return disk::remove(path) };
+    let mut text = serde_json::to_vec(&Document { outage_started })?;
+    text.push(b'\n');
+    disk::replace(path, &text)
 }
 
 #[cfg(test)]

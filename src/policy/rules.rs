@@ -29,4 +29,12 @@ pub struct Rules {
     pub max_address_age: Duration,
     /// Ids that must always authenticate online.
     pub require_mojang_auth: HashSet<Uuid>,
+    /// Whether the rules about country and network apply at all.
+    pub geo_checks: bool,
+    /// Networks (ASNs) to keep out.
+    pub blocked_asns: HashSet<u32>,
+    /// Whether a country and network that are none of the session's refuse.
+    pub deny_on_geo_change: bool,
+    /// Whether an address that could not be looked up refuses.
+    pub deny_on_geo_unknown: bool,
 }

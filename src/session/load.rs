@@ -63,15 +63,24 @@ pub(super) struct Loaded {
 
 /// What one thread found.
 #[derive(Default)]
-struct Found {
-    sessions: Vec<Session>,
-    damaged: Vec<(PathBuf, String)>,
+pub(super) struct Found {
+    pub(super) sessions: Vec<Session>,
+    pub(super) damaged: Vec<(PathBuf, String)>,
     leftovers: usize,
+}
+
+/// What to do with temporary files of interrupted writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leftovers {
+    /// Remove them: the store is ours, and nobody writes.
+    Remove,
+    /// Leave them: somebody may be writing.
+    Keep,
 }
 
 /// Reads the store into an index, and clears away what does not belong there.
 pub(super) fn load(files: &Files, config: &Config, now: Timestamp) -> Result<Loaded, StoreError> {
-    let mut found = read_all(&files.shards()?)?;
+    let mut found = read_all(&files.shards()?, Leftovers::Remove, &AtomicUsize::new(0))?;
     let mut report = OpenReport { leftovers: found.leftovers, ..OpenReport::default() };
 
     for (path, why) in found.damaged {
@@ -115,13 +124,18 @@ pub(super) fn load(files: &Files, config: &Config, now: Timestamp) -> Result<Loa
     Ok(Loaded { index, changed, report })
 }
 
-fn read_all(shards: &[PathBuf]) -> Result<Found, StoreError> {
+/// Reads the documents in these folders. `seen` counts them meanwhile.
+pub(super) fn read_all(
+    shards: &[PathBuf],
+    leftovers: Leftovers,
+    seen: &AtomicUsize,
+) -> Result<Found, StoreError> {
     let next = AtomicUsize::new(0);
     let read_some = || {
         let mut found = Found::default();
         let mut buffer = Vec::new();
         while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read_shard(shard, &mut found, &mut buffer)?;
+            read_shard(shard, leftovers, seen, &mut found, &mut buffer)?;
         }
         Ok(found)
     };
@@ -138,10 +152,19 @@ fn read_all(shards: &[PathBuf]) -> Result<Found, StoreError> {
     })
 }
 
-fn read_shard(shard: &Path, found: &mut Found, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+fn read_shard(
+    shard: &Path,
+    leftovers: Leftovers,
+    seen: &AtomicUsize,
+    found: &mut Found,
+    buffer: &mut Vec<u8>,
+) -> Result<(), StoreError> {
     for entry in fs::read_dir(shard).map_err(StoreError::io("list", shard))? {
         let path = entry.map_err(StoreError::io("list", shard))?.path();
         if path.file_name().and_then(OsStr::to_str).is_some_and(Files::is_temporary) {
+            if leftovers == Leftovers::Keep {
+                continue;
+            }
             match fs::remove_file(&path) {
                 Ok(()) => found.leftovers += 1,
                 Err(error) => {
@@ -149,6 +172,7 @@ fn read_shard(shard: &Path, found: &mut Found, buffer: &mut Vec<u8>) -> Result<(
                 }
             }
         } else if path.extension() == Some(OsStr::new("json")) {
+            seen.fetch_add(1, Ordering::Relaxed);
             match files::load_session(&path, buffer) {
                 Ok(session) => found.sessions.push(session),
                 Err(StoreError::Damaged { why, .. }) => found.damaged.push((path, why)),

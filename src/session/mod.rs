@@ -34,6 +34,7 @@ mod index;
 mod load;
 mod queue;
 pub mod record;
+pub mod scan;
 mod store;
 mod survey;
 mod writer;

@@ -10,6 +10,7 @@ use super::Config;
 use crate::{
     address,
     identity::{Profile, Property, Username},
+    place::{Country, Place},
 };
 
 /// Most verified addresses that a session keeps.
@@ -33,32 +34,63 @@ pub struct VerifiedLogin {
     pub profile: Profile,
     /// The client address.
     pub address: IpAddr,
+    /// The client's protocol version.
+    pub protocol: i32,
     /// Whether the client has dialogs (protocol 771 and above).
     pub has_dialogs: bool,
 }
 
 /// A client address from which a verified login came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "AddressDocument", into = "AddressDocument")]
 pub struct VerifiedAddress {
     /// The exact address, never an IPv4-mapped one.
     pub address: IpAddr,
     /// The newest verified login from it.
     pub verified: Timestamp,
-    /// ISO 3166 country code, if looked up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
-    /// Autonomous system number, if looked up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asn: Option<u32>,
+    /// Where it is, as far as it was looked up.
+    pub place: Place,
 }
 
-/// A network from which a fallback login was refused for its foreign country and ASN, until the next verified login.
+/// A [`VerifiedAddress`] on disk: flat.
+#[derive(Serialize, Deserialize)]
+struct AddressDocument {
+    address: IpAddr,
+    verified: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    country: Option<Country>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asn: Option<u32>,
+}
+
+impl From<AddressDocument> for VerifiedAddress {
+    fn from(AddressDocument { address, verified, country, asn }: AddressDocument) -> Self {
+        Self { address, verified, place: Place { country, asn } }
+    }
+}
+
+impl From<VerifiedAddress> for AddressDocument {
+    fn from(VerifiedAddress { address, verified, place: Place { country, asn } }: VerifiedAddress) -> Self {
+        Self { address, verified, country, asn }
+    }
+}
+
+/// What an outage at the moment of the newest verified login would have met: kept so that it can be judged later what
+/// policy would have said. The session as it is now cannot tell, for in it every address matches itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeniedNetwork {
-    /// ISO 3166 country code.
-    pub country: Option<String>,
-    /// Autonomous system number.
-    pub asn: Option<u32>,
+pub struct Rehearsal {
+    /// When that login was.
+    pub at: Timestamp,
+    /// The client address it came from.
+    pub address: IpAddr,
+    /// Where that is, as far as it was looked up.
+    #[serde(default, skip_serializing_if = "Place::is_unknown")]
+    pub place: Place,
+    /// The client's protocol version.
+    pub protocol: i32,
+    /// The verified addresses as they stood before it; none if it was the first login.
+    #[serde(default)]
+    pub addresses: Vec<VerifiedAddress>,
 }
 
 /// A remembered, once verified login of a player: all but its profile properties, which stay on disk. Its debug print
@@ -96,7 +128,10 @@ pub struct Session {
     pub locked: bool,
     /// Foreign networks refused since the last verified login.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub denied_networks: Vec<DeniedNetwork>,
+    pub denied_networks: Vec<Place>,
+    /// The newest verified login, and what it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Box<Rehearsal>>,
 }
 
 /// Whether `time` is at most `max_age` ago, and not ahead of the clock.
@@ -121,6 +156,7 @@ impl fmt::Debug for Session {
             .field("pin_hash", &self.pin_hash.as_ref().map(|_| "[REDACTED]"))
             .field("locked", &self.locked)
             .field("denied_networks", &self.denied_networks)
+            .field("rehearsal", &self.rehearsal)
             .finish()
     }
 }
@@ -170,8 +206,16 @@ impl Session {
             pin_hash: None,
             locked: false,
             denied_networks: Vec::new(),
+            rehearsal: None,
         });
         session.forget_times_ahead(now);
+        session.rehearsal = Some(Box::new(Rehearsal {
+            at: now,
+            address: login.address.to_canonical(),
+            place: session.place_of(login.address),
+            protocol: login.protocol,
+            addresses: session.addresses.clone(),
+        }));
         session.name = Some(login.profile.name.clone());
         session.last_verified = now;
         session.verified_logins = session.verified_logins.saturating_add(1);
@@ -189,18 +233,30 @@ impl Session {
     /// Puts `address` first, in place of any other of its range. What was looked up for the exact address is kept.
     fn remember_address(&mut self, address: IpAddr, config: &Config, now: Timestamp) {
         let address = address.to_canonical();
-        let same = self.addresses.iter().find(|known| known.address == address);
-        let newest = VerifiedAddress {
-            address,
-            verified: now,
-            country: same.and_then(|known| known.country.clone()),
-            asn: same.and_then(|known| known.asn),
-        };
+        let newest = VerifiedAddress { address, verified: now, place: self.place_of(address) };
         self.addresses.retain(|known| {
             !address::same_range(known.address, address, config.ipv4_range_prefix, config.ipv6_range_prefix)
         });
         self.addresses.insert(0, newest);
         self.tidy_addresses();
+    }
+
+    /// What was looked up for this exact address.
+    fn place_of(&self, address: IpAddr) -> Place {
+        let address = address.to_canonical();
+        let same = self.addresses.iter().find(|known| known.address == address);
+        same.map(|known| known.place).unwrap_or_default()
+    }
+
+    /// Notes where an address is that it remembers; another one is left out.
+    pub fn learn_place(&mut self, address: IpAddr, place: Place) {
+        let address = address.to_canonical();
+        for known in self.addresses.iter_mut().filter(|known| known.address == address) {
+            known.place = place;
+        }
+        if let Some(rehearsal) = self.rehearsal.as_mut().filter(|rehearsal| rehearsal.address == address) {
+            rehearsal.place = place;
+        }
     }
 
     /// Brings the addresses of a document into the form that all else relies on: canonical, newest first, few.
@@ -273,6 +329,7 @@ pub(super) mod tests {
                 }],
             },
             address: ip(address),
+            protocol: 774,
             has_dialogs: true,
         }
     }
@@ -301,12 +358,13 @@ pub(super) mod tests {
     fn a_login_clears_what_holds_until_the_next_one_and_keeps_the_rest() {
         let mut first = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
         first.locked = true;
-        first.denied_networks.push(DeniedNetwork { country: Some("XX".into()), asn: Some(1) });
+        first.denied_networks.push(Place { country: Country::parse("XX"), asn: Some(1) });
         first.pin_hash = Some("$argon2id$".into());
         first.fallback_logins = 7;
         first.last_present = Some(at("2026-01-01T05:00:00Z"));
-        first.addresses[0].country = Some("DE".into());
-        first.addresses[0].asn = Some(3320);
+        let home = Place { country: Country::parse("DE"), asn: Some(3320) };
+        first.learn_place(ip("::ffff:192.0.2.1"), home);
+        first.learn_place(ip("192.0.2.2"), Place { asn: Some(1), ..home });
 
         let mut old_client = login(1, "Alicia", "192.0.2.1");
         old_client.has_dialogs = false;
@@ -321,6 +379,13 @@ pub(super) mod tests {
             last_without_dialogs: Some(now),
             locked: false,
             denied_networks: Vec::new(),
+            rehearsal: Some(Box::new(Rehearsal {
+                at: now,
+                address: ip("192.0.2.1"),
+                place: home,
+                protocol: 774,
+                addresses: first.addresses.clone(),
+            })),
             ..first.clone()
         };
         assert_eq!(second, expected);
@@ -329,10 +394,10 @@ pub(super) mod tests {
     #[test]
     fn one_address_per_range_and_the_least_recently_verified_goes() {
         let mut session = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
-        session.addresses[0].asn = Some(1);
+        session.addresses[0].place.asn = Some(1);
         session = after(Some(&session), "192.0.2.9", "2026-01-02T00:00:00Z");
         assert_eq!(addresses(&session), ["192.0.2.9"]);
-        assert_eq!(session.addresses[0].asn, None, "looked up for another address");
+        assert_eq!(session.addresses[0].place, Place::default(), "looked up for another address");
 
         for (day, address) in [(3, "198.51.100.1"), (4, "2001:db8::1"), (5, "2001:db8:0:1::1")] {
             session = after(Some(&session), address, &format!("2026-01-0{day}T00:00:00Z"));

@@ -4,6 +4,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::*;
 use crate::{
+    place::Place,
     policy::{
         evidence::FoundBy,
         facts::{Online, Proof},
@@ -36,7 +37,7 @@ fn username(text: &str) -> Username {
 }
 
 fn seen(address: &str, age: Duration) -> VerifiedAddress {
-    VerifiedAddress { address: ip(address), verified: ago(age), country: None, asn: None }
+    VerifiedAddress { address: ip(address), verified: ago(age), place: Place::default() }
 }
 
 fn online(proof: Proof, address_match: AddressMatch) -> Online {
@@ -74,6 +75,7 @@ impl Scene {
             pin_hash: None,
             locked: false,
             denied_networks: Vec::new(),
+            rehearsal: None,
         };
         let rules = Rules {
             max_session_age: 72 * HOUR,
@@ -87,6 +89,10 @@ impl Scene {
             ipv6_range_prefix: 64,
             max_address_age: 168 * HOUR,
             require_mojang_auth: HashSet::new(),
+            geo_checks: true,
+            blocked_asns: HashSet::new(),
+            deny_on_geo_change: false,
+            deny_on_geo_unknown: false,
         };
         Self {
             rules,

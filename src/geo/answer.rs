@@ -1,48 +1,10 @@
-//! What a look-up tells, checked.
+//! What a web provider answers, checked.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use serde_json::Value;
 
-/// A country code: two capital letters (ISO 3166-1 alpha-2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Country([u8; 2]);
-
-impl Country {
-    /// Accepts two capital letters and nothing else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let code: [u8; 2] = text.as_bytes().try_into().ok()?;
-        code.iter().all(u8::is_ascii_uppercase).then_some(Self(code))
-    }
-}
-
-impl fmt::Display for Country {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|letter| write!(f, "{}", char::from(*letter)))
-    }
-}
-
-/// Where an address is, as far as it is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The country.
-    pub country: Option<Country>,
-    /// The number of the autonomous system that announces the address: its provider's network.
-    pub asn: Option<u32>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.country {
-            Some(country) => write!(f, "country {country}")?,
-            None => f.write_str("no country")?,
-        }
-        match self.asn {
-            Some(asn) => write!(f, ", network AS{asn}"),
-            None => f.write_str(", no network"),
-        }
-    }
-}
+use crate::place::{Country, Place};
 
 /// Why a web provider's answer tells nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,37 +23,35 @@ pub enum NoPlace {
     Nothing,
 }
 
-impl Place {
-    /// Reads a web provider's answer in the shapes of ipwho.is, ip-api.com and ipinfo.io, told apart by their fields.
-    ///
-    /// # Errors
-    /// See [`NoPlace`]. A country or ASN that is not well formed counts as missing.
-    pub fn read(body: &[u8], asked: IpAddr) -> Result<Self, NoPlace> {
-        let answer: Value = serde_json::from_slice(body).map_err(|_| NoPlace::NotJson)?;
-        let fields = answer.as_object().ok_or(NoPlace::NotJson)?;
-        // ipwho.is: success false; ip-api.com: status "fail"; ipinfo.io: an object under error.
-        let failed = fields.get("success") == Some(&Value::Bool(false))
-            || fields.get("status").is_some_and(|status| status == "fail")
-            || fields.get("error").is_some_and(|error| !error.is_null() && *error != Value::Bool(false));
-        if failed {
-            let said = ["/message", "/error/message", "/error/title"];
-            let said = said.iter().find_map(|path| answer.pointer(path)?.as_str());
-            return Err(NoPlace::Refused(said.unwrap_or("it does not say why").to_owned()));
-        }
-        let text = |name: &str| fields.get(name).and_then(Value::as_str);
-        let echoed = text("ip").or_else(|| text("query"));
-        if echoed.is_some_and(|echoed| echoed.parse() != Ok(asked)) {
-            return Err(NoPlace::OtherAddress);
-        }
-        let country = ["country_code", "countryCode", "country"].iter().find_map(|name| text(name));
-        let asn = answer
-            .pointer("/connection/asn")
-            .or_else(|| fields.get("asn"))
-            .or_else(|| fields.get("as"))
-            .or_else(|| fields.get("org"));
-        let place = Self { country: country.and_then(Country::parse), asn: asn.and_then(asn_of) };
-        if place == Self::default() { Err(NoPlace::Nothing) } else { Ok(place) }
+/// Reads a web provider's answer in the shapes of ipwho.is, ip-api.com and ipinfo.io, told apart by their fields.
+///
+/// # Errors
+/// See [`NoPlace`]. A country or ASN that is not well formed counts as missing.
+pub(super) fn read(body: &[u8], asked: IpAddr) -> Result<Place, NoPlace> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| NoPlace::NotJson)?;
+    let fields = answer.as_object().ok_or(NoPlace::NotJson)?;
+    // ipwho.is: success false; ip-api.com: status "fail"; ipinfo.io: an object under error.
+    let failed = fields.get("success") == Some(&Value::Bool(false))
+        || fields.get("status").is_some_and(|status| status == "fail")
+        || fields.get("error").is_some_and(|error| !error.is_null() && *error != Value::Bool(false));
+    if failed {
+        let said = ["/message", "/error/message", "/error/title"];
+        let said = said.iter().find_map(|path| answer.pointer(path)?.as_str());
+        return Err(NoPlace::Refused(said.unwrap_or("it does not say why").to_owned()));
     }
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let echoed = text("ip").or_else(|| text("query"));
+    if echoed.is_some_and(|echoed| echoed.parse() != Ok(asked)) {
+        return Err(NoPlace::OtherAddress);
+    }
+    let country = ["country_code", "countryCode", "country"].iter().find_map(|name| text(name));
+    let asn = answer
+        .pointer("/connection/asn")
+        .or_else(|| fields.get("asn"))
+        .or_else(|| fields.get("as"))
+        .or_else(|| fields.get("org"));
+    let place = Place { country: country.and_then(Country::parse), asn: asn.and_then(asn_of) };
+    if place == Place::default() { Err(NoPlace::Nothing) } else { Ok(place) }
 }
 
 /// A number, or text that begins with one after "AS": `13335`, `"AS13335 Cloudflare, Inc."`.
@@ -110,7 +70,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<String, NoPlace> {
-        Place::read(body.as_bytes(), "203.0.113.5".parse().unwrap()).map(|place| place.to_string())
+        super::read(body.as_bytes(), "203.0.113.5".parse().unwrap()).map(|place| place.to_string())
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! Small files that are replaced whole: after a crash each is its old or its new self. Everything here blocks.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// Replaces a file, or makes it, readable by its owner only. Once this returns, the new one survives a power cut; until
+/// then, the old one does.
+///
+/// # Errors
+/// Whatever kept it from being written; the old one is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // It may hold space that a full disk needs. The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync_folder_of(path)
+}
+
+/// Removes a file for good, if it is there.
+///
+/// # Errors
+/// Whatever kept it from being removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => sync_folder_of(path),
+    }
+}
+
+/// Makes a rename or removal last. Where a folder cannot be opened as a file (Windows), the file system sees to it.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(folder) {
+        Ok(folder) => folder.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// A file that cannot be read; one that is longer, or that could block or never end.
+pub fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        // The same words on every system.
+        kind @ ErrorKind::NotFound => io::Error::new(kind, "it does not exist"),
+        _ => error,
+    })?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(io::Error::other(format!("longer than {most} bytes"))) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_whole_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.json");
+        remove(&path).unwrap();
+        for text in ["first", "2nd"] {
+            replace(&path, text.as_bytes()).unwrap();
+            assert_eq!(read_small(&path, 5).unwrap(), text.as_bytes());
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(read_small(&path, 2).unwrap_err().to_string(), "longer than 2 bytes");
+        remove(&path).unwrap();
+        assert_eq!(read_small(&path, 2).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no temporary file stays");
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        fs::create_dir_all(path.join("inside")).unwrap();
+        replace(&path, b"text").unwrap_err();
+        assert!(path.join("inside").is_dir());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        replace(&folder.path().join("none").join("file"), b"text").unwrap_err();
+        assert_eq!(read_small(&path, 10).unwrap_err().to_string(), "not a regular file");
+    }
+}
