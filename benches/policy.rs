@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use postern::{
     identity::Username,
     place::Place,
-    policy::{Decision, Facts, Rules, judge},
+    policy::{Bans, Decision, Facts, Location, Rules, judge},
     session::record::{Session, VerifiedAddress},
 };
 use uuid::Uuid;
@@ -67,6 +67,8 @@ fn facts(now: Timestamp, address: &str) -> Facts {
         outage_started: now - HOUR,
         accounts_at_address: 1,
         online: None,
+        bans: Bans::default(),
+        location: Location::Known(Place { country: None, asn: Some(64_496) }),
     }
 }
 

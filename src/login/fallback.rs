@@ -19,7 +19,7 @@ use crate::{
     messages::MessageKey,
     mojang::{health::Verdict, verify::ConfirmedOutage},
     net::conn::{Conn, Io},
-    policy::{Decision, Facts, judge},
+    policy::{Bans, Decision, Facts, Location, judge},
     reason::Reason,
     session::record::Session,
 };
@@ -159,6 +159,8 @@ fn judge_now(
         session,
         outage_started: basis.outage_started(),
         online: company.online,
+        bans: Bans::default(),
+        location: Location::NotAsked,
     };
     judge(&cx.rules, &facts, cx.clock.now())
 }

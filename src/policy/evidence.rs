@@ -13,6 +13,7 @@ use super::{
 use crate::{
     address,
     identity::Username,
+    place::Place,
     session::record::{CLOCK_SLACK, Session, VerifiedAddress},
 };
 
@@ -107,6 +108,18 @@ pub struct Evidence {
     pub expired_address_match: Option<AddressMatch>,
     /// Players at the client address, this one included.
     pub accounts_at_address: u32,
+    /// Which bans cover the attempt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub banned: Vec<&'static str>,
+    /// Where the client address is, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Where the verified addresses that still count are, each place once; left out while `place` is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known_places: Vec<Place>,
+    /// Whether `place` is none of these, or was refused before for that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub geo_changed: bool,
     /// The connection of this id that is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<Online>,
@@ -123,9 +136,7 @@ impl Evidence {
         let grace = elapsed(facts.outage_started.min(now), now).unwrap_or_default().min(MAX_GRACE);
         let idle = session.and_then(|session| idle(session, now));
         let addresses = session.map_or(&[][..], |session| &session.addresses);
-        let live = |seen: &VerifiedAddress| {
-            elapsed(seen.verified, now).is_some_and(|age| age <= rules.max_address_age)
-        };
+        let live = |seen: &VerifiedAddress| is_live(seen, rules, now);
         let best = |counts: &dyn Fn(&VerifiedAddress) -> bool| {
             let counting = addresses.iter().filter(|seen| counts(seen));
             counting
@@ -134,6 +145,18 @@ impl Evidence {
                 .unwrap_or(AddressMatch::None)
         };
         let address_match = best(&live);
+        let place = facts.location.place();
+        let denied = |place| session.is_some_and(|session| session.denied_networks.contains(&place));
+        let geo_changed = place.is_some_and(|place| {
+            let foreign = is_foreign(place, facts.address, addresses, rules, now);
+            foreign || address_match < AddressMatch::Exact && denied(place)
+        });
+        let mut known_places: Vec<Place> = Vec::new();
+        for seen in addresses.iter().filter(|seen| place.is_some() && live(seen)) {
+            if !seen.place.is_unknown() && !known_places.contains(&seen.place) {
+                known_places.push(seen.place);
+            }
+        }
         let expired = best(&|seen| !live(seen));
         Self {
             found_by: known.map(|known| known.found_by),
@@ -151,6 +174,10 @@ impl Evidence {
             address_match,
             expired_address_match: (expired > address_match).then_some(expired),
             accounts_at_address: facts.accounts_at_address,
+            banned: facts.bans.labels(),
+            place,
+            known_places,
+            geo_changed,
             online: facts.online,
             displaces: displaces(facts.online, address_match),
         }
@@ -173,6 +200,37 @@ fn elapsed(then: Timestamp, now: Timestamp) -> Option<Duration> {
     match Duration::try_from(signed) {
         Ok(past) => Some(past),
         Err(_) => (signed >= -CLOCK_SLACK).then_some(Duration::ZERO),
+    }
+}
+
+/// Whether a verified address still counts.
+fn is_live(seen: &VerifiedAddress, rules: &Rules, now: Timestamp) -> bool {
+    elapsed(seen.verified, now).is_some_and(|age| age <= rules.max_address_age)
+}
+
+/// Whether `place`, in which `address` lies, is that of none of these addresses that still count. What one side does
+/// not know of country and network is not compared; where nothing can be, the place is foreign. An address that is one
+/// of them itself never is: providers correct their tables.
+pub fn is_foreign(
+    place: Place,
+    address: IpAddr,
+    addresses: &[VerifiedAddress],
+    rules: &Rules,
+    now: Timestamp,
+) -> bool {
+    !addresses.iter().filter(|seen| is_live(seen, rules, now)).any(|seen| {
+        address::unmap(address) == address::unmap(seen.address) || is_same_place(place, seen.place)
+    })
+}
+
+fn is_same_place(a: Place, b: Place) -> bool {
+    /// `None` if one side does not know.
+    fn same<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<bool> {
+        Some(a? == b?)
+    }
+    match (same(a.country, b.country), same(a.asn, b.asn)) {
+        (Some(false), _) | (_, Some(false)) | (None, None) => false,
+        (Some(true), _) | (_, Some(true)) => true,
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::evidence::{self, AddressMatch};
-use crate::{identity::Username, session::record::Session};
+use crate::{identity::Username, place::Place, session::record::Session};
 
 /// Everything the verdict on one attempt rests on, gathered before judging. Nothing in it was proven by the client.
 #[derive(Clone)]
@@ -29,6 +29,58 @@ pub struct Facts {
     pub accounts_at_address: u32,
     /// The connection of the session's id that is up, if one is. A held player is not up.
     pub online: Option<Online>,
+    /// Which bans cover it.
+    pub bans: Bans,
+    /// Where the client address is.
+    pub location: Location,
+}
+
+/// Which bans cover an attempt. The ban of a network (ASN) counts only if the address's is known without asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bans {
+    /// The client address's.
+    pub client: bool,
+    /// Its subnet's.
+    pub subnet: bool,
+    /// Its network's (ASN).
+    pub asn: bool,
+    /// The one of the session's id at this client address.
+    pub pair: bool,
+}
+
+impl Bans {
+    /// What is banned, in words for audit.log.
+    pub(super) fn labels(self) -> Vec<&'static str> {
+        let all = [
+            (self.client, "address"),
+            (self.subnet, "subnet"),
+            (self.asn, "asn"),
+            (self.pair, "id-and-address"),
+        ];
+        all.into_iter().filter_map(|(banned, label)| banned.then_some(label)).collect()
+    }
+}
+
+/// What is known of where the client address is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Location {
+    /// Nobody has been asked yet. To the rules this is no better than not known.
+    #[default]
+    NotAsked,
+    /// It was looked up, and that told nothing.
+    Unknown,
+    /// It was looked up.
+    Known(Place),
+}
+
+impl Location {
+    /// What was looked up, if it told anything.
+    pub fn place(self) -> Option<Place> {
+        match self {
+            Self::Known(place) if !place.is_unknown() => Some(place),
+            _ => None,
+        }
+    }
 }
 
 /// How the player of a connection was proven.

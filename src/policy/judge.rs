@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     evidence::{AddressMatch, Displace, Evidence},
-    facts::Facts,
+    facts::{Facts, Location},
     rules::Rules,
 };
 use crate::{identity::Username, reason::Reason, session::record::UNUSED_AFTER};
@@ -75,6 +75,7 @@ type Check = (Reason, fn(&Case<'_>) -> bool);
 /// The order matters: it decides which reason a player, and audit.log, gets to see. Checks after
 /// `NoSession` may rely on there being a session.
 const CHECKS: &[Check] = &[
+    (Reason::Banned, banned),
     (Reason::MojangRequired, mojang_required),
     (Reason::NoSession, no_session),
     (Reason::IdMismatch, id_mismatch),
@@ -85,6 +86,9 @@ const CHECKS: &[Check] = &[
     (Reason::PrivateAddress, private_address),
     (Reason::SharedAddress, shared_address),
     (Reason::AddressChanged, address_changed),
+    (Reason::BlockedAsn, blocked_asn),
+    (Reason::GeoChanged, geo_changed),
+    (Reason::GeoUnknown, geo_unknown),
     (Reason::AlreadyOnline, already_online),
 ];
 
@@ -98,6 +102,36 @@ pub fn judge(rules: &Rules, facts: &Facts, now: Timestamp) -> Decision {
         Some(&(reason, _)) => Decision::Refuse { reason, evidence },
         None => permit(facts, evidence),
     }
+}
+
+/// Every check that refuses the attempt, in order, where [`judge`] tells the first alone: for what would come of other
+/// rules. Without a session nothing below that check is told, for there is nothing to judge.
+pub fn objections(rules: &Rules, facts: &Facts, now: Timestamp) -> Vec<Reason> {
+    let evidence = Evidence::measure(rules, facts, now);
+    let case = Case { rules, facts, evidence: &evidence };
+    let mut objections = Vec::new();
+    for (reason, refuses) in CHECKS {
+        if refuses(&case) {
+            objections.push(*reason);
+            if *reason == Reason::NoSession {
+                break;
+            }
+        }
+    }
+    objections
+}
+
+/// Whether it is time to find out where the client address is: nobody has been asked, a rule would weigh it, and no
+/// check before those that do refuses anyway.
+pub fn wants_location(rules: &Rules, facts: &Facts, now: Timestamp) -> bool {
+    let weighed = !rules.blocked_asns.is_empty() || rules.deny_on_geo_change || rules.deny_on_geo_unknown;
+    if !rules.geo_checks || !weighed || facts.location != Location::NotAsked {
+        return false;
+    }
+    let evidence = Evidence::measure(rules, facts, now);
+    let case = Case { rules, facts, evidence: &evidence };
+    let before = CHECKS.iter().take_while(|(reason, _)| *reason != Reason::BlockedAsn);
+    !before.into_iter().any(|(_, refuses)| refuses(&case))
 }
 
 /// Draws up the permit. The checks have refused whatever is refused here; this is so that a check that is lost or
@@ -116,6 +150,14 @@ fn permit(facts: &Facts, evidence: Evidence) -> Decision {
         displace,
     };
     Decision::Admit { permit, evidence }
+}
+
+/// Whoever fails elsewhere must not lock a player out at an address that was verified for it; who fails there under its
+/// id does.
+fn banned(case: &Case<'_>) -> bool {
+    let bans = case.facts.bans;
+    let spared = case.evidence.address_match == AddressMatch::Exact;
+    bans.pair || !spared && (bans.client || bans.subnet || bans.asn)
 }
 
 fn mojang_required(case: &Case<'_>) -> bool {
@@ -164,6 +206,25 @@ fn address_changed(case: &Case<'_>) -> bool {
         AddressMatch::None => false,
     };
     case.rules.strict_ip_check && !proven
+}
+
+/// A network that is not known might be one of them, so then only an exact verified address will do.
+fn blocked_asn(case: &Case<'_>) -> bool {
+    let blocked = &case.rules.blocked_asns;
+    case.rules.geo_checks
+        && !blocked.is_empty()
+        && match case.evidence.place.and_then(|place| place.asn) {
+            Some(asn) => blocked.contains(&asn),
+            None => case.evidence.address_match < AddressMatch::Exact,
+        }
+}
+
+fn geo_changed(case: &Case<'_>) -> bool {
+    case.rules.geo_checks && case.rules.deny_on_geo_change && case.evidence.geo_changed
+}
+
+fn geo_unknown(case: &Case<'_>) -> bool {
+    case.rules.geo_checks && case.rules.deny_on_geo_unknown && case.evidence.place.is_none()
 }
 
 fn already_online(case: &Case<'_>) -> bool {

@@ -4,10 +4,10 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::*;
 use crate::{
-    place::Place,
+    place::{Country, Place},
     policy::{
         evidence::FoundBy,
-        facts::{Online, Proof},
+        facts::{Bans, Online, Proof},
     },
     session::record::{Session, VerifiedAddress},
 };
@@ -56,6 +56,8 @@ struct Scene {
     outage_started: Timestamp,
     accounts_at_address: u32,
     online: Option<Online>,
+    bans: Bans,
+    location: Location,
 }
 
 impl Scene {
@@ -103,6 +105,8 @@ impl Scene {
             outage_started: ago(HOUR),
             accounts_at_address: 1,
             online: None,
+            bans: Bans::default(),
+            location: Location::NotAsked,
         }
     }
 
@@ -114,6 +118,14 @@ impl Scene {
     fn present(&mut self, age: Duration) {
         self.session().last_verified = ago(age);
         self.outage_started = now();
+    }
+
+    /// Where the client address is, and where the verified ones are.
+    fn places(&mut self, here: Place, verified: Place) {
+        self.location = Location::Known(here);
+        for seen in &mut self.session().addresses {
+            seen.place = verified;
+        }
     }
 
     fn from(&mut self, address: &str) {
@@ -129,6 +141,8 @@ impl Scene {
             outage_started: self.outage_started,
             accounts_at_address: self.accounts_at_address,
             online: self.online,
+            bans: self.bans,
+            location: self.location,
         }
     }
 
@@ -561,6 +575,274 @@ fn address_changed() {
     ]);
 }
 
+fn place(country: &str, asn: u32) -> Place {
+    Place { country: Country::parse(country), asn: (asn != 0).then_some(asn) }
+}
+
+const ALL_BANNED: Bans = Bans { client: true, subnet: true, asn: true, pair: false };
+
+#[test]
+fn banned() {
+    const BANNED: Option<Reason> = Some(Reason::Banned);
+    fn next_door(s: &mut Scene, bans: Bans) {
+        s.from(NEXT_DOOR);
+        s.bans = bans;
+    }
+    check(&[
+        ("all but the pair, at an exact verified address", |s| s.bans = ALL_BANNED, None),
+        ("the pair, there", |s| s.bans.pair = true, BANNED),
+        ("the address, in the range", |s| next_door(s, Bans { client: true, ..Bans::default() }), BANNED),
+        ("the subnet, in the range", |s| next_door(s, Bans { subnet: true, ..Bans::default() }), BANNED),
+        ("the network, in the range", |s| next_door(s, Bans { asn: true, ..Bans::default() }), BANNED),
+        ("the pair, in the range", |s| next_door(s, Bans { pair: true, ..Bans::default() }), BANNED),
+        ("none, in the range", |s| next_door(s, Bans::default()), None),
+        (
+            "an exact address that counts no more",
+            |s| {
+                s.bans = ALL_BANNED;
+                s.session().addresses = vec![seen(HOME, 200 * HOUR)];
+            },
+            BANNED,
+        ),
+        (
+            "nobody whom anything was verified for",
+            |s| {
+                s.bans = ALL_BANNED;
+                s.session = None;
+            },
+            BANNED,
+        ),
+        (
+            "addresses are only recorded",
+            |s| {
+                next_door(s, ALL_BANNED);
+                s.rules.strict_ip_check = false;
+            },
+            BANNED,
+        ),
+    ]);
+}
+
+#[test]
+fn blocked_asn() {
+    const BLOCKED: Option<Reason> = Some(Reason::BlockedAsn);
+    fn block(s: &mut Scene, location: Location) {
+        s.rules.blocked_asns = [64_496].into();
+        s.location = location;
+    }
+    check(&[
+        ("blocked, though exact", |s| block(s, Location::Known(place("DE", 64_496))), BLOCKED),
+        ("another", |s| block(s, Location::Known(place("DE", 64_497))), None),
+        ("unknown, exact", |s| block(s, Location::Unknown), None),
+        ("not asked, exact", |s| block(s, Location::NotAsked), None),
+        ("country only, exact", |s| block(s, Location::Known(place("DE", 0))), None),
+        (
+            "another, in the range",
+            |s| {
+                s.from(NEXT_DOOR);
+                block(s, Location::Known(place("DE", 64_497)));
+            },
+            None,
+        ),
+        (
+            "unknown, in the range",
+            |s| {
+                s.from(NEXT_DOOR);
+                block(s, Location::Unknown);
+            },
+            BLOCKED,
+        ),
+        (
+            "not asked, in the range",
+            |s| {
+                s.from(NEXT_DOOR);
+                block(s, Location::NotAsked);
+            },
+            BLOCKED,
+        ),
+        (
+            "country only, in the range",
+            |s| {
+                s.from(NEXT_DOOR);
+                block(s, Location::Known(place("DE", 0)));
+            },
+            BLOCKED,
+        ),
+        (
+            "nothing is blocked",
+            |s| {
+                s.from(NEXT_DOOR);
+                s.location = Location::Unknown;
+            },
+            None,
+        ),
+        (
+            "switched off",
+            |s| {
+                block(s, Location::Known(place("DE", 64_496)));
+                s.rules.geo_checks = false;
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn geo_changed() {
+    const CHANGED: Option<Reason> = Some(Reason::GeoChanged);
+    fn come(s: &mut Scene, here: Place, verified: Place) {
+        s.rules.deny_on_geo_change = true;
+        s.from(NEXT_DOOR);
+        s.places(here, verified);
+    }
+    check(&[
+        ("the same", |s| come(s, place("DE", 1), place("DE", 1)), None),
+        ("another country", |s| come(s, place("FR", 1), place("DE", 1)), CHANGED),
+        ("another network", |s| come(s, place("DE", 2), place("DE", 1)), CHANGED),
+        ("the same country, no network here", |s| come(s, place("DE", 0), place("DE", 1)), None),
+        ("the same country, no network there", |s| come(s, place("DE", 1), place("DE", 0)), None),
+        ("another country, no network here", |s| come(s, place("FR", 0), place("DE", 1)), CHANGED),
+        ("nothing in common to compare", |s| come(s, place("DE", 0), place("", 1)), CHANGED),
+        ("nothing known of before", |s| come(s, place("DE", 1), Place::default()), CHANGED),
+        ("an answer that tells nothing", |s| come(s, Place::default(), place("DE", 1)), None),
+        (
+            "not known",
+            |s| {
+                come(s, Place::default(), place("DE", 1));
+                s.location = Location::Unknown;
+            },
+            None,
+        ),
+        (
+            "an exact verified address",
+            |s| {
+                come(s, place("FR", 2), place("DE", 1));
+                s.session().denied_networks = vec![place("FR", 2)];
+                s.from(HOME);
+            },
+            None,
+        ),
+        (
+            "one of several",
+            |s| {
+                come(s, place("FR", 2), place("DE", 1));
+                let other = VerifiedAddress { place: place("FR", 2), ..seen(ABROAD, HOUR) };
+                s.session().addresses.push(other);
+            },
+            None,
+        ),
+        (
+            "one that counts no more",
+            |s| {
+                come(s, place("FR", 2), place("DE", 1));
+                let other = VerifiedAddress { place: place("FR", 2), ..seen(ABROAD, 200 * HOUR) };
+                s.session().addresses.push(other);
+            },
+            CHANGED,
+        ),
+        (
+            "refused before",
+            |s| {
+                come(s, place("DE", 1), place("DE", 1));
+                s.session().denied_networks = vec![place("DE", 1)];
+            },
+            CHANGED,
+        ),
+        (
+            "only recorded",
+            |s| {
+                come(s, place("FR", 2), place("DE", 1));
+                s.rules.deny_on_geo_change = false;
+            },
+            None,
+        ),
+        (
+            "switched off",
+            |s| {
+                come(s, place("FR", 2), place("DE", 1));
+                s.rules.geo_checks = false;
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn geo_unknown() {
+    const UNKNOWN: Option<Reason> = Some(Reason::GeoUnknown);
+    fn deny(s: &mut Scene, location: Location) {
+        s.rules.deny_on_geo_unknown = true;
+        s.location = location;
+    }
+    check(&[
+        ("known", |s| deny(s, Location::Known(place("DE", 1))), None),
+        ("known in part", |s| deny(s, Location::Known(place("", 1))), None),
+        ("an answer that tells nothing", |s| deny(s, Location::Known(Place::default())), UNKNOWN),
+        ("not known", |s| deny(s, Location::Unknown), UNKNOWN),
+        ("not asked", |s| deny(s, Location::NotAsked), UNKNOWN),
+        (
+            "switched off",
+            |s| {
+                deny(s, Location::Unknown);
+                s.rules.geo_checks = false;
+            },
+            None,
+        ),
+    ]);
+}
+
+/// The provider is asked as late as can be, and only if its answer matters.
+#[test]
+fn when_to_ask_where_an_address_is() {
+    let wants = |alter: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::new();
+        scene.rules.deny_on_geo_unknown = true;
+        alter(&mut scene);
+        wants_location(&scene.rules, &scene.facts(), now())
+    };
+    assert!(wants(&|_| ()));
+    let other_rules = |s: &mut Scene| s.rules.deny_on_geo_unknown = false;
+    assert!(wants(&|s| {
+        other_rules(s);
+        s.rules.deny_on_geo_change = true;
+    }));
+    assert!(wants(&|s| {
+        other_rules(s);
+        s.rules.blocked_asns = [1].into();
+    }));
+    assert!(!wants(&other_rules), "no rule would weigh it");
+    assert!(!wants(&|s| s.rules.geo_checks = false));
+    assert!(!wants(&|s| s.location = Location::Unknown), "asked already");
+    assert!(!wants(&|s| s.location = Location::Known(place("DE", 1))), "known already");
+    assert!(
+        wants(&|s| s.online = Some(online(Proof::Verified, AddressMatch::Exact))),
+        "checks below do not matter"
+    );
+    for refused in [
+        &(|s: &mut Scene| s.from(ABROAD)) as &dyn Fn(&mut Scene),
+        &|s| s.session = None,
+        &|s| s.bans.pair = true,
+        &|s| s.session().locked = true,
+        &|s| s.accounts_at_address = 6,
+    ] {
+        assert!(!wants(refused));
+    }
+}
+
+#[test]
+fn all_objections_are_told_in_order() {
+    let mut scene = Scene::new();
+    assert_eq!(objections(&scene.rules, &scene.facts(), now()), []);
+    scene.from(ABROAD);
+    scene.session().verified_logins = 1;
+    scene.rules.deny_on_geo_unknown = true;
+    let expected = [Reason::ShortHistory, Reason::AddressChanged, Reason::GeoUnknown];
+    assert_eq!(objections(&scene.rules, &scene.facts(), now()), expected);
+    scene.session = None;
+    scene.bans.subnet = true;
+    assert_eq!(objections(&scene.rules, &scene.facts(), now()), [Reason::Banned, Reason::NoSession]);
+}
+
 #[test]
 fn the_permit_tells_the_address_match() {
     let best = |alter: fn(&mut Scene)| admitted(alter).0.address_match();
@@ -667,7 +949,12 @@ type Step<'a> = (Reason, &'a dyn Fn(&mut Scene));
 #[test]
 fn the_first_failing_check_gives_the_reason() {
     let mut scene = Scene::new();
+    scene.bans.client = true;
     scene.rules.require_mojang_auth = [OTHER].into();
+    scene.rules.blocked_asns = [64_496].into();
+    scene.rules.deny_on_geo_change = true;
+    scene.rules.deny_on_geo_unknown = true;
+    scene.places(place("FR", 64_496), place("DE", 64_497));
     scene.rules.max_session_age = HOUR;
     scene.rules.recent_activity = Some(HOUR);
     scene.claimed_id = Some(OTHER);
@@ -680,6 +967,7 @@ fn the_first_failing_check_gives_the_reason() {
     let session = scene.session.take();
 
     let steps: &[Step<'_>] = &[
+        (Reason::Banned, &|s| s.bans.client = false),
         (Reason::MojangRequired, &|s| s.rules.require_mojang_auth.clear()),
         (Reason::NoSession, &|s| s.session.clone_from(&session)),
         (Reason::IdMismatch, &|s| s.claimed_id = Some(NOTCH)),
@@ -689,7 +977,10 @@ fn the_first_failing_check_gives_the_reason() {
         (Reason::ShortHistory, &|s| s.session().verified_logins = 3),
         (Reason::PrivateAddress, &|s| s.from(ABROAD)),
         (Reason::SharedAddress, &|s| s.accounts_at_address = 5),
-        (Reason::AddressChanged, &|s| s.from(HOME)),
+        (Reason::AddressChanged, &|s| s.from(NEXT_DOOR)),
+        (Reason::BlockedAsn, &|s| s.rules.blocked_asns.clear()),
+        (Reason::GeoChanged, &|s| s.location = Location::Unknown),
+        (Reason::GeoUnknown, &|s| s.rules.deny_on_geo_unknown = false),
         (Reason::AlreadyOnline, &|s| s.online = None),
     ];
     for (reason, mend) in steps {
@@ -709,10 +1000,12 @@ fn evidence_as_json() {
     scene.from(NEXT_DOOR);
     scene.session().addresses = vec![seen(ABROAD, HOUR), seen(NEXT_DOOR, 200 * HOUR)];
     scene.session().pin_hash = Some("$argon2id$secret".to_owned());
+    scene.places(place("FR", 64_496), place("DE", 0));
+    scene.bans = Bans { subnet: true, pair: true, ..Bans::default() };
     scene.outage_started = ago(Duration::from_mins(90));
     scene.online = Some(Online { silent_for: 2 * SECOND, ..online(Proof::Fallback, AddressMatch::Range) });
     let Decision::Refuse { reason, evidence } = scene.judge() else { panic!("admitted") };
-    assert_eq!(reason, Reason::AddressChanged);
+    assert_eq!(reason, Reason::Banned);
     assert_eq!(
         serde_json::to_value(&evidence).unwrap(),
         serde_json::json!({
@@ -731,6 +1024,10 @@ fn evidence_as_json() {
             "address_match": "none",
             "expired_address_match": "exact",
             "accounts_at_address": 1,
+            "banned": ["subnet", "id-and-address"],
+            "place": {"country": "FR", "asn": 64_496},
+            "known_places": [{"country": "DE"}],
+            "geo_changed": true,
             "online": {
                 "proof": "fallback",
                 "same_exact_address": false,
@@ -773,6 +1070,8 @@ prop_compose! {
         up in proptest::option::weighted(0.4, (0..3_u8, any::<bool>(), 0..10_u64, 0..3_u8)),
         (strict, range, trust, required, activity) in
             (any::<bool>(), any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1), any::<bool>()),
+        (geo_rules, places, location) in (proptest::option::weighted(0.4, 0..8_u8), (0..3_u32, 0..3_u32), 0..3_u8),
+        bans in proptest::option::weighted(0.2, 0..16_u8),
     ) -> Scene {
         let hours_ago = |hours: i64| now() - jiff::SignedDuration::from_hours(hours);
         let mut scene = Scene::new();
@@ -800,6 +1099,19 @@ prop_compose! {
         scene.address = ip(address);
         scene.outage_started = hours_ago(outage_hours);
         scene.accounts_at_address = accounts;
+        let geo_rules = geo_rules.unwrap_or_default();
+        scene.rules.blocked_asns = if geo_rules & 1 == 0 { HashSet::new() } else { [2].into() };
+        scene.rules.deny_on_geo_change = geo_rules & 2 != 0;
+        scene.rules.deny_on_geo_unknown = geo_rules & 4 != 0;
+        scene.places(place("DE", places.0), place("DE", places.1));
+        match location {
+            0 => scene.location = Location::NotAsked,
+            1 => scene.location = Location::Unknown,
+            _ => {}
+        }
+        let bans = bans.unwrap_or_default();
+        let of = |bit| bans & bit != 0;
+        scene.bans = Bans { client: of(1), subnet: of(2), asn: of(4), pair: of(8) };
         scene.online = up.map(|(proof, same_exact_address, silent, matched)| Online {
             proof: [Proof::Verified, Proof::Pinned, Proof::Fallback][usize::from(proof)],
             same_exact_address,
@@ -822,6 +1134,10 @@ impl std::fmt::Debug for Scene {
     }
 }
 
+fn admitted_exactly(scene: &Scene) -> bool {
+    matches!(scene.judge(), Decision::Admit { permit, .. } if permit.address_match() == AddressMatch::Exact)
+}
+
 fn is_admitted(scene: &Scene) -> bool {
     matches!(scene.judge(), Decision::Admit { .. })
 }
@@ -841,6 +1157,10 @@ const RELAXATIONS: &[Relaxation] = &[
     ("IPv6 range", |r| r.ipv6_range_prefix -= 16),
     ("address age", |r| r.max_address_age += 24 * HOUR),
     ("always online", |r| r.require_mojang_auth.clear()),
+    ("networks", |r| r.blocked_asns.clear()),
+    ("foreign places", |r| r.deny_on_geo_change = false),
+    ("unknown places", |r| r.deny_on_geo_unknown = false),
+    ("all about places", |r| r.geo_checks = false),
 ];
 
 /// Else the properties below would hold for want of cases.
@@ -886,6 +1206,24 @@ proptest! {
             let mut lax = scene.clone();
             relax(&mut lax.rules);
             prop_assert!(!is_admitted(&scene) || is_admitted(&lax), "{}", name);
+        }
+    }
+
+    #[test]
+    fn failures_elsewhere_never_ban_an_exact_verified_address(scene in scenes(), bans in 0..8_u8) {
+        let mut banned = scene.clone();
+        banned.bans = Bans { client: bans & 1 != 0, subnet: bans & 2 != 0, asn: bans & 4 != 0, ..scene.bans };
+        if admitted_exactly(&scene) {
+            prop_assert!(is_admitted(&banned));
+        }
+    }
+
+    #[test]
+    fn the_first_objection_is_the_reason(scene in scenes()) {
+        let objections = objections(&scene.rules, &scene.facts(), now());
+        match scene.judge() {
+            Decision::Admit { .. } => prop_assert_eq!(objections, []),
+            Decision::Refuse { reason, .. } => prop_assert_eq!(objections.first(), Some(&reason)),
         }
     }
 
