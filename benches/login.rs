@@ -11,7 +11,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use postern::{
     clock::Clock,
+    geo::{self, Geo},
     identity::Username,
+    limit::{self, Bans},
     login::{
         self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx,
         keys::{Challenge, Keys},
@@ -20,7 +22,7 @@ use postern::{
     mojang::{
         health::{self, Verdict},
         player_keys::{self, PlayerKeys},
-        session_server::{self, SessionServer},
+        session_server::{self, SessionServer, Standing},
     },
     net::{conn::Conn, deadline::Deadline},
     policy::Rules,
@@ -56,6 +58,14 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         ipv4_range_prefix: 24,
         ipv6_range_prefix: 64,
     };
+    let bans = limit::bans::Config {
+        per_client: 10,
+        per_subnet: 30,
+        per_asn: 100,
+        duration: Duration::from_mins(30),
+        file: folder.join("bans.json"),
+        ipv4_subnet_prefix: 24,
+    };
     let health = health::Config {
         check_interval: Duration::from_secs(30),
         retry_interval: Duration::from_secs(2),
@@ -69,6 +79,12 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
     std::mem::forget(trigger);
     let (health, _) = health::start(health, clock.clone(), server.prober(), shutdown, Box::new(|_| ()));
     health.subscribe().wait_for(|status| status.verdict == Verdict::Up).await.unwrap();
+    let geo_off = geo::Config {
+        enabled: false,
+        source: geo::Source::Files { country: None, asn: None },
+        timeout: Duration::from_secs(1),
+        cache_ttl: Duration::ZERO,
+    };
     LoginCx {
         config: Config {
             fallback: FallbackMode::Enabled,
@@ -98,7 +114,9 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         server,
         player_keys,
         store: Store::open(store, clock.clone()).await.unwrap().0,
+        geo: Geo::new(&geo_off).unwrap(),
         roster: Roster::new(clock.clone()),
+        bans: Bans::open(&bans, clock.clone(), Box::new(|_| ())).unwrap(),
         hang_ups: HangUps::default(),
         ipv4_subnet_prefix: 24,
         clock,
@@ -139,7 +157,9 @@ fn encryption_responses(c: &mut Criterion) {
         b.iter(|| {
             let response =
                 EncryptionResponse { secret: secret.clone(), proof: TokenProof::Encrypted(token.clone()) };
-            runtime.block_on(Challenge::new(&keys).unwrap().accept(response, None)).unwrap_err()
+            runtime
+                .block_on(Challenge::new(&keys).unwrap().accept(response, None, Standing::Unknown))
+                .unwrap_err()
         });
     });
     c.bench_function("make a key", |b| b.iter(|| Keys::generate().unwrap()));

@@ -16,7 +16,9 @@ use tracing::{debug, warn};
 
 use super::{
     alike::AlikeWatch,
+    chatter::Chatter,
     journal,
+    places::{self, Visits},
     proxy_peers::{Mismatch, ProxyPeers},
     stay::{self, StayCx},
 };
@@ -27,6 +29,10 @@ use crate::{
     clock::Clock,
     foreign,
     identity::Username,
+    limit::{
+        gate::{Gate, Passage},
+        rate::Rates,
+    },
     login::{self, Admission, Attempt, Hello, LoginCx, refusal::Refusal, roster::Line},
     messages::{MessageKey, Messages},
     mojang::health::Verdict,
@@ -82,6 +88,16 @@ pub(super) struct ConnCx {
     pub(super) proxy_peers: ProxyPeers,
     /// Whether all players seem to come from within.
     pub(super) alike: AlikeWatch,
+    /// How many connections and logins there may be.
+    pub(super) gate: Gate,
+    /// How often one address may log in.
+    pub(super) rates: Rates,
+    /// Keeps strangers from filling the log.
+    pub(super) chatter: Arc<Chatter>,
+    /// Verified logins whose address is to be looked up.
+    pub(super) visits: Visits,
+    /// Whether audit.log is told when such a login comes from elsewhere than those before.
+    pub(super) alert_on_geo_change: bool,
 }
 
 /// The number of a connection, as logs and audit.log show it.
@@ -117,19 +133,56 @@ impl Caller {
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, cx: Arc<ConnCx>) {
-    let conn = ConnId(cx.serial.fetch_add(1, Ordering::Relaxed));
+/// Serves one connection to its end. `None` if it is one too many: then it is closed, for nothing that its client could
+/// read can be said before the handshake.
+pub(super) fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    cx: Arc<ConnCx>,
+) -> Option<impl Future<Output = ()> + Send> {
     let address = address::unmap(peer.ip());
+    // What it is one of is known once its header is read.
+    let speaks_for_another = cx.net.accept_proxy_protocol && is_trusted(address, &cx.net);
+    let passage = cx.gate.enter((!speaks_for_another).then_some(address)).ok()?;
+    let conn = ConnId(cx.serial.fetch_add(1, Ordering::Relaxed));
     let caller = Caller { conn, address, protocol: None, host: None };
     let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
-    greet(Conn::new(stream), caller, &deadline, &cx).await;
+    let conn = Conn::new(stream);
+    Some(async move {
+        let login = tokio::select! {
+            biased;
+            login = greet(conn, caller, &passage, &deadline, &cx) => login,
+            // Nothing it could read then would tell it more than that.
+            () = passage.asked_to_leave() => None,
+        };
+        // Apart: a ping needs no room for a login.
+        if let Some(Login { conn, hello, caller }) = login {
+            Box::pin(log_in(conn, hello, caller, passage, &deadline, &cx)).await;
+        }
+    })
 }
 
-/// Finds out who calls and what for.
-async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadline, cx: &ConnCx) {
+fn is_trusted(address: IpAddr, config: &net::Config) -> bool {
+    config.trusted_proxies.iter().any(|proxies| proxies.contains(&address))
+}
+
+/// A connection whose handshake says that it wants to log in.
+struct Login {
+    conn: Conn<TcpStream>,
+    hello: Hello,
+    caller: Caller,
+}
+
+/// Finds out who calls and what for, and serves all but logins.
+async fn greet(
+    mut conn: Conn<TcpStream>,
+    mut caller: Caller,
+    passage: &Passage,
+    deadline: &Deadline,
+    cx: &ConnCx,
+) -> Option<Login> {
     let begun = async {
-        let source = read_source(&mut conn, &mut caller, cx).await?;
+        let source = read_source(&mut conn, &mut caller, passage, cx).await?;
         if let Some(legacy) = read_legacy(&mut conn).await? {
             return Ok(Begun::Legacy(legacy));
         }
@@ -139,7 +192,7 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
     let begun: Result<Begun, Refusal> = tokio::select! {
         begun = begun => begun,
         () = deadline.passed() => Err(Refusal::new(Reason::ClientTimeout)),
-        () = cx.shutdown.requested() => return,
+        () = cx.shutdown.requested() => return None,
     };
     match begun {
         Ok(Begun::Legacy(FirstBytes::Login)) => {
@@ -172,21 +225,19 @@ async fn greet(mut conn: Conn<TcpStream>, mut caller: Caller, deadline: &Deadlin
                     let dialect = hello.dialect;
                     refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
                 }
-                // Apart: a ping needs no room for a login.
-                (Intent::Login | Intent::Transfer, _) => {
-                    Box::pin(log_in(conn, hello, caller, deadline, cx)).await;
-                }
+                (Intent::Login | Intent::Transfer, _) => return Some(Login { conn, hello, caller }),
             }
         }
         Err(refusal) => {
             // No handshake, no dialect: there is nothing the peer could read. A peer that connects and leaves (a
-            // port check) is no attempt.
-            if !refusal.is_gone() {
+            // port check) is no attempt, nor is one too many, of which the gate tells.
+            if !refusal.is_gone() && refusal.reason != Reason::TooManyConnections {
                 journal::refused(cx, &caller, &refusal, None);
             }
             conn.close().await;
         }
     }
+    None
 }
 
 /// What a connection begins with.
@@ -199,10 +250,10 @@ enum Begun {
 async fn read_source<S: Io>(
     conn: &mut Conn<S>,
     caller: &mut Caller,
+    passage: &Passage,
     cx: &ConnCx,
 ) -> Result<Option<Source>, Refusal> {
-    let trusted = |net: &ipnet::IpNet| net.contains(&caller.address);
-    if !cx.net.accept_proxy_protocol || !cx.net.trusted_proxies.iter().any(trusted) {
+    if !cx.net.accept_proxy_protocol || !is_trusted(caller.address, &cx.net) {
         return Ok(None);
     }
     let source = match timeout(PROXY_HEADER_TIME, proxy_header::read(conn)).await {
@@ -221,6 +272,7 @@ async fn read_source<S: Io>(
     };
     if let Source::Client(client) = source {
         caller.address = address::unmap(client.ip());
+        passage.place(caller.address).map_err(|_| Refusal::new(Reason::TooManyConnections))?;
     }
     Ok(Some(source))
 }
@@ -273,14 +325,25 @@ async fn read_legacy<S: Io>(conn: &mut Conn<S>) -> Result<Option<FirstBytes>, Re
 }
 
 /// A login, and the stay that follows it.
-async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadline: &Deadline, cx: &ConnCx) {
+async fn log_in(
+    mut conn: Conn<TcpStream>,
+    hello: Hello,
+    caller: Caller,
+    passage: Passage,
+    deadline: &Deadline,
+    cx: &ConnCx,
+) {
     let dialect = hello.dialect;
+    if let Err(refusal) = begin(&passage, &caller, cx) {
+        return refuse_in_passing(&mut conn, &dialect, &caller, &refusal, &passage, cx).await;
+    }
     let route_key = hello.handshake.host.route_key();
     let too_old = cx.router.needs_newer_client(&route_key, &dialect);
     let line = Arc::new(Line::default());
     let attempt = Attempt { address: caller.address, line: &line, deadline };
     let entering = async {
         let mut admission = login::drive(&mut conn, hello, too_old, &cx.login, attempt).await?;
+        passage.proven();
         if let Some(leaving) = admission.leaving.take() {
             leaving.gone(DISPLACED_TIME).await;
         }
@@ -292,12 +355,20 @@ async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadlin
             Err(error) => Err(Failed::Backend(Box::new(admission), error)),
         }
     };
+    let must_leave = async {
+        passage.asked_to_leave().await;
+        if line.seated.get().is_some() {
+            // Admitted meanwhile, and never closed to make room.
+            std::future::pending::<()>().await;
+        }
+    };
     let entered = tokio::select! {
         // Whoever ran out of time knows best whose fault it was; the deadline here is for those who do not look.
         biased;
         entered = entering => entered,
         () = deadline.passed() => Err(cut_short(Reason::ClientTimeout, &line)),
         reason = line.closing() => Err(cut_short(reason, &line)),
+        () = must_leave => Err(cut_short(Reason::TooManyConnections, &line)),
     };
     if let Some(player) = line.who.get().and_then(|who| who.name.as_deref()) {
         cx.alike.saw(caller.address, player);
@@ -305,15 +376,26 @@ async fn log_in(mut conn: Conn<TcpStream>, hello: Hello, caller: Caller, deadlin
     match entered {
         Ok((admission, entered)) => {
             journal::joined(cx, &caller, &admission, &entered);
-            stay::begin(conn, admission, entered, caller.conn, line, cx);
+            places::note(&admission, &caller, cx);
+            stay::begin(conn, admission, entered, caller.conn, line, passage.into_held(), cx);
         }
         Err(Failed::Login(refusal)) => {
-            refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
+            refuse_in_passing(&mut conn, &dialect, &caller, &refusal, &passage, cx).await;
         }
         Err(Failed::Backend(admission, error)) => {
+            places::note(&admission, &caller, cx);
             turn_away(&mut conn, &dialect, &caller, *admission, error, cx).await;
         }
     }
+}
+
+/// Whether one more login may begin, from there and at all. Before any work is done for it.
+fn begin(passage: &Passage, caller: &Caller, cx: &ConnCx) -> Result<(), Refusal> {
+    if !cx.rates.take(caller.address, || cx.login.store.sessions_from(caller.address)) {
+        cx.login.health.note_limit_hit();
+        return Err(Refusal::new(Reason::RateLimited).fact("limit", "login-ratelimit"));
+    }
+    passage.begin_login().map_err(|full| Refusal::new(Reason::TooManyConnections).fact("limit", full.key()))
 }
 
 /// A login that did not lead to a backend.
@@ -396,6 +478,23 @@ async fn refuse<S: Io>(
     say_farewell(conn, packet).await;
 }
 
+/// The same, but the client is not waited for if its place is wanted.
+async fn refuse_in_passing<S: Io>(
+    conn: &mut Conn<S>,
+    dialect: &Dialect,
+    caller: &Caller,
+    refusal: &Refusal,
+    passage: &Passage,
+    cx: &ConnCx,
+) {
+    tokio::select! {
+        // In this order: what fits into the socket's buffer is said in any case.
+        biased;
+        () = refuse(conn, dialect, caller, refusal, cx) => {}
+        () = passage.asked_to_leave() => {}
+    }
+}
+
 async fn say_farewell<S: Io>(conn: &mut Conn<S>, packet: Option<Vec<u8>>) {
     let farewell = async {
         match packet {
@@ -460,12 +559,12 @@ pub(super) fn text(messages: &Messages, key: MessageKey, player: &str, reason: R
 mod tests {
     use super::*;
 
-    fn of_serve<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn of_serve<A, B, C, F>(_: impl Fn(A, B, C) -> Option<F>) -> usize {
         size_of::<F>()
     }
 
     fn of_log_in<'a, F: 'a>(
-        _: impl Fn(Conn<TcpStream>, Hello, Caller, &'a Deadline, &'a ConnCx) -> F,
+        _: impl Fn(Conn<TcpStream>, Hello, Caller, Passage, &'a Deadline, &'a ConnCx) -> F,
     ) -> usize {
         size_of::<F>()
     }

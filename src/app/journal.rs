@@ -1,12 +1,14 @@
 //! What happened, told twice: a line for whoever reads the log, and an event in audit.log.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::json;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::{
     Rest,
+    chatter::{Chatter, May},
     connection::{Caller, ConnCx, ConnId},
 };
 use crate::{
@@ -14,8 +16,10 @@ use crate::{
     backend::{Backend, Entered, Fault, connect::Attempt},
     clock::Clock,
     foreign,
+    limit::{BanEvent, Target, bans},
     login::{Admission, refusal::Refusal},
     mojang::health::{self, Listener, OverrideChange},
+    place::Place,
     policy::Proof,
     reason::Reason,
     relay::Ended,
@@ -59,6 +63,33 @@ pub(super) fn of_health(audit: Audit) -> Listener {
     })
 }
 
+/// Hears of every ban that begins or ends.
+pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans::Listener {
+    Box::new(move |event| {
+        let (kind, ban) = match event {
+            BanEvent::Added(ban) => (Kind::BanAdded, ban),
+            BanEvent::Expired(ban) => (Kind::BanExpired, ban),
+            BanEvent::Lifted(ban) => (Kind::BanLifted, ban),
+        };
+        let mut line = Event::new(kind, clock.now())
+            .field("target", ban.target.to_string())
+            .field("failures", ban.failures)
+            .field("since", ban.since.to_string())
+            .field("until", ban.until.to_string());
+        if let Target::Pair { id, .. } = ban.target {
+            line = line.id(id);
+        }
+        audit.emit(line);
+        let Some(May { left_out }) = chatter.may(kind.name()) else { return };
+        let (target, failures, until) = (ban.target, ban.failures, ban.until);
+        match event {
+            BanEvent::Added(_) => info!(%target, failures, %until, left_out, "banned for failed logins"),
+            BanEvent::Expired(_) => info!(%target, left_out, "a ban ended"),
+            BanEvent::Lifted(_) => info!(%target, left_out, "a ban was lifted"),
+        }
+    })
+}
+
 /// Backends were not there, and the next one was.
 pub(super) fn passed_over(cx: &ConnCx, caller: &Caller, attempts: &[Attempt]) {
     for attempt in attempts {
@@ -97,6 +128,35 @@ pub(super) fn joined(cx: &ConnCx, caller: &Caller, admission: &Admission, entere
     );
 }
 
+/// A player comes from a country or network that is none of those known of it. `proof` says how it was proven, or that
+/// it was refused. Nothing is told if the owner does not want it.
+pub(super) fn geo_changed(
+    cx: &ConnCx,
+    caller: &Caller,
+    player: (&str, Uuid),
+    proof: &'static str,
+    place: Place,
+    known: &[Place],
+) {
+    if !cx.alert_on_geo_change {
+        return;
+    }
+    let (name, id) = player;
+    cx.audit.emit(
+        caller
+            .event(Kind::GeoChanged, &cx.login.clock)
+            .player(name)
+            .id(id)
+            .field("proof", proof)
+            .facts(&json!({ "place": place, "known_places": known })),
+    );
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    info!(
+        conn = %caller.conn, player = foreign::clean_to(name, 32), %id, address = %caller.address, proof,
+        %place, known = known.join("; "), "comes from another country or network than before"
+    );
+}
+
 /// A player is not in.
 pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
     let who = &refusal.who;
@@ -111,11 +171,14 @@ pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: 
     let name = foreign::clean_to(who.name.as_deref().unwrap_or("?"), 32);
     let cause = refusal.facts.get("cause").and_then(|cause| cause.as_str()).unwrap_or_default();
     let reason = refusal.reason.code();
+    let Some(May { left_out }) = cx.chatter.may(reason) else { return };
     // A scanner's garbage and a player who gave up are no news.
     if matches!(refusal.reason, Reason::ClientLeft | Reason::BadHandshake) {
-        tracing::debug!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, "login ended");
+        tracing::debug!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, left_out,
+            "login ended");
     } else {
-        info!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, "login refused");
+        info!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, left_out,
+            "login refused");
     }
 }
 

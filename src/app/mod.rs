@@ -19,6 +19,13 @@ use crate::{
     backend::{Router, route::Adopted},
     clock::Clock,
     config::Config,
+    geo::{self, Geo},
+    limit::{
+        Bans,
+        bans::OpenError as BansError,
+        gate::{Gate, Limits},
+        rate::Rates,
+    },
     login::{
         FallbackMode, HangUps, LoginCx,
         keys::{KeyError, Keys},
@@ -38,12 +45,16 @@ use crate::{
 };
 
 mod alike;
+mod chatter;
 mod connection;
+mod descriptors;
 mod journal;
+mod places;
 mod proxy_peers;
 mod stay;
 
 use alike::AlikeWatch;
+use chatter::Chatter;
 use connection::ConnCx;
 use proxy_peers::ProxyPeers;
 use stay::StayCx;
@@ -57,6 +68,12 @@ pub enum StartError {
     /// The session store is in use or broken.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The bans cannot be kept.
+    #[error(transparent)]
+    Bans(#[from] BansError),
+    /// Addresses cannot be looked up as configured.
+    #[error(transparent)]
+    Geo(#[from] geo::StartError),
     /// audit.log cannot be written.
     #[error(transparent)]
     Audit(#[from] audit::OpenError),
@@ -120,6 +137,10 @@ impl Proxy {
         let (store, report) = Store::open(config.session, clock.clone()).await?;
         info!(sessions = report.sessions, removed = report.unused, "opened the session store");
         let audit = Audit::open(&config.audit)?;
+        let chatter = Arc::new(Chatter::default());
+        let told = journal::of_bans(audit.clone(), clock.clone(), Arc::clone(&chatter));
+        let bans = Bans::open(&config.limit.bans, clock.clone(), told)?;
+        let geo = open_geo(config.geo).await?;
         let keys = Keys::generate()?;
         let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
         let player_keys = PlayerKeys::new(&config.player_keys, clock.clone())?;
@@ -138,6 +159,7 @@ impl Proxy {
             health::start(config.health, clock.clone(), server.prober(), until_drained.clone(), listener);
         let refresh = player_keys.clone().refresh(health.subscribe(), until_drained.clone());
         let refreshing = task::spawn("player-keys", refresh);
+        let replacing = task::spawn("geo-databases", geo.clone().run(until_drained.clone()));
         let renewing = task::spawn("key-renewal", keys.clone().renew(until_drained.clone()));
         if config.login.fallback != FallbackMode::Enabled {
             info!(mode = ?config.login.fallback, "no player is admitted by policy during an outage");
@@ -147,9 +169,22 @@ impl Proxy {
             config.net.accept_proxy_protocol,
             config.rules.trust_private_addresses,
         );
+        let limits = Limits {
+            connections: descriptors::connections(config.limit.max_connections),
+            per_address: config.limit.max_connections_per_address,
+            pending_logins: config.limit.max_pending_logins,
+        };
+        let (known, hit) = (store.clone(), health.clone());
+        let gate = Gate::new(
+            limits,
+            Box::new(move |address| known.has_session_from(address)),
+            Box::new(move || hit.note_limit_hit()),
+        );
+        let banning = task::spawn("bans", bans.clone().run(until_drained.clone()));
         let alike = AlikeWatch::begin(expects_public, store.all_private());
         let messages = Arc::new(config.messages);
         let stay = StayCx { relay: config.relay, messages: Arc::clone(&messages), store: store.clone() };
+        let (visits, visited) = places::queue();
         let cx = Arc::new(ConnCx {
             login: LoginCx {
                 config: config.login,
@@ -159,7 +194,9 @@ impl Proxy {
                 server,
                 player_keys,
                 store: store.clone(),
+                geo,
                 roster: Arc::clone(&roster),
+                bans,
                 hang_ups: HangUps::default(),
                 ipv4_subnet_prefix,
                 clock: clock.clone(),
@@ -176,7 +213,14 @@ impl Proxy {
             unknown_versions: Mutex::new(HashSet::new()),
             proxy_peers: ProxyPeers::default(),
             alike,
+            gate,
+            rates: Rates::new(config.limit.login_interval),
+            chatter,
+            visits,
+            alert_on_geo_change: config.alert_on_geo_change,
         });
+        let learning = places::learn(Arc::clone(&cx), visited, until_drained.clone());
+        let learning = task::spawn("places", learning);
         let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained));
         audit.emit(journal::started(&clock, &addresses));
         let accepting = listeners
@@ -189,7 +233,7 @@ impl Proxy {
                 tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
-        let tasks = vec![monitor, refreshing, renewing, watching];
+        let tasks = vec![monitor, refreshing, replacing, renewing, learning, watching, banning];
         let stop = Stop { connections, accepting, relaying, services, tasks };
         Ok(Self {
             addresses,
@@ -283,6 +327,13 @@ impl Proxy {
         self.audit.close().await;
         info!("stopped");
     }
+}
+
+/// Opens what addresses are looked up in, off the network threads: databases are large.
+async fn open_geo(config: geo::Config) -> Result<Geo, geo::StartError> {
+    let opened = tokio::task::spawn_blocking(move || Geo::new(&config));
+    // The task cannot be cancelled while somebody waits for it.
+    opened.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Refusals kept back for players who hung up are void once the outage is over.

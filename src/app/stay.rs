@@ -13,6 +13,7 @@ use super::{
 use crate::{
     backend::Entered,
     identity::Username,
+    limit::gate::Held,
     login::{
         Admission,
         roster::{Line, Place},
@@ -46,8 +47,9 @@ struct Guest {
     proof: Proof,
     dialect: Dialect,
     line: Arc<Line>,
-    /// Freed when the stay ends.
+    /// Freed when the stay ends, as is its share of connections.
     _place: Place,
+    _held: Held,
     cx: Arc<StayCx>,
 }
 
@@ -67,6 +69,7 @@ pub(super) fn begin(
     entered: Entered,
     number: ConnId,
     line: Arc<Line>,
+    held: Held,
     cx: &ConnCx,
 ) {
     line.set_piped();
@@ -83,6 +86,7 @@ pub(super) fn begin(
         dialect: admission.named.hello.dialect,
         line,
         _place: admission.place,
+        _held: held,
         cx: Arc::clone(&cx.stay),
     };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));

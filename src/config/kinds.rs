@@ -362,8 +362,19 @@ pub(super) fn geo_url(at: &At<'_, '_>) -> Option<String> {
         at.error("holds no {ip}, which stands for the address", hint);
         return None;
     }
-    web_url(at, &text.replace("{ip}", "192.0.2.1"), hint)?;
+    let url = web_url(at, &text.replace("{ip}", "192.0.2.1"), hint)?;
+    if url.scheme() == "http" && !is_own_machine(&url) {
+        let what = "http:// is not protected: whoever sits on the way learns the addresses of players, and can lie about \
+                    where they are";
+        at.warning(what, "use https://, or MaxMind DB files (geo-country-database)");
+    }
     Some(text.to_owned())
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_own_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 /// A webhook's URL. It is a secret: it stands in no message.

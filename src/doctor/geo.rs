@@ -1,15 +1,12 @@
 //! Whether addresses can be looked up.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
 use super::report::{Area, Finding};
-use crate::geo::{Config, Source, database::Database, provider::Provider};
-
-/// A public address that every provider and database lists, and that is nobody's home.
-const KNOWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
+use crate::geo::{Config, KNOWN, Source, Subject, database::Database, provider::Provider};
 
 /// Databases come out twice a week; networks move slowly. From this age on too many have moved.
 const OLD: SignedDuration = SignedDuration::from_hours(60 * 24);
@@ -27,10 +24,10 @@ pub(super) async fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
     match &config.source {
         Source::Web { url } => vec![ask(url, config).await],
         Source::Files { country, asn } => {
-            let files = [(country.clone(), "a country"), (asn.clone(), "a network")];
+            let files = [(country.clone(), Subject::Country), (asn.clone(), Subject::Network)];
             let read = move || {
-                let named = files.into_iter().filter_map(|(path, what)| Some((path?, what)));
-                named.map(|(path, what)| read(&path, what, now)).collect()
+                let named = files.into_iter().filter_map(|(path, subject)| Some((path?, subject)));
+                named.map(|(path, subject)| read(&path, subject, now)).collect()
             };
             let Ok(read) = timeout(READ_TIME, tokio::task::spawn_blocking(read)).await else {
                 let cause = "reading the databases takes too long";
@@ -67,7 +64,7 @@ async fn ask(url: &str, config: &Config) -> Finding {
     }
 }
 
-fn read(path: &Path, what: &str, now: Timestamp) -> Finding {
+fn read(path: &Path, subject: Subject, now: Timestamp) -> Finding {
     const CHECK: &str = "database";
     let shown = path.display();
     let looked_up = Database::open(path).and_then(|database| {
@@ -82,10 +79,10 @@ fn read(path: &Path, what: &str, now: Timestamp) -> Finding {
         }
     };
     let kind = database.kind();
-    let has = if what == "a country" { place.country.is_some() } else { place.asn.is_some() };
     let age = now.duration_since(database.built_at());
     let days = age.as_hours() / 24;
-    if !has {
+    if !subject.is_told(&place) {
+        let what = subject.words();
         let cause = format!("{shown} ({kind}) does not tell {what} of {KNOWN}: it is of another kind");
         let mend = "name a Country or City database under geo-country-database, an ASN or ISP one under geo-asn-database";
         Finding::error(AREA, CHECK, cause, mend)
@@ -105,7 +102,7 @@ mod tests {
     use super::*;
     use crate::{
         doctor::report::Verdict,
-        geo::database::tests::{country, file, network},
+        geo::database::writer::{Mmdb, country, network},
     };
 
     fn config(source: Source) -> Config {
@@ -122,8 +119,9 @@ mod tests {
         };
         // 2023-11-14T22:13:20Z
         let built = 1_700_000_000;
-        let countries = write("country.mmdb", &file("GeoLite2-Country", built, &country("AU")));
-        let networks = write("asn.mmdb", &file("GeoLite2-ASN", built, &network(13_335)));
+        let file = |kind, data: &[u8]| Mmdb::v4(kind).built(built).with("1.0.0.0/8", data).bytes();
+        let countries = write("country.mmdb", &file("GeoLite2-Country", &country("AU")));
+        let networks = write("asn.mmdb", &file("GeoLite2-ASN", &network(13_335)));
         let broken = write("broken.mmdb", b"<html>sign in to download</html>");
         let gone = folder.path().join("gone.mmdb");
         let (soon, late) = ("2023-12-01T00:00:00Z", "2024-03-01T00:00:00Z");

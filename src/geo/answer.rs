@@ -4,7 +4,13 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::place::{Country, Place};
+use crate::{
+    foreign,
+    place::{Country, Place},
+};
+
+/// How much is shown of what a provider says, in characters.
+const MAX_SAID: usize = 120;
 
 /// Why a web provider's answer tells nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +18,7 @@ pub enum NoPlace {
     /// Not a JSON object.
     #[error("the answer is not a JSON object")]
     NotJson,
-    /// The provider says that it cannot or will not.
+    /// The provider says that it cannot or will not. Its words, cleaned and cut.
     #[error("the provider refused: {0}")]
     Refused(String),
     /// The answer is about another address.
@@ -37,7 +43,7 @@ pub(super) fn read(body: &[u8], asked: IpAddr) -> Result<Place, NoPlace> {
     if failed {
         let said = ["/message", "/error/message", "/error/title"];
         let said = said.iter().find_map(|path| answer.pointer(path)?.as_str());
-        return Err(NoPlace::Refused(said.unwrap_or("it does not say why").to_owned()));
+        return Err(NoPlace::Refused(foreign::clean_to(said.unwrap_or("it does not say why"), MAX_SAID)));
     }
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let echoed = text("ip").or_else(|| text("query"));
@@ -114,6 +120,7 @@ mod tests {
             (r#"{"query":"nonsense","countryCode":"US"}"#, NoPlace::OtherAddress),
             (r#"{"success":false,"message":"Reserved range"}"#, NoPlace::Refused("Reserved range".into())),
             (r#"{"status":"fail","message":"quota"}"#, NoPlace::Refused("quota".into())),
+            (r#"{"status":"fail","message":"a\nb"}"#, NoPlace::Refused("a\u{fffd}b".into())),
             (r#"{"error":{"title":"Rate limit"}}"#, NoPlace::Refused("Rate limit".into())),
         ] {
             assert_eq!(read(body), Err(expected), "{body}");

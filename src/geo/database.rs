@@ -1,9 +1,9 @@
 //! MaxMind DB files.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{collections::HashSet, fs, net::IpAddr, path::Path};
 
 use jiff::Timestamp;
-use maxminddb::{Reader, geoip2};
+use maxminddb::{LookupResult, Reader, WithinOptions, geoip2};
 
 use crate::place::{Country, Place};
 
@@ -22,10 +22,14 @@ pub enum DatabaseError {
     /// The file is something else, or damaged.
     #[error("is no whole MaxMind DB file: {0}")]
     Format(#[from] maxminddb::MaxMindDbError),
+    /// Its search tree does not end.
+    #[error("is no whole MaxMind DB file: it holds more networks than it has room for")]
+    Endless,
 }
 
 impl Database {
-    /// Reads the whole file. Blocks.
+    /// Reads the whole file, and every record in it, so that what is damaged shows now and not at somebody's login:
+    /// a second for the largest. Blocks.
     ///
     /// # Errors
     /// See [`DatabaseError`].
@@ -34,7 +38,28 @@ impl Database {
     }
 
     fn from_bytes(bytes: Vec<u8>) -> Result<Self, DatabaseError> {
-        Ok(Self { reader: Reader::from_source(bytes)? })
+        let database = Self { reader: Reader::from_source(bytes)? };
+        database.read_through()?;
+        Ok(database)
+    }
+
+    fn read_through(&self) -> Result<(), DatabaseError> {
+        // A tree has one leaf more than it has nodes, and here and there a branch is grown on twice; one whose branches
+        // lead back up has no end.
+        let most = self.reader.metadata().node_count.saturating_mul(3);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut seen = HashSet::new();
+        for (count, found) in self.reader.networks(WithinOptions::default())?.enumerate() {
+            if count > most {
+                return Err(DatabaseError::Endless);
+            }
+            let found = found?;
+            // Many networks share one record.
+            if found.offset().is_some_and(|offset| seen.insert(offset)) {
+                read(&found)?;
+            }
+        }
+        Ok(())
     }
 
     /// What it calls itself: `GeoLite2-Country`.
@@ -54,77 +79,81 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Format`] if the file is damaged there.
     pub fn look_up(&self, address: IpAddr) -> Result<Place, DatabaseError> {
-        let found = self.reader.lookup(address)?;
-        // Fields that a kind does not have are left out by both.
-        let country: Option<geoip2::Country<'_>> = found.decode()?;
-        let network: Option<geoip2::Asn<'_>> = found.decode()?;
-        Ok(Place {
-            country: country.and_then(|found| Country::parse(found.country.iso_code?)),
-            asn: network.and_then(|found| found.autonomous_system_number).filter(|asn| *asn != 0),
-        })
+        if address.is_ipv6() && self.reader.metadata().ip_version == 4 {
+            return Ok(Place::default());
+        }
+        read(&self.reader.lookup(address)?)
     }
 }
 
+fn read(found: &LookupResult<'_, Vec<u8>>) -> Result<Place, DatabaseError> {
+    // Fields that a kind does not have are left out by both.
+    let country: Option<geoip2::Country<'_>> = found.decode()?;
+    let network: Option<geoip2::Asn<'_>> = found.decode()?;
+    Ok(Place {
+        country: country.and_then(|found| Country::parse(found.country.iso_code?)),
+        asn: network.and_then(|found| found.autonomous_system_number).filter(|asn| *asn != 0),
+    })
+}
+
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
+#[path = "../../tests/support/mmdb.rs"]
+#[allow(unreachable_pub, clippy::pedantic, reason = "it is written for the tests of the whole program")]
+pub(crate) mod writer;
 
-    /// A database in which every IPv4 address has these data, written out by the format's definition.
-    pub(crate) fn file(kind: &str, built: u64, data: &[u8]) -> Vec<u8> {
-        // One node; both its records lead to the first byte of the data: number of nodes, plus 16, plus 0.
-        let mut bytes = vec![0, 0, 17, 0, 0, 17];
-        bytes.extend([0; 16]);
-        bytes.extend(data);
-        bytes.extend(b"\xab\xcd\xefMaxMind.com");
-        let number = |value: u64| [&[0x08, 0x02][..], &value.to_be_bytes()].concat();
-        let fields: [(&str, Vec<u8>); 9] = [
-            ("binary_format_major_version", vec![0xa1, 2]),
-            ("binary_format_minor_version", vec![0xa0]),
-            ("build_epoch", number(built)),
-            ("database_type", text(kind)),
-            ("description", vec![0xe0]),
-            ("ip_version", vec![0xa1, 4]),
-            ("languages", vec![0x00, 0x04]),
-            ("node_count", vec![0xc1, 1]),
-            ("record_size", vec![0xa1, 24]),
-        ];
-        bytes.push(0xe0 | 9);
-        for (name, value) in fields {
-            bytes.extend(text(name));
-            bytes.extend(value);
-        }
-        bytes
+#[cfg(test)]
+mod tests {
+    use super::{
+        writer::{Mmdb, country, network},
+        *,
+    };
+
+    /// A database in which every IPv4 address has these data.
+    fn file(kind: &str, data: &[u8]) -> Vec<u8> {
+        Mmdb::v4(kind).built(1_700_000_000).with("0.0.0.0/0", data).bytes()
     }
 
-    /// A text of up to 28 bytes.
-    pub(crate) fn text(text: &str) -> Vec<u8> {
-        assert!(text.len() <= 28);
-        [&[0x40 | u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat()
-    }
-
-    /// `{"country": {"iso_code": code}}`
-    pub(crate) fn country(code: &str) -> Vec<u8> {
-        [vec![0xe1], text("country"), vec![0xe1], text("iso_code"), text(code)].concat()
-    }
-
-    /// `{"autonomous_system_number": asn}`
-    pub(crate) fn network(asn: u32) -> Vec<u8> {
-        [vec![0xe1], text("autonomous_system_number"), vec![0xc4], asn.to_be_bytes().to_vec()].concat()
+    fn look_up(database: &Database, address: &str) -> String {
+        database.look_up(address.parse().unwrap()).unwrap().to_string()
     }
 
     #[test]
     fn countries_and_networks() {
-        let address = "203.0.113.5".parse().unwrap();
         for (kind, data, expected) in [
             ("GeoLite2-Country", country("US"), "country US, no network"),
             ("GeoLite2-ASN", network(64_496), "no country, network AS64496"),
             ("GeoLite2-Country", country("us"), "no country, no network"),
             ("GeoLite2-ASN", network(0), "no country, no network"),
         ] {
-            let database = Database::from_bytes(file(kind, 1_700_000_000, &data)).unwrap();
+            let database = Database::from_bytes(file(kind, &data)).unwrap();
             assert_eq!(database.kind(), kind);
             assert_eq!(database.built_at().to_string(), "2023-11-14T22:13:20Z");
-            assert_eq!(database.look_up(address).unwrap().to_string(), expected);
+            assert_eq!(look_up(&database, "203.0.113.5"), expected);
+            assert_eq!(look_up(&database, "2001:db8::1"), "no country, no network", "it has IPv4 alone");
+        }
+    }
+
+    #[test]
+    fn a_tree_of_ipv6_has_ipv4_in_it() {
+        let bytes = Mmdb::v6("GeoLite2-Country")
+            .with("203.0.113.0/24", &country("DE"))
+            .with("203.0.113.128/25", &country("FR"))
+            .with("198.51.100.7/32", &country("NL"))
+            .with("2001:db8::/32", &country("US"))
+            .with("2001:db8:1::/48", &country("DE"))
+            .bytes();
+        let database = Database::from_bytes(bytes).unwrap();
+        for (address, expected) in [
+            ("203.0.113.127", "country DE"),
+            ("203.0.113.128", "country FR"),
+            ("203.0.112.255", "no country"),
+            ("198.51.100.7", "country NL"),
+            ("198.51.100.6", "no country"),
+            ("2001:db8:2::1", "country US"),
+            ("2001:db8:1:ffff::1", "country DE"),
+            ("2001:db9::1", "no country"),
+        ] {
+            assert_eq!(look_up(&database, address), format!("{expected}, no network"), "{address}");
         }
     }
 
@@ -136,11 +165,29 @@ pub(crate) mod tests {
         let gone = Database::open(Path::new("/nonexistent/GeoLite2.mmdb")).unwrap_err();
         assert!(gone.to_string().starts_with("cannot be read: "), "{gone}");
         // Cut at every byte: an error, or an answer, but no panic.
-        let whole = file("GeoLite2-Country", 1, &country("US"));
+        let whole = file("GeoLite2-Country", &country("US"));
         for len in 0..whole.len() {
             if let Ok(database) = Database::from_bytes(whole[..len].to_vec()) {
                 let _ = database.look_up("203.0.113.5".parse().unwrap());
             }
         }
+    }
+
+    #[test]
+    fn damage_shows_when_the_file_is_opened() {
+        let data = country("DE");
+        let whole =
+            Mmdb::v4("GeoLite2-Country").with("203.0.113.0/24", &data).with("1.0.0.0/8", &data).bytes();
+        Database::from_bytes(whole.clone()).unwrap();
+        // A text whose length leads beyond the end of the data.
+        let at = whole.windows(2).position(|two| two == b"DE").unwrap();
+        let mut torn = whole.clone();
+        torn[at - 1] = 0x5d;
+        assert!(matches!(Database::from_bytes(torn), Err(DatabaseError::Format(_))));
+        // Every branch of the tree leads back to its root.
+        let nodes = whole.windows(16).position(|window| window == [0; 16]).unwrap();
+        let mut endless = whole;
+        endless[..nodes - nodes % 6].fill(0);
+        assert!(Database::from_bytes(endless).is_err());
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{error::Error as _, fmt, net::IpAddr, time::Duration};
 
-use reqwest::{Client, redirect};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER},
+    redirect,
+};
 
 use super::answer::{self, NoPlace};
 use crate::place::Place;
@@ -19,9 +23,20 @@ pub enum LookupError {
     /// No complete answer.
     #[error("{}", without_url(.0))]
     NoAnswer(#[source] reqwest::Error),
+    /// No complete answer within the time there was.
+    #[error("no answer in time")]
+    TimedOut,
     /// A status other than 200.
     #[error("it answered with status {0}")]
     Status(u16),
+    /// It is asked too often, or has too much to do.
+    #[error("it answered with status {status}")]
+    Throttled {
+        /// 429, or 503 with a time.
+        status: u16,
+        /// When it may be asked again, if it says so.
+        wait: Option<Duration>,
+    },
     /// A body beyond the cap.
     #[error("its answer is longer than {} KiB", MAX_BODY / 1024)]
     TooLong,
@@ -65,7 +80,11 @@ impl Provider {
     pub fn new(url: &str, timeout: Duration) -> Result<Self, LookupError> {
         // An error means that a provider is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Some services send a page to whoever does not ask for this.
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let client = Client::builder()
+            .default_headers(headers)
             .user_agent(concat!("Postern/", env!("CARGO_PKG_VERSION")))
             .timeout(timeout)
             .connect_timeout(timeout)
@@ -85,8 +104,8 @@ impl Provider {
         let url = self.url.replace("{ip}", &address.to_string());
         let no_answer = |error: reqwest::Error| LookupError::NoAnswer(error.without_url());
         let mut response = self.client.get(url).send().await.map_err(no_answer)?;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(LookupError::Status(response.status().as_u16()));
+        if response.status() != StatusCode::OK {
+            return Err(refusal(&response));
         }
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(no_answer)? {
@@ -101,6 +120,18 @@ impl Provider {
             }
             other => other.into(),
         })
+    }
+}
+
+/// What a status other than 200 says. A date instead of seconds is not read: the services that are asked count.
+fn refusal(response: &Response) -> LookupError {
+    let status = response.status().as_u16();
+    let after = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+    let wait = after.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+    match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => LookupError::Throttled { status, wait },
+        StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => LookupError::Throttled { status, wait },
+        _ => LookupError::Status(status),
     }
 }
 

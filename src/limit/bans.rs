@@ -1,6 +1,53 @@
 //! Who failed too often.
+//!
+//! Failures are counted for the client address, for the pair of the player's id and that address, for the subnet and
+//! for the network (ASN). Each that reaches its limit is banned for a while. So a stranger who tries a player's name
+//! gets himself banned, and from that name at his own address: never the player at the player's own.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    attempts::{Counter, MAX_COUNTED, MAX_NETWORKS, Refused, Tenths, tenths},
+    file,
+    table::Table,
+};
+use crate::{address, clock::Clock, identity::NameKey, task::Shutdown};
+
+pub use super::{
+    file::{FileError, lift_in_file, read_file},
+    target::{BadTarget, Target},
+};
+
+/// Bans of one kind that are in force at once, at some 400 bytes each. Beyond that the oldest, which would end first,
+/// ends at once: whoever wants his own to end that way must have thousands of other clients banned in its place.
+pub(super) const MAX_BANS: usize = 1 << 13;
+
+/// After a change, the wait for more of them before the file is written.
+const GATHER: Duration = Duration::from_secs(1);
+/// The same as a multiple of what the last write took: a slow disk is not kept busy with bans alone.
+const GATHER_TIMES: u32 = 20;
+/// Wait after the first failed write, then doubling up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait between tries: a disk that is mended is noticed within a minute.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Longest wait for the last write: no stop hangs on a disk that neither works nor fails.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+/// While there are bans they are looked through at least this often, for a wall clock that was set ahead.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// When failures lead to a ban, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,3 +65,463 @@ pub struct Config {
     /// Prefix length of an IPv4 subnet.
     pub ipv4_subnet_prefix: u8,
 }
+
+/// One ban.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    /// Whom it is for.
+    pub target: Target,
+    /// When it was set.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// The failures it was set for.
+    pub failures: u32,
+}
+
+/// A ban that began or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BanEvent {
+    /// It was set.
+    Added(Ban),
+    /// Its time was over (perhaps while the proxy was not running), or too many newer ones took its place.
+    Expired(Ban),
+    /// The owner lifted it.
+    Lifted(Ban),
+}
+
+/// Hears of every ban that begins or ends. Called on whatever thread it happens; must be quick.
+pub type Listener = Box<dyn Fn(&BanEvent) + Send + Sync>;
+
+/// What counts towards a ban. Nothing else does: impatient friends must not ban their provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The session server says that the player did not join.
+    NotJoined,
+    /// One wrong PIN code.
+    WrongPin,
+    /// An attempt that was held for its PIN ended without it.
+    Unproven,
+    /// Policy refused somebody for what a thief would be refused for. Only the first time per client address and name
+    /// counts, for as long as failures do.
+    Refused,
+}
+
+/// Which targets of an attempt are banned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// The client address.
+    pub client: bool,
+    /// Its subnet.
+    pub subnet: bool,
+    /// Its network.
+    pub asn: bool,
+    /// The pair of the player's id and the client address.
+    pub pair: bool,
+}
+
+/// The bans cannot be kept where they should be.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "bans: {0}\n  hint: `security.ban-file` names a file that this user can read and write, in a folder that exists"
+)]
+pub struct OpenError(FileError);
+
+/// The handle. Clones share the same bans and counts.
+#[derive(Clone)]
+pub struct Bans(Arc<Shared>);
+
+struct Shared {
+    duration: Duration,
+    ipv4_subnet_prefix: u8,
+    file: PathBuf,
+    clock: Clock,
+    listener: Listener,
+    began: Instant,
+    state: Mutex<State>,
+    /// Wakes [`Bans::run`].
+    changed: Notify,
+}
+
+/// Behind one lock, held for a few look-ups at a time.
+struct State {
+    counters: PerKind<Counter>,
+    refused: Refused,
+    banned: PerKind<Table<Target, Entry>>,
+    /// The file differs from what is banned.
+    unsaved: bool,
+}
+
+/// One of each kind, so that no kind of target pushes out another.
+struct PerKind<T> {
+    client: T,
+    subnet: T,
+    asn: T,
+    pair: T,
+}
+
+struct Entry {
+    ban: Ban,
+    /// When it is over, whatever happens to the wall clock.
+    ends: Instant,
+}
+
+/// The same moment on both clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl<T> PerKind<T> {
+    fn of(&mut self, target: &Target) -> &mut T {
+        match target {
+            Target::Client(_) => &mut self.client,
+            Target::Subnet(_) => &mut self.subnet,
+            Target::Asn(_) => &mut self.asn,
+            Target::Pair { .. } => &mut self.pair,
+        }
+    }
+
+    fn each(&self) -> [&T; 4] {
+        [&self.client, &self.subnet, &self.asn, &self.pair]
+    }
+}
+
+impl Entry {
+    /// Over as soon as either clock says so: a wall clock that was set back holds nobody for longer.
+    fn is_over(&self, now: Now) -> bool {
+        self.ends <= now.steady || self.ban.until <= now.wall
+    }
+}
+
+impl State {
+    fn is_banned(&mut self, target: &Target, now: Now) -> bool {
+        self.banned.of(target).get(target).is_some_and(|entry| !entry.is_over(now))
+    }
+
+    /// Adds a ban. Bans that ended by that are added to `events`.
+    fn add(&mut self, ban: Ban, ends: Instant, events: &mut Vec<BanEvent>) {
+        let target = ban.target;
+        let table = self.banned.of(&target);
+        events.extend(table.remove(&target).map(|over| BanEvent::Expired(over.ban)));
+        events.extend(table.put(target, Entry { ban, ends }).map(|(_, gone)| BanEvent::Expired(gone.ban)));
+        self.unsaved = true;
+    }
+
+    fn in_force(&self, now: Now) -> Vec<Ban> {
+        let all = self.banned.each().into_iter().flat_map(Table::iter);
+        let mut bans: Vec<Ban> =
+            all.filter(|(_, entry)| !entry.is_over(now)).map(|(_, entry)| entry.ban.clone()).collect();
+        bans.sort_by_key(|ban| (ban.since, ban.target));
+        bans
+    }
+}
+
+impl Bans {
+    /// Reads the bans of the last run. A damaged file is set aside with a warning: it costs the bans, not the start.
+    /// Blocks for that. `listener` hears of bans that ended meanwhile before this returns.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or could not be written for want of its folder.
+    pub fn open(config: &Config, clock: Clock, listener: Listener) -> Result<Self, OpenError> {
+        let stored = stored(config)?;
+        let new = |limit, capacity| Counter::new(limit, config.duration, capacity);
+        let banned = || Table::new(MAX_BANS);
+        let state = State {
+            counters: PerKind {
+                client: new(config.per_client, MAX_COUNTED),
+                subnet: new(config.per_subnet, MAX_COUNTED),
+                asn: new(config.per_asn, MAX_NETWORKS),
+                pair: new(config.per_client, MAX_COUNTED),
+            },
+            refused: Refused::new(config.duration),
+            banned: PerKind { client: banned(), subnet: banned(), asn: banned(), pair: banned() },
+            unsaved: false,
+        };
+        let bans = Self(Arc::new(Shared {
+            duration: config.duration,
+            ipv4_subnet_prefix: config.ipv4_subnet_prefix,
+            file: config.file.clone(),
+            clock,
+            listener,
+            began: Instant::now(),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }));
+        bans.take_up(stored);
+        Ok(bans)
+    }
+
+    /// What of an attempt is banned now.
+    pub fn hits(&self, address: IpAddr, asn: Option<u32>, id: Option<Uuid>) -> Hits {
+        let (client, now) = (address::limit_key(address), self.now());
+        let subnet = address::subnet(address, self.0.ipv4_subnet_prefix);
+        let mut state = self.state();
+        Hits {
+            client: state.is_banned(&Target::Client(client), now),
+            subnet: state.is_banned(&Target::Subnet(subnet), now),
+            asn: asn.is_some_and(|asn| state.is_banned(&Target::Asn(asn), now)),
+            pair: id.is_some_and(|id| state.is_banned(&Target::Pair { id, client }, now)),
+        }
+    }
+
+    /// Counts a failure of an attempt under `name` at the player with that `id`, and bans whoever failed too often by
+    /// that. What is banned already is not counted further; and what a banned client does counts no longer for its
+    /// subnet and network, so that one persistent client never bans its neighbours alone.
+    pub fn fail(
+        &self,
+        failure: Failure,
+        address: IpAddr,
+        name: &NameKey,
+        id: Option<Uuid>,
+        asn: Option<u32>,
+    ) {
+        let client = address::limit_key(address);
+        let subnet = address::subnet(address, self.0.ipv4_subnet_prefix);
+        let now = self.now();
+        let mut events = Vec::new();
+        let mut state = self.state();
+        if failure == Failure::Refused && !state.refused.is_first(client, name, self.tick(now)) {
+            return;
+        }
+        self.count(&mut state, id.map(|id| Target::Pair { id, client }), now, &mut events);
+        if !state.is_banned(&Target::Client(client), now) {
+            self.count(&mut state, Some(Target::Client(client)), now, &mut events);
+            self.count(&mut state, Some(Target::Subnet(subnet)), now, &mut events);
+            self.count(&mut state, asn.map(Target::Asn), now, &mut events);
+        }
+        drop(state);
+        self.tell(&events);
+    }
+
+    /// The bans in force, oldest first.
+    pub fn list(&self) -> Vec<Ban> {
+        let now = self.now();
+        self.state().in_force(now)
+    }
+
+    /// Ends a ban, and forgets the failures that were counted for that target. Whether there was a ban.
+    pub fn lift(&self, target: &Target) -> bool {
+        let now = self.now();
+        let mut state = self.state();
+        state.counters.of(target).forget(target);
+        let entry = state.banned.of(target).remove(target);
+        state.unsaved |= entry.is_some();
+        drop(state);
+        let Some(entry) = entry else { return false };
+        let lifted = !entry.is_over(now);
+        let event = if lifted { BanEvent::Lifted } else { BanEvent::Expired };
+        self.tell(&[event(entry.ban)]);
+        lifted
+    }
+
+    /// Ends bans whose time is over, and keeps the file up to date, until the program stops; then writes it once more.
+    pub async fn run(self, stop: Shutdown) {
+        let mut saving = Saving::default();
+        loop {
+            let next_end = self.end_due();
+            let next_end = async {
+                match next_end {
+                    Some(end) => sleep_until(end.min(Instant::now() + LOOK_EVERY)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let retry = async {
+                match saving.retry_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.requested() => break,
+                () = next_end => continue,
+                () = retry => {}
+                // While the disk fails, the retry will write what changed.
+                () = self.0.changed.notified(), if saving.retry_at.is_none() => {
+                    tokio::select! {
+                        () = stop.requested() => break,
+                        () = sleep(saving.gather.max(GATHER)) => {}
+                    }
+                }
+            }
+            self.save(&mut saving).await;
+        }
+        self.end_due();
+        if timeout(LAST_WRITE, self.save(&mut saving)).await.is_err() {
+            tracing::error!(path = %self.0.file.display(), "the disk is stuck: the newest bans may not be saved");
+        }
+    }
+
+    /// Takes up what the file of the last run holds.
+    fn take_up(&self, stored: Vec<Ban>) {
+        let now = self.now();
+        let whole = signed(self.0.duration);
+        let mut events = Vec::new();
+        let mut entries = Vec::new();
+        let mut shortened = false;
+        for mut ban in stored {
+            let left = ban.until.duration_since(now.wall);
+            if !left.is_positive() {
+                events.push(BanEvent::Expired(ban));
+                continue;
+            }
+            // Set by a clock that was ahead, or while bans lasted longer.
+            if left > whole || ban.since > now.wall {
+                ban.since = ban.since.min(now.wall);
+                ban.until = now.wall.saturating_add(left.min(whole)).unwrap_or(ban.until);
+                shortened = true;
+            }
+            let left = Duration::try_from(left.min(whole)).unwrap_or_default();
+            entries.push((now.steady + left, ban));
+        }
+        // In the order in which they end, as those that are set later on will be.
+        entries.sort_by_key(|(ends, _)| *ends);
+        let kept = entries.len();
+        let mut state = self.state();
+        for (ends, ban) in entries {
+            state.add(ban, ends, &mut events);
+        }
+        // Else the next start would shorten them anew, and they would never end.
+        state.unsaved = shortened || !events.is_empty();
+        drop(state);
+        if shortened {
+            self.0.changed.notify_one();
+        }
+        if kept > 0 {
+            tracing::info!(bans = kept, "took up the bans of the last run");
+        }
+        self.tell(&events);
+    }
+
+    fn count(&self, state: &mut State, target: Option<Target>, now: Now, events: &mut Vec<BanEvent>) {
+        let Some(target) = target.filter(|target| !state.is_banned(target, now)) else { return };
+        let Some(failures) = state.counters.of(&target).fail(target, self.tick(now)) else { return };
+        let until = now.wall.saturating_add(signed(self.0.duration)).unwrap_or(Timestamp::MAX);
+        let ban = Ban { target, since: now.wall, until, failures };
+        state.add(ban.clone(), now.steady + self.0.duration, events);
+        events.push(BanEvent::Added(ban));
+    }
+
+    /// Ends what is over. Says when the next one will be.
+    fn end_due(&self) -> Option<Instant> {
+        let now = self.now();
+        let mut events = Vec::new();
+        let mut state = self.state();
+        let all = state.banned.each().into_iter().flat_map(Table::iter);
+        let over: Vec<Target> =
+            all.filter(|(_, entry)| entry.is_over(now)).map(|(target, _)| *target).collect();
+        for target in over {
+            let entry = state.banned.of(&target).remove(&target);
+            events.extend(entry.map(|entry| BanEvent::Expired(entry.ban)));
+            state.unsaved = true;
+        }
+        let next = state.banned.each().into_iter().flat_map(Table::iter).map(|(_, entry)| entry.ends).min();
+        drop(state);
+        self.tell(&events);
+        next
+    }
+
+    /// Writes the file if it differs from what is banned.
+    async fn save(&self, saving: &mut Saving) {
+        let now = self.now();
+        let bans = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.unsaved) {
+                return;
+            }
+            state.in_force(now)
+        };
+        let (path, began) = (self.0.file.clone(), Instant::now());
+        let written = tokio::task::spawn_blocking(move || file::write(&path, bans)).await;
+        saving.gather = began.elapsed() * GATHER_TIMES;
+        match written {
+            Ok(Ok(())) => {
+                if saving.retry_at.take().is_some() {
+                    tracing::info!("bans are written to disk again");
+                }
+                saving.pause = Duration::ZERO;
+            }
+            Ok(Err(error)) => {
+                if saving.retry_at.is_none() {
+                    tracing::error!(%error, "bans cannot be saved; they are in force, it is tried again, but a restart \
+                        before that would lose the newest");
+                }
+                self.state().unsaved = true;
+                saving.pause = (saving.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                saving.retry_at = Some(Instant::now() + saving.pause);
+            }
+            // The runtime is stopping, or a panic that has been reported.
+            Err(_) => {}
+        }
+    }
+
+    fn tell(&self, events: &[BanEvent]) {
+        if events.is_empty() {
+            return;
+        }
+        self.0.changed.notify_one();
+        for event in events {
+            (self.0.listener)(event);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.0.clock.now(), steady: Instant::now() }
+    }
+
+    fn tick(&self, now: Now) -> Tenths {
+        tenths(now.steady.saturating_duration_since(self.0.began))
+    }
+}
+
+impl fmt::Debug for Bans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bans")
+    }
+}
+
+/// How the writes go.
+#[derive(Default)]
+struct Saving {
+    /// The longest wait for more changes, after how long the last write took.
+    gather: Duration,
+    /// When to try again, once a write has failed.
+    retry_at: Option<Instant>,
+    pause: Duration,
+}
+
+/// The bans of the last run, as they are written.
+fn stored(config: &Config) -> Result<Vec<Ban>, OpenError> {
+    let path = &config.file;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let source = std::io::Error::other("there is no such folder");
+        return Err(OpenError(FileError::Io { path: folder.to_owned(), source }));
+    }
+    match file::read(path) {
+        Ok(bans) => Ok(bans),
+        Err(error @ FileError::Io { .. }) => Err(OpenError(error)),
+        Err(damaged @ FileError::Damaged { .. }) => {
+            match file::set_aside(path) {
+                Ok(moved_to) => tracing::warn!(%damaged, moved_to = %moved_to.display(),
+                    "the file of bans is damaged and was set aside; the proxy starts without the bans in it"),
+                Err(error) => tracing::warn!(%damaged, %error,
+                    "the file of bans is damaged and will be replaced; the proxy starts without the bans in it"),
+            }
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,18 @@
 //! Limits: how many connections and logins at once and from one address, and who failed too often.
+//!
+//! Every table here is bounded, whatever strangers bring: see [`attempts`], [`bans`], [`rate`] and [`gate`].
 
 use std::time::Duration;
 
+mod attempts;
 pub mod bans;
+mod file;
+pub mod gate;
+pub mod rate;
+mod table;
+mod target;
+
+pub use bans::{Ban, BanEvent, Bans, Failure, Hits, Target};
 
 /// How much is taken from whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

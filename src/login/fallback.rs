@@ -11,15 +11,16 @@ use super::{
     Admission, Attempt, FallbackMode, LoginCx, Named, accounts_at,
     admitted::Admitted,
     online::{self, Proven, Unproven},
-    refusal::Refusal,
+    refusal::{Moved, Refusal},
     roster::{Company, Seated},
 };
 use crate::{
     identity::Property,
+    limit::bans::Hits,
     messages::MessageKey,
     mojang::{health::Verdict, verify::ConfirmedOutage},
     net::conn::{Conn, Io},
-    policy::{Bans, Decision, Facts, Location, judge},
+    policy::{Bans, Decision, Evidence, Facts, Location, judge, objections, wants_location},
     reason::Reason,
     session::record::Session,
 };
@@ -62,16 +63,17 @@ pub(super) async fn admit<S: Io>(
     attempt: Attempt<'_>,
 ) -> Result<Admission, Refusal> {
     let basis = Basis::Down { outage_started };
-    let session = cx.store.find(&named.name, named.claimed_id);
-    let company = cx.roster.company(session.as_ref().map(|s| s.id), attempt.address);
-    let refusal = match judge_now(&basis, &named, session.clone(), company, cx, attempt) {
-        Decision::Refuse { reason, evidence } => Refusal::new(reason).evidence(&evidence),
+    let location = locate(&basis, &named, cx, attempt).await;
+    let facts = gather(&basis, &named, location, cx, attempt);
+    let refusal = match judge(&cx.rules, &facts, cx.clock.now()) {
+        Decision::Refuse { reason, evidence } => refusal(reason, &evidence, cx),
         Decision::Admit { permit: _, evidence } => {
-            let Some(refusal) = obstacle(session.as_deref(), &named, true, cx) else {
+            let Some(refusal) = obstacle(facts.session.as_deref(), &named, true, cx) else {
                 if named.hello.dialect.authenticate_flag {
-                    online::exchange_keys(conn, &mut named, false, cx).await?;
+                    let standing = online::standing(&named, cx, attempt);
+                    online::exchange_keys(conn, &mut named, false, standing, cx).await?;
                 }
-                return enter(&basis, named, cx, attempt).await;
+                return enter(&basis, named, location, cx, attempt).await;
             };
             refusal.evidence(&evidence)
         }
@@ -90,8 +92,16 @@ pub(super) async fn admit<S: Io>(
             if basis.holds(cx) {
                 cx.hang_ups.remember(named.name.key(), attempt.address);
             }
-            let gone = Refusal::from(Unproven::HungUp(error)).fact("refused_as", refusal.reason.code());
-            Err(Refusal { facts: refusal.facts.into_iter().chain(gone.facts.clone()).collect(), ..gone })
+            let refused_as = refusal.reason;
+            let gone = Refusal::from(Unproven::HungUp(error)).fact("refused_as", refused_as.code());
+            let facts = refusal.facts.into_iter().chain(gone.facts).collect();
+            Err(Refusal {
+                reason: gone.reason,
+                message: gone.message,
+                judged_as: Some(refused_as),
+                facts,
+                ..refusal
+            })
         }
         // These tell the player more than the outage does.
         Err(Unproven::Refused(online))
@@ -114,15 +124,15 @@ pub(super) async fn admit_in_place(
         return Err(Refusal::new(Reason::Unreachable));
     }
     let basis = Basis::InPlace(confirmed);
-    let session = cx.store.find(&named.name, named.claimed_id);
-    if let Some(refusal) = obstacle(session.as_deref(), &named, false, cx) {
-        let company = cx.roster.company(session.as_ref().map(|s| s.id), attempt.address);
-        return Err(match judge_now(&basis, &named, session, company, cx, attempt) {
-            Decision::Refuse { reason, evidence } => Refusal::new(reason).evidence(&evidence),
-            Decision::Admit { permit: _, evidence } => refusal.evidence(&evidence),
+    let location = locate(&basis, &named, cx, attempt).await;
+    let facts = gather(&basis, &named, location, cx, attempt);
+    if let Some(obstacle) = obstacle(facts.session.as_deref(), &named, false, cx) {
+        return Err(match judge(&cx.rules, &facts, cx.clock.now()) {
+            Decision::Refuse { reason, evidence } => refusal(reason, &evidence, cx),
+            Decision::Admit { permit: _, evidence } => obstacle.evidence(&evidence),
         });
     }
-    enter(&basis, named, cx, attempt).await
+    enter(&basis, named, location, cx, attempt).await
 }
 
 /// What stands in the way of a player whom policy would admit.
@@ -142,33 +152,94 @@ fn obstacle(session: Option<&Session>, named: &Named, plaintext: bool, cx: &Logi
     None
 }
 
-fn judge_now(
-    basis: &Basis,
+/// What policy judges by, as of now.
+fn gather(basis: &Basis, named: &Named, location: Location, cx: &LoginCx, attempt: Attempt<'_>) -> Facts {
+    let session = cx.store.find(&named.name, named.claimed_id);
+    let company = cx.roster.company(session.as_ref().map(|session| session.id), attempt.address);
+    facts(basis.outage_started(), named, session, company, location, cx, attempt)
+}
+
+fn facts(
+    outage_started: Timestamp,
     named: &Named,
     session: Option<Arc<Session>>,
     company: Company,
+    location: Location,
     cx: &LoginCx,
     attempt: Attempt<'_>,
-) -> Decision {
-    let own = session.as_ref().map(|session| session.id);
-    let facts = Facts {
+) -> Facts {
+    let id = session.as_ref().map(|session| session.id);
+    Facts {
         name: named.name.clone(),
         claimed_id: named.claimed_id,
         address: attempt.address,
-        accounts_at_address: accounts_at(cx, attempt.address, company.admitted_here, own),
+        accounts_at_address: accounts_at(cx, attempt.address, company.admitted_here, id),
+        bans: bans(id, cx, attempt),
         session,
-        outage_started: basis.outage_started(),
+        outage_started,
         online: company.online,
-        bans: Bans::default(),
-        location: Location::NotAsked,
-    };
-    judge(&cx.rules, &facts, cx.clock.now())
+        location,
+    }
+}
+
+/// The bans that cover an attempt. Nobody is asked for the network (ASN): a stranger must not cause look-ups.
+fn bans(id: Option<Uuid>, cx: &LoginCx, attempt: Attempt<'_>) -> Bans {
+    let asn = cx.geo.at_hand(attempt.address).and_then(|place| place.asn);
+    let Hits { client, subnet, asn, pair } = cx.bans.hits(attempt.address, asn, id);
+    Bans { client, subnet, asn, pair }
+}
+
+/// Where the client address is: from memory if it is there; asked for only if a rule would weigh it and nothing else
+/// refuses.
+async fn locate(basis: &Basis, named: &Named, cx: &LoginCx, attempt: Attempt<'_>) -> Location {
+    let at_hand = at_hand(cx, attempt);
+    let facts = gather(basis, named, at_hand, cx, attempt);
+    if !wants_location(&cx.rules, &facts, cx.clock.now()) {
+        return at_hand;
+    }
+    cx.geo.look_up(attempt.address).await.map_or(Location::Unknown, Location::Known)
+}
+
+fn at_hand(cx: &LoginCx, attempt: Attempt<'_>) -> Location {
+    cx.geo.at_hand(attempt.address).map_or(Location::NotAsked, Location::Known)
+}
+
+/// The no of policy. A foreign country and network are noted with the session: they stay denied until its next
+/// verified login.
+fn refusal(reason: Reason, evidence: &Evidence, cx: &LoginCx) -> Refusal {
+    let mut refusal = Refusal::new(reason).evidence(evidence);
+    if let (Reason::GeoChanged, Some(id), Some(place)) = (reason, evidence.session_id, evidence.place) {
+        // Once a network: whoever comes again tells nothing new.
+        if cx.store.update(id, |session| session.deny_network(place)) == Some(true) {
+            refusal.moved = Some(Moved { place, known: evidence.known_places.clone() });
+        }
+    }
+    refusal
+}
+
+/// What policy would have said to this verified login in an outage, by the session as it stood before: `ok`, or the
+/// reason code. Nothing is looked up for it.
+pub(super) fn rehearse(
+    before: Option<Arc<Session>>,
+    named: &Named,
+    cx: &LoginCx,
+    attempt: Attempt<'_>,
+) -> &'static str {
+    let (location, now) = (at_hand(cx, attempt), cx.clock.now());
+    let nobody = Company { online: None, admitted_here: Vec::new() };
+    let facts = facts(now, named, before, nobody, location, cx, attempt);
+    let needs_place =
+        |reason: &Reason| matches!(reason, Reason::BlockedAsn | Reason::GeoChanged | Reason::GeoUnknown);
+    let mut objections = objections(&cx.rules, &facts, now).into_iter();
+    let first = objections.find(|reason| location != Location::NotAsked || !needs_place(reason));
+    first.map_or("ok", Reason::code)
 }
 
 /// The moment of admission: everything is read again, and the places are taken in one step.
 async fn enter(
     basis: &Basis,
     named: Named,
+    location: Location,
     cx: &LoginCx,
     attempt: Attempt<'_>,
 ) -> Result<Admission, Refusal> {
@@ -181,10 +252,10 @@ async fn enter(
         return Err(refusal);
     }
     let judged = cx.roster.seat_by_policy(id, attempt.address, attempt.line, |company| {
-        judge_now(basis, &named, session, company, cx, attempt)
+        let facts = facts(basis.outage_started(), &named, session, company, location, cx, attempt);
+        judge(&cx.rules, &facts, cx.clock.now())
     });
-    let Seated { place, permit, evidence, leaving } =
-        judged.map_err(|no| Refusal::new(no.0).evidence(&no.1))?;
+    let Seated { place, permit, evidence, leaving } = judged.map_err(|no| refusal(no.0, &no.1, cx))?;
     let mut facts = match serde_json::to_value(&evidence) {
         Ok(Value::Object(facts)) => facts,
         _ => Map::new(),
@@ -197,7 +268,9 @@ async fn enter(
         facts.insert("properties".to_owned(), "not read in time".into());
     }
     let admitted = Admitted::by_policy(permit, properties.unwrap_or_default(), attempt.address);
-    Ok(Admission { admitted, place, leaving, named, player_key: None, facts })
+    let moved = evidence.place.filter(|_| evidence.geo_changed);
+    let moved = moved.map(|place| Moved { place, known: evidence.known_places });
+    Ok(Admission { admitted, place, leaving, named, player_key: None, moved, facts })
 }
 
 /// The skin and what else the session server once gave; `None` if the disk is too slow or the document unreadable.

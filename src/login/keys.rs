@@ -19,7 +19,7 @@ use tracing::{debug, error};
 
 use super::opener::Opener;
 use crate::{
-    mojang::player_keys::HeldKey,
+    mojang::{player_keys::HeldKey, session_server::Standing},
     protocol::{
         cipher::SharedSecret,
         login::{EncryptionRequest, EncryptionResponse, ProfileKey, TokenProof},
@@ -73,19 +73,39 @@ impl ServerKey {
 #[derive(Clone, Debug)]
 pub struct Keys {
     current: Arc<Mutex<Arc<ServerKey>>>,
-    /// Responses being opened: one a core. More would not be faster, and a flood of forged ones would take every
-    /// thread that session documents are read and written on.
-    at_work: Arc<Semaphore>,
+    lanes: Lanes,
+}
+
+/// Responses being opened. More than one a core would not be faster, and a flood of forged ones would take every thread
+/// that session documents are read and written on. Strangers have lanes of their own, and no more than half of the
+/// cores: known players never wait behind them, and those who are in keep the other half.
+#[derive(Clone, Debug)]
+struct Lanes {
+    known: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Lanes {
+    fn new(cores: usize) -> Self {
+        Self {
+            known: Arc::new(Semaphore::new(cores)),
+            strangers: Arc::new(Semaphore::new((cores / 2).max(1))),
+        }
+    }
+
+    fn of(&self, standing: Standing) -> &Arc<Semaphore> {
+        match standing {
+            Standing::Known => &self.known,
+            Standing::Unknown => &self.strangers,
+        }
+    }
 }
 
 impl Keys {
     /// Makes the first key; some ten milliseconds of work.
     pub fn generate() -> Result<Self, KeyError> {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Ok(Self {
-            current: Arc::new(Mutex::new(Arc::new(ServerKey::generate()?))),
-            at_work: Arc::new(Semaphore::new(cores)),
-        })
+        Ok(Self { current: Arc::new(Mutex::new(Arc::new(ServerKey::generate()?))), lanes: Lanes::new(cores) })
     }
 
     /// The key for a login that begins now.
@@ -117,7 +137,7 @@ impl Keys {
 pub struct Challenge {
     key: Arc<ServerKey>,
     token: [u8; TOKEN_LEN],
-    at_work: Arc<Semaphore>,
+    lanes: Lanes,
 }
 
 /// What a client proved by its encryption response: it holds the secret and saw our token.
@@ -154,7 +174,7 @@ impl Challenge {
     pub fn new(keys: &Keys) -> Result<Self, BadResponse> {
         let mut token = [0; TOKEN_LEN];
         getrandom::fill(&mut token).map_err(|_| BadResponse::NoRandom)?;
-        Ok(Self { key: keys.current(), token, at_work: Arc::clone(&keys.at_work) })
+        Ok(Self { key: keys.current(), token, lanes: keys.lanes.clone() })
     }
 
     /// The request to send.
@@ -168,15 +188,16 @@ impl Challenge {
     }
 
     /// Checks the response: at most two RSA decryptions, off the network threads. A client that brought `profile_key`
-    /// must have signed the token with it. Waits its turn behind others; the login's
-    /// deadline bounds that.
+    /// must have signed the token with it. Waits its turn behind others of the same standing; their number is that of
+    /// logins under way, and the login's deadline bounds the wait.
     pub async fn accept(
         self,
         response: EncryptionResponse,
         profile_key: Option<Box<ProfileKey>>,
+        standing: Standing,
     ) -> Result<Keyed, BadResponse> {
         // The semaphore is never closed. The permit goes with the work, which outlives a login that is cut short.
-        let permit = Arc::clone(&self.at_work).acquire_owned().await;
+        let permit = Arc::clone(self.lanes.of(standing)).acquire_owned().await;
         let work = move || {
             let opened = self.open(&response, profile_key);
             drop(permit);
@@ -313,7 +334,8 @@ mod tests {
             let challenge = Challenge::new(&keys).unwrap();
             let (secret, token, error) = cases(&challenge).swap_remove(case);
             let response = EncryptionResponse { secret, proof: TokenProof::Encrypted(token) };
-            let found = challenge.accept(response, None).await.err().map(|bad| bad.to_string());
+            let found =
+                challenge.accept(response, None, Standing::Unknown).await.err().map(|bad| bad.to_string());
             assert_eq!(found.as_deref(), error, "case {case}");
         }
     }
@@ -358,7 +380,7 @@ mod tests {
             let challenge = Challenge::new(&keys).unwrap();
             let proof = proof(&challenge.token, salt);
             let response = EncryptionResponse { secret: encrypt(&[1; 16]), proof };
-            match (challenge.accept(response, brought.clone()).await, expected) {
+            match (challenge.accept(response, brought.clone(), Standing::Unknown).await, expected) {
                 (Ok(keyed), Ok(held)) => assert_eq!(keyed.held_key.is_some(), held, "{case}"),
                 (Err(bad), Err(expected)) => {
                     assert_eq!(bad.to_string(), expected, "{case}");
@@ -371,20 +393,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn responses_are_opened_a_few_at_a_time() {
+    async fn responses_are_opened_a_few_at_a_time_and_known_players_wait_behind_no_stranger() {
         let keys = Keys::generate().unwrap();
-        let cores = keys.at_work.available_permits();
-        let busy = Arc::clone(&keys.at_work).acquire_many_owned(u32::try_from(cores).unwrap()).await.unwrap();
-        let response = EncryptionResponse { secret: Vec::new(), proof: TokenProof::Encrypted(Vec::new()) };
-        let mut opening = Box::pin(Challenge::new(&keys).unwrap().accept(response, None));
-        tokio::select! {
-            biased;
-            _ = &mut opening => panic!("did not wait its turn"),
-            () = tokio::task::yield_now() => {}
+        let empty = || EncryptionResponse { secret: Vec::new(), proof: TokenProof::Encrypted(Vec::new()) };
+        for (standing, other) in [(Standing::Unknown, Standing::Known), (Standing::Known, Standing::Unknown)]
+        {
+            let lane = keys.lanes.of(standing);
+            let width = lane.available_permits();
+            let busy = Arc::clone(lane).acquire_many_owned(u32::try_from(width).unwrap()).await.unwrap();
+            let mut opening = Box::pin(Challenge::new(&keys).unwrap().accept(empty(), None, standing));
+            tokio::select! {
+                biased;
+                _ = &mut opening => panic!("did not wait its turn"),
+                () = tokio::task::yield_now() => {}
+            }
+            // Passes by those who wait.
+            assert!(Challenge::new(&keys).unwrap().accept(empty(), None, other).await.is_err());
+            drop(busy);
+            assert!(opening.await.is_err());
+            assert_eq!(keys.lanes.of(standing).available_permits(), width);
         }
-        drop(busy);
-        assert!(opening.await.is_err());
-        assert_eq!(keys.at_work.available_permits(), cores);
+        for (cores, strangers) in [(1, 1), (2, 1), (3, 1), (8, 4)] {
+            let lanes = Lanes::new(cores);
+            assert_eq!(lanes.known.available_permits(), cores);
+            assert_eq!(lanes.strangers.available_permits(), strangers);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -403,7 +436,7 @@ mod tests {
             secret: encrypt(&[1; 16]),
             proof: TokenProof::Encrypted(encrypt(&challenge.token)),
         };
-        assert!(challenge.accept(response, None).await.is_ok());
+        assert!(challenge.accept(response, None, Standing::Known).await.is_ok());
         trigger.trigger();
         renewing.await.unwrap();
     }

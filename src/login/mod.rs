@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     clock::Clock,
+    geo::Geo,
+    identity::Username,
+    limit::bans::Bans,
     mojang::{
         health::{Health, Verdict},
         player_keys::{PlayerKeys, ProvenKey},
@@ -21,7 +24,7 @@ use crate::{
     policy::Rules,
     protocol::handshake::Intent,
     reason::Reason,
-    session::Store,
+    session::{Store, record::Session},
 };
 
 pub mod admitted;
@@ -40,7 +43,7 @@ pub use stage::{Hello, Named};
 
 use admitted::Admitted;
 use keys::Keys;
-use refusal::{Refusal, Who};
+use refusal::{Moved, Refusal, Who};
 use roster::{Leaving, Line, Place, Roster};
 
 /// From accept to login success, unless a mod handshake makes progress: the client gives up at 30 s.
@@ -91,6 +94,10 @@ pub struct LoginCx {
     pub store: Store,
     /// Who is in.
     pub roster: Arc<Roster>,
+    /// Who failed too often.
+    pub bans: Bans,
+    /// Where addresses are.
+    pub geo: Geo,
     /// Refusals kept back for clients that hung up.
     pub hang_ups: HangUps,
     /// Prefix length of an IPv4 client's subnet, for telling hang-ups from different places.
@@ -123,6 +130,8 @@ pub struct Admission {
     pub named: Named,
     /// The key that the client brought, if it was proven to be this player's.
     pub player_key: Option<ProvenKey>,
+    /// If the country and network are known to be new for the player.
+    pub moved: Option<Moved>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
 }
@@ -158,12 +167,30 @@ pub async fn drive<S: Io>(
             }
         }
     };
-    let mut admission = admitted.map_err(|refusal| refusal.named(&name, claimed_id))?;
+    let mut admission = admitted.map_err(|refusal| {
+        count_failure(&refusal, &name, cx, attempt);
+        refusal.named(&name, claimed_id)
+    })?;
     // Behind the admission: checking a forged key costs us more than it costs whoever brings it.
     if admission.named.key.is_some() {
         Box::pin(player_key::prove(&mut admission, &cx.player_keys)).await;
     }
     Ok(admission)
+}
+
+/// Counts what counts towards a ban.
+fn count_failure(refusal: &Refusal, name: &Username, cx: &LoginCx, attempt: Attempt<'_>) {
+    let Some(failure) = refusal.failure() else { return };
+    let session = match refusal.who.id {
+        Some(id) => cx.store.by_id(id),
+        None => cx.store.find(name, None),
+    };
+    // Of those who share a player's own address, nobody may lock it out there by failing under its name.
+    let is_own =
+        |session: &Arc<Session>| session.addresses.iter().any(|seen| seen.address == attempt.address);
+    let id = session.filter(|session| !is_own(session)).map(|session| session.id);
+    let asn = cx.geo.at_hand(attempt.address).and_then(|place| place.asn);
+    cx.bans.fail(failure, attempt.address, &name.key(), id, asn);
 }
 
 /// How many different players share the client address, this one included.

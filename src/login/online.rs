@@ -69,7 +69,8 @@ pub(super) async fn prove<S: Io>(
     cx: &LoginCx,
     attempt: Attempt<'_>,
 ) -> Result<Proven, Unproven> {
-    let keyed = exchange_keys(conn, named, true, cx).await.inspect_err(|unproven| {
+    let standing = standing(named, cx, attempt);
+    let keyed = exchange_keys(conn, named, true, standing, cx).await.inspect_err(|unproven| {
         if let Unproven::HungUp(_) = unproven {
             cx.health.hang_up(address::subnet(attempt.address, cx.ipv4_subnet_prefix));
         }
@@ -81,11 +82,8 @@ pub(super) async fn prove<S: Io>(
             None => refusal,
         }))
     };
-    // Forged encryption responses cost an attacker nothing. Players the store knows never wait behind them.
-    let known = cx.store.knows(&named.name, attempt.address);
-    let standing = if known { Standing::Known } else { Standing::Unknown };
     if standing == Standing::Unknown && !cx.server.unknown_logins().try_take() {
-        cx.health.note_call_refused();
+        cx.health.note_limit_hit();
         return refuse(Reason::RateLimited, None);
     }
     let (hash, deadline) = (&keyed.server_id_hash, attempt.deadline.at());
@@ -100,12 +98,19 @@ pub(super) async fn prove<S: Io>(
     }
 }
 
+/// Whether the store knows this player at this network. Forged encryption responses cost an attacker nothing: known
+/// players never wait behind them, neither for RSA nor for the session server.
+pub(super) fn standing(named: &Named, cx: &LoginCx, attempt: Attempt<'_>) -> Standing {
+    if cx.store.knows(&named.name, attempt.address) { Standing::Known } else { Standing::Unknown }
+}
+
 /// Agrees on a secret with the client and switches the cipher on. The secret proves nothing about who the client is.
 /// Notes whether the client holds the key that it brought.
 pub(super) async fn exchange_keys<S: Io>(
     conn: &mut Conn<S>,
     named: &mut Named,
     should_authenticate: bool,
+    standing: Standing,
     cx: &LoginCx,
 ) -> Result<Keyed, Unproven> {
     let refused = |error: ConnError| Unproven::Refused(error.into());
@@ -125,7 +130,7 @@ pub(super) async fn exchange_keys<S: Io>(
         ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => Unproven::HungUp(error),
     })?;
     let response = EncryptionResponse::read(&packet, dialect).map_err(|error| refused(error.into()))?;
-    match challenge.accept(response, named.key.clone()).await {
+    match challenge.accept(response, named.key.clone(), standing).await {
         Ok(mut keyed) => {
             conn.encrypt(&keyed.secret);
             named.held_key = keyed.held_key.take();
@@ -143,7 +148,7 @@ pub(super) async fn exchange_keys<S: Io>(
 /// Records the session and takes the player's place, whoever of that id holds it now.
 pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Attempt<'_>) -> Admission {
     let (place, leaving) = cx.roster.seat_verified(verified.profile().id, attempt.address, attempt.line);
-    cx.store.record_verified(VerifiedLogin {
+    let before = cx.store.record_verified(VerifiedLogin {
         profile: verified.profile().clone(),
         address: attempt.address,
         protocol: named.hello.handshake.version.0,
@@ -151,8 +156,9 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Atte
     });
     let admitted = Admitted::verified(verified, attempt.address);
     let mut facts = Map::new();
+    facts.insert("in_an_outage".to_owned(), fallback::rehearse(before, &named, cx, attempt).into());
     if leaving.is_some() {
         facts.insert("displaced".to_owned(), true.into());
     }
-    Admission { admitted, place, leaving, named, player_key: None, facts }
+    Admission { admitted, place, leaving, named, player_key: None, moved: None, facts }
 }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    identity::Username, messages::MessageKey, net::conn::ConnError, policy::Evidence, reason::Reason,
+    identity::Username, limit::bans::Failure, messages::MessageKey, net::conn::ConnError, place::Place,
+    policy::Evidence, reason::Reason,
 };
 
 /// What is known of who tried, for audit.log.
@@ -23,18 +24,38 @@ pub struct Who {
 pub struct Refusal {
     /// The stable code.
     pub reason: Reason,
+    /// What policy said of a client that did not wait for it.
+    pub judged_as: Option<Reason>,
     /// The text for the player.
     pub message: MessageKey,
     /// Who tried.
     pub who: Who,
+    /// If the country and network are new for the player, and have not been refused before.
+    pub moved: Option<Moved>,
     /// What the refusal rests on.
     pub facts: Map<String, Value>,
+}
+
+/// A player who comes from a country or network that is none of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Where the client address is.
+    pub place: Place,
+    /// Where the player's verified addresses are.
+    pub known: Vec<Place>,
 }
 
 impl Refusal {
     /// A refusal with the reason's own text.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, message: reason.message(), who: Who::default(), facts: Map::new() }
+        Self {
+            reason,
+            judged_as: None,
+            message: reason.message(),
+            who: Who::default(),
+            moved: None,
+            facts: Map::new(),
+        }
     }
 
     /// Adds a fact for audit.log.
@@ -60,6 +81,17 @@ impl Refusal {
         self.who.name.get_or_insert_with(|| name.as_str().to_owned());
         self.who.claimed_id = self.who.claimed_id.or(claimed_id);
         self
+    }
+
+    /// What it counts for towards a ban; `None` for most: friends who are impatient, or meet an outage, fail nobody.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self.judged_as.unwrap_or(self.reason) {
+            Reason::NotJoined => Some(Failure::NotJoined),
+            Reason::IdMismatch | Reason::AddressChanged | Reason::BlockedAsn | Reason::GeoChanged => {
+                Some(Failure::Refused)
+            }
+            _ => None,
+        }
     }
 
     /// Whether there is nobody left to tell.

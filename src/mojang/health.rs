@@ -274,7 +274,7 @@ pub struct Health {
 pub(super) struct Limits {
     /// See [`Health::note_local_limit`].
     machine: Mutex<Option<Instant>>,
-    /// See [`Health::note_call_refused`].
+    /// See [`Health::note_limit_hit`].
     calls: Mutex<Option<Instant>>,
 }
 
@@ -332,10 +332,11 @@ impl Health {
         *self.limits.machine.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// A has-joined call was not made, because the share of calls for such players is used up: for a minute a login's
-    /// silence is no vote. Probes have no part in those shares, so theirs still counts; else a few logins a second
-    /// would hide an outage. Cheap.
-    pub fn note_call_refused(&self) {
+    /// A limit of ours kept somebody out: a connection or a login was one too many, or a has-joined call was not made
+    /// because the share of calls for such players is used up. For a minute a login's silence is no vote. Probes have
+    /// no part in those limits (they have descriptors and a connection of their own), so theirs still counts; else a
+    /// few connections a second would hide an outage. Cheap.
+    pub fn note_limit_hit(&self) {
         *self.limits.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 

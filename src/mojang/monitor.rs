@@ -705,13 +705,13 @@ mod tests {
         let scene = Scene::new(healthy);
         let (health, _handle, _trigger) = scene.start(&folder);
         until(&health, "up").await;
-        health.note_call_refused();
+        health.note_limit_hit();
         health.vote(Vote::Unreachable(Why::TimedOut));
         sleep(Duration::from_millis(10)).await;
         assert_eq!(health.verdict(), Verdict::Up, "no vote");
         scene.answers(dead);
         let probe = health.probe_now();
-        health.note_call_refused();
+        health.note_limit_hit();
         assert!(probe.await.failed);
     }
 

@@ -143,7 +143,7 @@ fn settle(health: &Health, outcome: Outcome) -> VerifyResult {
         Outcome::Unexpected(oddity) => VerifyResult::Unexpected(oddity),
         Outcome::Local(fault) => {
             if fault == LocalFault::QueueFull {
-                health.note_call_refused();
+                health.note_limit_hit();
             } else {
                 health.note_local_limit();
             }

@@ -90,12 +90,12 @@ fn listen(socket: Socket) -> io::Result<TcpListener> {
 
 /// Serves every connection in a task of its own until the program stops. The loop never waits for a client.
 ///
-/// `on_limit` hears of every accept that fails for want of descriptors or memory. Returns the connections whose
-/// players are not in yet.
+/// `serve` gives no task for a connection that is one too many, which it has closed by that. `on_limit` hears of every
+/// accept that fails for want of descriptors or memory. Returns the connections whose players are not in yet.
 pub async fn accept_loop<F>(
     listener: TcpListener,
     shutdown: Shutdown,
-    serve: impl Fn(TcpStream, SocketAddr) -> F,
+    serve: impl Fn(TcpStream, SocketAddr) -> Option<F>,
     on_limit: impl Fn(),
 ) -> JoinSet<()>
 where
@@ -121,7 +121,9 @@ where
                     // The client is gone already; its first read will say so.
                     debug!(%peer, %error, "cannot set TCP_NODELAY");
                 }
-                connections.spawn(serve(stream, peer));
+                if let Some(serving) = serve(stream, peer) {
+                    connections.spawn(serving);
+                }
             }
             // The client gave up while it waited: nothing is wrong here.
             Err(e)

@@ -151,12 +151,7 @@ impl Evidence {
             let foreign = is_foreign(place, facts.address, addresses, rules, now);
             foreign || address_match < AddressMatch::Exact && denied(place)
         });
-        let mut known_places: Vec<Place> = Vec::new();
-        for seen in addresses.iter().filter(|seen| place.is_some() && live(seen)) {
-            if !seen.place.is_unknown() && !known_places.contains(&seen.place) {
-                known_places.push(seen.place);
-            }
-        }
+        let known_places = place.map(|_| known_places(addresses, rules, now)).unwrap_or_default();
         let expired = best(&|seen| !live(seen));
         Self {
             found_by: known.map(|known| known.found_by),
@@ -206,6 +201,17 @@ fn elapsed(then: Timestamp, now: Timestamp) -> Option<Duration> {
 /// Whether a verified address still counts.
 fn is_live(seen: &VerifiedAddress, rules: &Rules, now: Timestamp) -> bool {
     elapsed(seen.verified, now).is_some_and(|age| age <= rules.max_address_age)
+}
+
+/// Where those of these addresses are that still count, each place once, as far as it was looked up.
+pub fn known_places(addresses: &[VerifiedAddress], rules: &Rules, now: Timestamp) -> Vec<Place> {
+    let mut known = Vec::new();
+    for seen in addresses.iter().filter(|seen| is_live(seen, rules, now)) {
+        if !seen.place.is_unknown() && !known.contains(&seen.place) {
+            known.push(seen.place);
+        }
+    }
+    known
 }
 
 /// Whether `place`, in which `address` lies, is that of none of these addresses that still count. What one side does

@@ -86,17 +86,25 @@ impl Index {
 
     /// How many ids have a remembered address of this client (IPv4: the address; IPv6: its /64); stops at 1024.
     pub(super) fn sessions_from(&self, address: IpAddr) -> usize {
-        let (first, last) = match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let first = v6.to_bits() & !u128::from(u64::MAX);
-                let last = first | u128::from(u64::MAX);
-                (Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into())
-            }
-            v4 @ IpAddr::V4(_) => (v4, v4),
-        };
         let ids: HashSet<Uuid> =
-            self.addresses.range(span(first, last)).take(COUNT_CAP).map(|((_, id), _)| *id).collect();
+            self.addresses.range(client(address)).take(COUNT_CAP).map(|((_, id), _)| *id).collect();
         ids.len()
+    }
+
+    /// Whether there are any of those; one look-up.
+    pub(super) fn has_session_from(&self, address: IpAddr) -> bool {
+        self.addresses.range(client(address)).next().is_some()
+    }
+}
+
+fn client(address: IpAddr) -> RangeInclusive<(IpAddr, Uuid)> {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let first = v6.to_bits() & !u128::from(u64::MAX);
+            let last = first | u128::from(u64::MAX);
+            span(Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into())
+        }
+        v4 @ IpAddr::V4(_) => span(v4, v4),
     }
 }
 
@@ -163,6 +171,11 @@ mod tests {
         assert_eq!(index.sessions_from(ip("2001:db8:0:1:ffff::")), 1);
         assert_eq!(index.sessions_from(ip("192.0.2.1")), 3);
         assert_eq!(index.sessions_from(ip("192.0.2.2")), 0);
+        for (address, known) in
+            [("2001:db8::77", true), ("2001:db8:0:2::1", false), ("192.0.2.1", true), ("192.0.2.2", false)]
+        {
+            assert_eq!(index.has_session_from(ip(address)), known, "{address}");
+        }
 
         index.put(session(4, "D", "203.0.113.1", NOW));
         assert_eq!(accounts(&index, "192.0.2.1"), 0, "replaced sessions leave nothing behind");

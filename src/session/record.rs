@@ -16,6 +16,9 @@ use crate::{
 /// Most verified addresses that a session keeps.
 pub const MAX_ADDRESSES: usize = 4;
 
+/// Most foreign networks that a session remembers as refused; strangers can add to them.
+const MAX_DENIED_NETWORKS: usize = 8;
+
 /// A session without verified login or presence for so long is dropped: 36 days. From the 37th day on, a name that
 /// its player gave up can be taken by somebody else.
 pub const UNUSED_AFTER: SignedDuration = SignedDuration::from_hours(36 * 24);
@@ -257,6 +260,18 @@ impl Session {
         if let Some(rehearsal) = self.rehearsal.as_mut().filter(|rehearsal| rehearsal.address == address) {
             rehearsal.place = place;
         }
+    }
+
+    /// Notes a country and network as refused until the next verified login; of many, the newest. Whether it was new.
+    pub fn deny_network(&mut self, place: Place) -> bool {
+        if self.denied_networks.contains(&place) {
+            return false;
+        }
+        if self.denied_networks.len() >= MAX_DENIED_NETWORKS {
+            self.denied_networks.remove(0);
+        }
+        self.denied_networks.push(place);
+        true
     }
 
     /// Brings the addresses of a document into the form that all else relies on: canonical, newest first, few.

@@ -206,7 +206,7 @@ impl Store {
 
     /// Whether [`sessions_from`](Self::sessions_from) this client there are any.
     pub fn has_session_from(&self, address: IpAddr) -> bool {
-        self.sessions_from(address) > 0
+        self.0.shared.state().index.has_session_from(address)
     }
 
     /// Sessions in the index.

@@ -80,6 +80,16 @@ impl Client {
         Self::over(stream, protocol)
     }
 
+    /// The same through a trusted proxy, which says that the client is at this address.
+    pub async fn connect_from(source: &str, address: SocketAddr, protocol: i32) -> Self {
+        let mut client = Self::connect(address, protocol).await;
+        let family = if source.contains(':') { "TCP6" } else { "TCP4" };
+        let target = if source.contains(':') { "2001:db8::1" } else { "192.0.2.1" };
+        let header = format!("PROXY {family} {source} {target} 50000 25565\r\n");
+        client.stream.write_all(header.as_bytes()).await.unwrap();
+        client
+    }
+
     /// Reads on until the proxy closes: every packet until then, and whether it closed between two packets and
     /// without a reset, not even one behind its last words: some systems throw those away then.
     pub async fn rest(&mut self) -> (Vec<Vec<u8>>, bool) {

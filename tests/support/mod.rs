@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod client;
 pub mod logs;
+pub mod mmdb;
 pub mod player_keys;
 pub mod proxy;
 pub mod scene;

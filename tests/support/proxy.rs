@@ -53,6 +53,7 @@ security:
   min-login-history: 1
   trust-private-addresses: true
   max-accounts-per-address: 100
+  enable-geo-checks: false
 monitoring:
   probe-retry-interval: 50
   health-check-interval: 1
@@ -67,6 +68,14 @@ monitoring:
         assert!(self.text.contains(from), "{from}");
         self.text = self.text.replace(from, to);
         self
+    }
+
+    /// Takes players' addresses from PROXY headers, as public ones that have to be proven.
+    pub fn behind_a_proxy(self) -> Self {
+        self.replace("  trust-private-addresses: true\n", "").replace(
+            "security:\n",
+            "network:\n  login-ratelimit: 0\n  accept-proxy-protocol: true\nsecurity:\n",
+        )
     }
 
     /// The same in a folder inside that one. A proxy that is not stopped in order may still write after this folder

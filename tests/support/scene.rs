@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern::{app::Proxy, mojang::health::Verdict};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -72,6 +73,41 @@ impl Scene {
         let mut client = self.client(protocol).await;
         let end = client.login(player, &self.sessions).await;
         (client, end)
+    }
+
+    /// A whole login of a player at that address, as a trusted proxy in front says.
+    pub async fn join_from(&self, source: &str, protocol: i32, player: &Player) -> (Client, End) {
+        let mut client = Client::connect_from(source, address(&self.proxy), protocol).await;
+        let end = client.login(player, &self.sessions).await;
+        (client, end)
+    }
+
+    /// A verified login of a player at that address, who leaves again.
+    pub async fn make_known_at(&mut self, source: &str, name: &str) -> Player {
+        let player = Player::new(name);
+        let (client, end) = self.join_from(source, MODERN, &player).await;
+        assert!(is_in(&end), "{name}: {end:?}");
+        drop(client);
+        self.audit.next("login.verified", |_| true).await;
+        self.gone().await;
+        player
+    }
+
+    /// A login from that address is refused.
+    pub async fn refused_from(&mut self, source: &str, player: &Player, text: &str, reason: &str) -> Value {
+        let (_, end) = self.join_from(source, MODERN, player).await;
+        assert!(matches!(&end, End::Refused(said) if said.contains(text)), "{text:?}, {reason}: {end:?}");
+        self.audit.reason(reason).await
+    }
+
+    /// A login from that address is admitted by policy; the player leaves again.
+    pub async fn admitted_from(&mut self, source: &str, player: &Player) -> Value {
+        let (client, end) = self.join_from(source, MODERN, player).await;
+        assert!(matches!(end, End::In { authenticated: false, .. }), "{source}: {end:?}");
+        drop(client);
+        let event = self.audit.next("login.fallback", |_| true).await;
+        self.gone().await;
+        event
     }
 
     pub async fn login(&self, player: &Player) -> End {

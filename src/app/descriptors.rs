@@ -1,0 +1,83 @@
+//! How many connections the descriptor limit allows.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{debug, info, warn};
+
+use crate::limit::gate::MAX_LEAVING;
+
+/// A player has a connection to its client and one to its backend.
+const PER_CONNECTION: u64 = 2;
+
+/// What is open beside the players: listening sockets, logs, documents being read and written, probes, the admin
+/// interface, libraries. (A login's has-joined call needs a descriptor too, but has no backend yet.)
+const RESERVE: u64 = 128 + MAX_LEAVING as u64;
+
+/// Raises the soft limit of open files to the hard one, and lowers `wanted` connections, with a warning, to what that
+/// allows.
+pub(super) fn connections(wanted: u32) -> u32 {
+    let limit = raised();
+    let allowed = allowed(limit);
+    if u64::from(wanted) <= allowed {
+        return wanted;
+    }
+    let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
+    warn!(
+        "network.max-connections is {wanted}, but only {} files may be open at once (ulimit -n), two for each \
+         connection: at most {allowed} connections are taken. To have them all, raise that limit to {} (LimitNOFILE= in \
+         a systemd unit, --ulimit nofile= with Docker)",
+        limit.unwrap_or(u64::MAX),
+        u64::from(wanted) * PER_CONNECTION + RESERVE
+    );
+    allowed
+}
+
+/// Most files that may be open at once, after the soft limit was raised as far as it goes; `None` is no limit.
+fn raised() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => {
+            debug!(from = current, to = maximum, "raised the limit of open files");
+            maximum
+        }
+        Err(error) => {
+            info!(%error, limit = current, "the limit of open files could not be raised to what is allowed");
+            current
+        }
+    }
+}
+
+/// How many connections so many descriptors are enough for. A tiny limit is shared with the reserve by halves: a proxy
+/// for a few is better than none.
+fn allowed(limit: Option<u64>) -> u64 {
+    let Some(limit) = limit else { return u64::MAX };
+    (limit - RESERVE.min(limit / 2)) / PER_CONNECTION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_for_each_connection_less_a_reserve() {
+        for (limit, expected) in [
+            (None, u64::MAX),
+            (Some(65_536), 32_672),
+            (Some(1024), 416),
+            (Some(384), 96),
+            (Some(64), 16),
+            (Some(0), 0),
+        ] {
+            assert_eq!(allowed(limit), expected, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn few_connections_are_always_allowed() {
+        assert_eq!(connections(4), 4);
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!(current, maximum, "the soft limit is the hard one now");
+    }
+}
