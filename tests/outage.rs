@@ -114,7 +114,7 @@ async fn who_fails_too_often_is_banned_beyond_a_restart() {
     for name in ["Guess1", "Guess2", "Guess3"] {
         scene.refused_from("198.51.100.77", &Player::impostor(name), FAILED_TO_VERIFY, "not-joined").await;
     }
-    let event = scene.audit.next("ban.added", |_| true).await;
+    let event = scene.setup.audit().next("ban.added", |_| true).await;
     assert_eq!((&event["target"], &event["failures"]), (&"198.51.100.77".into(), &3.into()), "{event}");
     // Online, the session server's word counts, and nothing else.
     let (_, end) = scene.join_from("198.51.100.77", MODERN, &other).await;
@@ -159,7 +159,7 @@ async fn nobody_can_lock_a_player_out() {
         assert!(matches!(end, End::Refused(_)), "{end:?}");
     }
     for target in ["203.0.113.0/24", "198.51.100.0/24"] {
-        scene.audit.next("ban.added", |event| event["target"] == target).await;
+        scene.setup.audit().next("ban.added", |event| event["target"] == target).await;
     }
     scene.admitted_from(HOME, &victim).await;
     scene.admitted_from("203.0.113.9", &neighbour).await;
@@ -206,7 +206,7 @@ async fn hanging_up_hides_no_failure() {
         let event = scene.audit.reason("client-left").await;
         assert_eq!(event["facts"]["refused_as"], "address-changed");
     }
-    let event = scene.audit.next("ban.added", |_| true).await;
+    let event = scene.setup.audit().next("ban.added", |_| true).await;
     assert_eq!(event["target"], ABROAD);
 }
 

@@ -17,9 +17,11 @@ use crate::{
     clock::Clock,
     foreign,
     limit::{BanEvent, Target, bans},
-    login::{Admission, refusal::Refusal},
+    login::{
+        Admission,
+        refusal::{Moved, Refusal},
+    },
     mojang::health::{self, Listener, OverrideChange},
-    place::Place,
     policy::Proof,
     reason::Reason,
     relay::Ended,
@@ -74,8 +76,8 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
         let mut line = Event::new(kind, clock.now())
             .field("target", ban.target.to_string())
             .field("failures", ban.failures)
-            .field("since", ban.since.to_string())
-            .field("until", ban.until.to_string());
+            .field("since", format!("{:.3}", ban.since))
+            .field("until", format!("{:.3}", ban.until));
         if let Target::Pair { id, .. } = ban.target {
             line = line.id(id);
         }
@@ -126,6 +128,9 @@ pub(super) fn joined(cx: &ConnCx, caller: &Caller, admission: &Admission, entere
         conn = %caller.conn, player = %profile.name, id = %profile.id, address = %caller.address,
         backend = backend.name, "joined: {how}"
     );
+    if let Some(moved) = &admission.moved {
+        geo_changed(cx, caller, (profile.name.as_str(), profile.id), proof.label(), moved);
+    }
 }
 
 /// A player comes from a country or network that is none of those known of it. `proof` says how it was proven, or that
@@ -135,13 +140,12 @@ pub(super) fn geo_changed(
     caller: &Caller,
     player: (&str, Uuid),
     proof: &'static str,
-    place: Place,
-    known: &[Place],
+    moved: &Moved,
 ) {
     if !cx.alert_on_geo_change {
         return;
     }
-    let (name, id) = player;
+    let ((name, id), Moved { place, known }) = (player, moved);
     cx.audit.emit(
         caller
             .event(Kind::GeoChanged, &cx.login.clock)
@@ -168,6 +172,9 @@ pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: 
         event = event.backend(backend);
     }
     cx.audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
+    if let (Some(moved), Some(name), Some(id)) = (&refusal.moved, &who.name, who.id) {
+        geo_changed(cx, caller, (name, id), "refused", moved);
+    }
     let name = foreign::clean_to(who.name.as_deref().unwrap_or("?"), 32);
     let cause = refusal.facts.get("cause").and_then(|cause| cause.as_str()).unwrap_or_default();
     let reason = refusal.reason.code();

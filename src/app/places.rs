@@ -14,7 +14,7 @@ use super::{
 use crate::{
     address,
     identity::Username,
-    login::Admission,
+    login::{Admission, refusal::Moved},
     place::Place,
     policy::{self, Proof, Rules},
     session::record::VerifiedAddress,
@@ -95,7 +95,8 @@ async fn learn_one(cx: Arc<ConnCx>, visit: Visit) {
     let (rules, now) = (&cx.login.rules, cx.login.clock.now());
     if let Some(known) = changed_from(place, address, &visit.before, rules, now) {
         let Visit { caller, name, id, proof, .. } = &visit;
-        journal::geo_changed(&cx, caller, (name.as_str(), *id), proof.label(), place, &known);
+        let moved = Moved { place, known };
+        journal::geo_changed(&cx, caller, (name.as_str(), *id), proof.label(), &moved);
     }
 }
 
