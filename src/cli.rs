@@ -32,7 +32,7 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the proxy (the default)
     #[default]
@@ -41,6 +41,18 @@ pub enum Command {
     Check,
     /// Examine this installation and say what to mend; ends with 0 if all is well, 1 on warnings, 2 on errors
     Doctor {
+        /// The report as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say who could join if the session servers went down now, and why the others could not
+    Readiness {
+        /// Another configuration file, whose rules are judged beside those in use
+        #[arg(long, value_name = "PATH")]
+        with: Option<PathBuf>,
+        /// Show some of the players with each reason
+        #[arg(long)]
+        names: bool,
         /// The report as one JSON object
         #[arg(long)]
         json: bool,
@@ -76,7 +88,7 @@ impl Cli {
 
     /// What to do.
     pub fn command(&self) -> Command {
-        self.command.unwrap_or_default()
+        self.command.clone().unwrap_or_default()
     }
 
     /// The configuration file to use.
@@ -109,6 +121,11 @@ mod tests {
             (&["postern", "check"], Command::Check),
             (&["postern", "doctor"], Command::Doctor { json: false }),
             (&["postern", "doctor", "--json"], Command::Doctor { json: true }),
+            (&["postern", "readiness"], Command::Readiness { with: None, names: false, json: false }),
+            (
+                &["postern", "readiness", "--with", "other.yml", "--names", "--json"],
+                Command::Readiness { with: Some("other.yml".into()), names: true, json: true },
+            ),
         ] {
             assert_eq!(Cli::read(arguments).unwrap().command(), command, "{arguments:?}");
         }

@@ -25,6 +25,12 @@ impl Clock {
         }))
     }
 
+    /// A clock that shows what a test sets.
+    #[cfg(test)]
+    pub(crate) fn shown_by(shown: Arc<std::sync::Mutex<Timestamp>>) -> Self {
+        Self(Arc::new(move || *shown.lock().unwrap()))
+    }
+
     /// The time now, in UTC.
     pub fn now(&self) -> Timestamp {
         (self.0)()

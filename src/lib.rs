@@ -11,9 +11,9 @@
 //! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals |
-//! | [`login`], [`backend`], [`relay`], [`status`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, the admin interface |
+//! | [`login`], [`backend`], [`relay`], [`status`], [`readiness`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, who could join in an outage now, the admin interface |
 //! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
-//! | [`app`], [`doctor`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation |
+//! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third looks into a store |
 
 pub mod address;
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod disk;
 pub mod doctor;
@@ -37,6 +38,7 @@ pub mod net;
 pub mod place;
 pub mod policy;
 pub mod protocol;
+pub mod readiness;
 pub mod reason;
 pub mod relay;
 pub mod session;

@@ -12,6 +12,7 @@ use postern::{
     app::Proxy,
     cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
     clock::Clock,
+    commands,
     config::{self, Config, Environment, Loaded, Problem, Purpose, Report},
     doctor,
 };
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Run => run(&cli, started),
         Command::Check => check(&cli),
         Command::Doctor { json } => doctor(&cli, json),
+        Command::Readiness { with, names, json } => readiness(&cli, with.as_deref(), names, json),
     })
 }
 
@@ -98,6 +100,25 @@ fn doctor(cli: &Cli, json: bool) -> u8 {
     runtime.shutdown_background();
     print(&if json { report.to_json() } else { report.to_string() });
     report.exit_code()
+}
+
+/// `postern readiness`: who could join if the session servers went down now.
+fn readiness(cli: &Cli, with: Option<&Path>, names: bool, json: bool) -> u8 {
+    let request = commands::readiness::Request {
+        config: cli.config_path(),
+        with,
+        names,
+        json,
+        environment: &environment(),
+        now: Clock::system().now(),
+    };
+    let mut err = stderr();
+    let terminal: Option<&mut (dyn Write + Send)> = if err.is_terminal() { Some(&mut err) } else { None };
+    let answer = commands::readiness::run(&request, terminal);
+    // If nobody reads, the exit code still tells.
+    let _ = err.write_all(answer.err.as_bytes());
+    print(&answer.out);
+    answer.code
 }
 
 /// `postern run`: until a signal ends it.

@@ -51,6 +51,7 @@ use crate::{
     },
     reason::Reason,
     relay::Workers,
+    statistics::Statistics,
     status::{self, Answers, Moment},
     task::Shutdown,
 };
@@ -78,6 +79,8 @@ pub(super) struct ConnCx {
     pub(super) answers: Answers,
     pub(super) messages: Arc<Messages>,
     pub(super) audit: Audit,
+    /// What is counted since installation.
+    pub(super) statistics: Statistics,
     /// Players are told and closed, and nobody new begins.
     pub(super) shutdown: Shutdown,
     /// Number of the next connection.
@@ -145,13 +148,11 @@ pub(super) fn serve(
     let speaks_for_another = cx.net.accept_proxy_protocol && is_trusted(address, &cx.net);
     let passage = cx.gate.enter((!speaks_for_another).then_some(address)).ok()?;
     let conn = ConnId(cx.serial.fetch_add(1, Ordering::Relaxed));
-    let caller = Caller { conn, address, protocol: None, host: None };
     let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
-    let conn = Conn::new(stream);
     Some(async move {
         let login = tokio::select! {
             biased;
-            login = greet(conn, caller, &passage, &deadline, &cx) => login,
+            login = greet(stream, (conn, address), &passage, &deadline, &cx) => login,
             // Nothing it could read then would tell it more than that.
             () = passage.asked_to_leave() => None,
         };
@@ -175,12 +176,14 @@ struct Login {
 
 /// Finds out who calls and what for, and serves all but logins.
 async fn greet(
-    mut conn: Conn<TcpStream>,
-    mut caller: Caller,
+    stream: TcpStream,
+    (conn, address): (ConnId, IpAddr),
     passage: &Passage,
     deadline: &Deadline,
     cx: &ConnCx,
 ) -> Option<Login> {
+    let mut caller = Caller { conn, address, protocol: None, host: None };
+    let mut conn = Conn::new(stream);
     let begun = async {
         let source = read_source(&mut conn, &mut caller, passage, cx).await?;
         if let Some(legacy) = read_legacy(&mut conn).await? {

@@ -1,4 +1,5 @@
-//! What happened, told twice: a line for whoever reads the log, and an event in audit.log.
+//! What happened, told to everybody who is to know: a line for whoever reads the log, an event in audit.log, a count in
+//! the statistics.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -21,10 +22,11 @@ use crate::{
         Admission,
         refusal::{Moved, Refusal},
     },
-    mojang::health::{self, Listener, OverrideChange},
+    mojang::health::{self, Listener, OverrideChange, Verdict},
     policy::Proof,
     reason::Reason,
     relay::Ended,
+    statistics::Statistics,
 };
 
 /// The proxy takes connections.
@@ -43,14 +45,20 @@ pub(super) fn reloaded(clock: &Clock, changed: &[String], rest: Rest) -> Event {
 }
 
 /// Hears of every change of the verdict and of every override. The log lines are the monitor's own.
-pub(super) fn of_health(audit: Audit) -> Listener {
+pub(super) fn of_health(audit: Audit, statistics: Statistics) -> Listener {
     Box::new(move |event| match event {
-        health::Event::State(change) => audit.emit(
-            Event::new(Kind::AuthState, change.at)
-                .field("from", change.from.label())
-                .field("to", change.to.label())
-                .field("cause", change.cause.to_string()),
-        ),
+        health::Event::State(change) => {
+            match change.to {
+                Verdict::Down { outage_started } => statistics.outage_began(outage_started),
+                Verdict::Up | Verdict::Degraded => statistics.outage_ended(change.at),
+            }
+            audit.emit(
+                Event::new(Kind::AuthState, change.at)
+                    .field("from", change.from.label())
+                    .field("to", change.to.label())
+                    .field("cause", change.cause.to_string()),
+            );
+        }
         health::Event::Override { change, at } => {
             let event = Event::new(Kind::AuthOverride, *at);
             audit.emit(match change {
@@ -112,7 +120,13 @@ pub(super) fn joined(cx: &ConnCx, caller: &Caller, admission: &Admission, entere
     passed_over(cx, caller, &entered.passed_over);
     let profile = admission.admitted.profile();
     let proof = admission.admitted.proof();
-    let kind = if proof == Proof::Verified { Kind::LoginVerified } else { Kind::LoginFallback };
+    let kind = if proof == Proof::Verified {
+        cx.statistics.verified();
+        Kind::LoginVerified
+    } else {
+        cx.statistics.fallback();
+        Kind::LoginFallback
+    };
     cx.audit.emit(
         caller
             .event(kind, &cx.login.clock)
@@ -163,6 +177,7 @@ pub(super) fn geo_changed(
 
 /// A player is not in.
 pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
+    cx.statistics.refused(refusal.reason);
     let who = &refusal.who;
     let mut event = caller.event(Kind::LoginRefused, &cx.login.clock).reason(refusal.reason.code());
     if let Some(name) = &who.name {

@@ -40,6 +40,7 @@ use crate::{
     reason::Reason,
     relay,
     session::{Store, StoreError},
+    statistics::Statistics,
     status::{Answers, AnswersError},
     task::{self, Shutdown, ShutdownTrigger},
 };
@@ -141,6 +142,7 @@ impl Proxy {
         let told = journal::of_bans(audit.clone(), clock.clone(), Arc::clone(&chatter));
         let bans = Bans::open(&config.limit.bans, clock.clone(), told)?;
         let geo = open_geo(config.geo).await?;
+        let statistics = Statistics::open(&config.statistics, clock.clone()).await;
         let keys = Keys::generate()?;
         let server = Arc::new(SessionServer::new(&config.session_server, clock.clone())?);
         let player_keys = PlayerKeys::new(&config.player_keys, clock.clone())?;
@@ -154,7 +156,7 @@ impl Proxy {
         let (services, until_drained) = Shutdown::new();
         let (connections, until_asked) = Shutdown::new();
         let roster = Roster::new(clock.clone());
-        let listener = journal::of_health(audit.clone());
+        let listener = journal::of_health(audit.clone(), statistics.clone());
         let (health, monitor) =
             health::start(config.health, clock.clone(), server.prober(), until_drained.clone(), listener);
         let refresh = player_keys.clone().refresh(health.subscribe(), until_drained.clone());
@@ -208,6 +210,7 @@ impl Proxy {
             answers,
             messages,
             audit: audit.clone(),
+            statistics: statistics.clone(),
             shutdown: until_asked.clone(),
             serial: AtomicU64::new(0),
             unknown_versions: Mutex::new(HashSet::new()),
@@ -221,7 +224,8 @@ impl Proxy {
         });
         let learning = places::learn(Arc::clone(&cx), visited, until_drained.clone());
         let learning = task::spawn("places", learning);
-        let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained));
+        let watching = task::spawn("outage-end", forget_hang_ups(Arc::clone(&cx), until_drained.clone()));
+        let counting = task::spawn("statistics", statistics.run(until_drained));
         audit.emit(journal::started(&clock, &addresses));
         let accepting = listeners
             .into_iter()
@@ -233,7 +237,7 @@ impl Proxy {
                 tokio::spawn(listener::accept_loop(listener, until_asked.clone(), serve, on_limit))
             })
             .collect();
-        let tasks = vec![monitor, refreshing, replacing, renewing, learning, watching, banning];
+        let tasks = vec![monitor, refreshing, replacing, renewing, learning, watching, banning, counting];
         let stop = Stop { connections, accepting, relaying, services, tasks };
         Ok(Self {
             addresses,

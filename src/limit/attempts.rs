@@ -4,24 +4,27 @@ use std::{hash::RandomState, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{table::Table, target::Target};
+use super::{
+    table::{FEWER, MANY, Table},
+    target::Target,
+};
 use crate::identity::NameKey;
 
-/// Targets of one kind whose failures are remembered. Each costs some 200 bytes after one failure, and 500 at most.
+/// Targets of one kind whose failures are remembered: those of [`MANY`] clients, pairs and subnets each, and of
+/// [`FEWER`] networks, since nobody can make up where he comes from. Each costs some 250 bytes.
 ///
 /// What somebody can do who has many addresses, or makes up many names: new failures push out targets that failed
 /// once, and no others until half of all places hold such as failed more often. So whoever wants his own count
-/// forgotten must bring some thirty thousand other clients that fail at least twice each within the time a failure
+/// forgotten must bring some fourteen thousand other clients that fail at least twice each within the time a failure
 /// counts; and he could have used those for his tries in the first place, at nine each. What he cannot do: let one kind
 /// of target push out another, since each has places of its own; or get anybody else counted, since nothing is shared
 /// between targets.
-pub(super) const MAX_COUNTED: usize = 1 << 16;
-
-/// The same for networks: there are about a hundred thousand in the world, and nobody can make up where he comes from.
-pub(super) const MAX_NETWORKS: usize = 1 << 13;
+pub(super) const MAX_COUNTED: usize = MANY;
+/// See [`MAX_COUNTED`].
+pub(super) const MAX_NETWORKS: usize = FEWER;
 
 /// Pairs of client and name that were refused lately. Beyond that the oldest is forgotten, and would count once more.
-const MAX_REFUSED: usize = 1 << 16;
+const MAX_REFUSED: usize = MANY;
 
 /// Up to that limit every failure keeps its own time.
 const EXACT: u32 = 32;
@@ -106,15 +109,12 @@ impl Counter {
         self.targets.len()
     }
 
-    /// Bytes on the heap, about: the tables' own and the marks.
+    /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        // A hash table is at worst 7/16 full, a B-tree's nodes are half full.
-        let entry =
-            size_of::<(Target, Vec<Mark>, (bool, u64))>() * 16 / 7 + 2 * size_of::<((bool, u64), Target)>();
         // The allocator gives no less than 16 bytes.
         let marks = |marks: &Vec<Mark>| (marks.capacity() * size_of::<Mark>()).max(16);
-        self.targets.iter().map(|(_, list)| entry + marks(list)).sum()
+        self.targets.bytes() + self.targets.iter().map(|(_, list)| marks(list)).sum::<usize>()
     }
 }
 
@@ -150,10 +150,10 @@ impl Refused {
         self.first.len()
     }
 
-    /// Bytes on the heap, about.
+    /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.len() * (size_of::<(u64, Tenths, (bool, u64))>() * 16 / 7 + 2 * size_of::<((bool, u64), u64)>())
+        self.first.bytes()
     }
 }
 
@@ -255,6 +255,6 @@ mod tests {
         assert!(refused.is_first(client("203.0.113.6"), &key("Notch"), 29 * MINUTE));
         assert!(refused.is_first(home, &key("Notch"), 30 * MINUTE));
         assert!(!refused.is_first(home, &key("Notch"), 59 * MINUTE));
-        assert_eq!(refused.len(), 3);
+        assert_eq!(refused.len(), 1, "what is over goes by itself");
     }
 }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{
     attempts::{Counter, MAX_COUNTED, MAX_NETWORKS, Refused, Tenths, tenths},
     file,
-    table::Table,
+    table::{FEWER, Table},
 };
 use crate::{address, clock::Clock, identity::NameKey, task::Shutdown};
 
@@ -34,7 +34,7 @@ pub use super::{
 
 /// Bans of one kind that are in force at once, at some 400 bytes each. Beyond that the oldest, which would end first,
 /// ends at once: whoever wants his own to end that way must have thousands of other clients banned in its place.
-pub(super) const MAX_BANS: usize = 1 << 13;
+pub(super) const MAX_BANS: usize = FEWER;
 
 /// After a change, the wait for more of them before the file is written.
 const GATHER: Duration = Duration::from_secs(1);

@@ -210,6 +210,9 @@ impl Gate {
         if client.is_some_and(|client| shared.has_enough(&state, client)) {
             return Err(shared.hit(state, Full::PerAddress, address));
         }
+        if state.open >= most.saturating_add(MAX_LEAVING) {
+            return Err(shared.hit(state, Full::Connections, address));
+        }
         let mut made_room = false;
         if state.in_use() >= crowded {
             let is_full = |state: &State| state.in_use() >= most;
@@ -227,9 +230,6 @@ impl Gate {
             if is_full(&state) {
                 return Err(shared.hit(state, Full::Connections, address));
             }
-        }
-        if state.open >= most.saturating_add(MAX_LEAVING) {
-            return Err(shared.hit(state, Full::Connections, address));
         }
         state.open += 1;
         if let Some(client) = client {

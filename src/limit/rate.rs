@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::table::Table;
+use super::table::{MANY, Table};
 use crate::address;
 
 /// Logins that a client address may make at once, at the least: a player who mistypes an address, or whose mods fail.
@@ -18,7 +18,7 @@ const BURST: u32 = 3;
 /// Clients that are remembered, at some 150 bytes each; one whose burst is whole again is forgotten. Beyond that the one
 /// that came longest ago goes. To have himself forgotten, somebody must log in from as many other addresses in the
 /// few seconds that he would have to wait, which is more than he gains.
-const MAX_CLIENTS: usize = 1 << 16;
+const MAX_CLIENTS: usize = MANY;
 
 /// Time between the logins of one client address, with a burst: the generic cell rate algorithm, which needs one time
 /// per client and no timers.
@@ -71,11 +71,10 @@ impl Rates {
         self.whole_at.lock().unwrap().len()
     }
 
-    /// Bytes on the heap, about.
+    /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.len()
-            * (size_of::<(IpNet, Instant, (bool, u64))>() * 16 / 7 + 2 * size_of::<((bool, u64), IpNet)>())
+        self.whole_at.lock().unwrap().bytes()
     }
 }
 

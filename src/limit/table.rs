@@ -1,96 +1,126 @@
 //! A map that never holds more than it was made for.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::Hash,
-};
+use std::{collections::HashMap, hash::Hash, iter::successors};
 
-/// A map of bounded size in the order of last use, in two ranks. Every step costs the logarithm of its size at most,
-/// and nothing is ever searched through.
+/// Entries of a table that anybody can add to. A little less than fill half of a hash table of 65 536 places: it then
+/// grows to that and not beyond, however many come and go.
+pub(super) const MANY: usize = 28_000;
+
+/// The same for a quarter of that.
+pub(super) const FEWER: usize = 7_000;
+
+/// A map of bounded size that knows the order of last use, in two ranks. Every step takes the same time, however many
+/// entries there are.
 ///
 /// New entries are plain; [`Table::keep`] makes one kept. When room is wanted, the plain entry goes that was used longest
 /// ago. Kept ones are at most half of all: of more, the one used longest ago is plain again. So a flood of new entries
 /// pushes out its like, not those that matter; and many that matter leave room for new ones.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    entries: HashMap<K, Entry<V>>,
-    /// The keys, plain before kept and each oldest first.
-    order: BTreeMap<Place, K>,
-    kept: usize,
+    places: HashMap<K, Place>,
+    /// Without gaps: the last one moves to where one was removed.
+    slots: Vec<Slot<K, V>>,
+    plain: Ends,
+    kept: Ends,
     capacity: usize,
-    next: u64,
 }
 
-/// Plain before kept, then by age.
-type Place = (bool, u64);
+/// An index of `slots`; [`NONE`] is none.
+type Place = u32;
+const NONE: Place = Place::MAX;
 
 #[derive(Debug)]
-struct Entry<V> {
-    place: Place,
+struct Slot<K, V> {
+    key: K,
     value: V,
+    kept: bool,
+    /// The neighbours of its rank.
+    older: Place,
+    newer: Place,
+}
+
+/// The ends of one rank's list.
+#[derive(Debug)]
+struct Ends {
+    oldest: Place,
+    newest: Place,
+    len: usize,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { oldest: NONE, newest: NONE, len: 0 }
+    }
 }
 
 impl<K: Copy + Eq + Hash, V> Table<K, V> {
     /// Room for so many, but at least two; memory is taken as they come.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: BTreeMap::new(), kept: 0, capacity: capacity.max(2), next: 0 }
+        let (plain, kept) = (Ends::default(), Ends::default());
+        Self { places: HashMap::new(), slots: Vec::new(), plain, kept, capacity: capacity.max(2) }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|entry| &entry.value)
+        self.slot(*self.places.get(key)?).map(|slot| &slot.value)
     }
 
     /// To change it in place; its age stays.
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.entries.get_mut(key).map(|entry| &mut entry.value)
+        let place = *self.places.get(key)?;
+        self.slot_mut(place).map(|slot| &mut slot.value)
     }
 
     /// Adds an entry that is plain and newest, in place of any under this key. What had to go to make room is returned.
     pub(super) fn put(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.remove(&key);
         let gone = if self.len() < self.capacity { None } else { self.pop() };
-        let place = self.next_place(false);
-        self.entries.insert(key, Entry { place, value });
-        self.order.insert(place, key);
+        // The capacity is a number of the program's own, far below what a place can count.
+        let place = Place::try_from(self.len()).unwrap_or(NONE);
+        self.places.insert(key, place);
+        self.slots.push(Slot { key, value, kept: false, older: NONE, newer: NONE });
+        self.append(place, false);
         gone
     }
 
     /// Makes an entry the newest of those that are kept.
     pub(super) fn keep(&mut self, key: &K) {
-        self.renew(key, true);
-        if self.kept > self.capacity / 2
-            && let Some(oldest) = self.order.range((true, 0)..).next().map(|(_, key)| *key)
-        {
-            self.renew(&oldest, false);
+        if let Some(place) = self.places.get(key).copied() {
+            self.unlink(place);
+            self.append(place, true);
+        }
+        if self.kept.len > self.capacity / 2 {
+            let oldest = self.kept.oldest;
+            self.unlink(oldest);
+            self.append(oldest, false);
         }
     }
 
     /// Makes an entry the newest of its rank.
     pub(super) fn touch(&mut self, key: &K) {
-        if let Some(entry) = self.entries.get(key) {
-            let kept = entry.place.0;
-            self.renew(key, kept);
-        }
+        let Some(place) = self.places.get(key).copied() else { return };
+        let Some(kept) = self.slot(place).map(|slot| slot.kept) else { return };
+        self.unlink(place);
+        self.append(place, kept);
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        let Entry { place, value } = self.entries.remove(key)?;
-        self.order.remove(&place);
-        self.kept -= usize::from(place.0);
-        Some(value)
+        let place = self.places.remove(key)?;
+        Some(self.take(place)?.1)
     }
 
     /// Drops the oldest entries of both ranks while they are over, at most two of each. Called at every event that may
     /// add one, this keeps up with any number that end together.
     pub(super) fn drop_ended(&mut self, is_over: impl Fn(&V) -> bool) {
-        for rank in [false, true] {
+        for kept in [false, true] {
             for _ in 0..2 {
-                let oldest = self.order.range((rank, 0)..=(rank, u64::MAX)).next().map(|(_, key)| *key);
-                let Some(key) = oldest.filter(|key| self.get(key).is_some_and(&is_over)) else { break };
+                let oldest = self.slot(self.ends(kept).oldest);
+                let Some(key) = oldest.filter(|slot| is_over(&slot.value)).map(|slot| slot.key) else {
+                    break;
+                };
                 self.remove(&key);
             }
         }
@@ -98,26 +128,83 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
 
     /// All entries, plain before kept and each oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.order.values().filter_map(|key| Some((key, self.get(key)?)))
+        let rank = |ends: &Ends| successors(self.slot(ends.oldest), |slot| self.slot(slot.newer));
+        rank(&self.plain).chain(rank(&self.kept)).map(|slot| (&slot.key, &slot.value))
+    }
+
+    /// Bytes on the heap, without what the values hold there.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        // A hash table is at most 7/8 full and has a byte for each of its places.
+        let hashed = self.places.capacity() * 8 / 7 * (size_of::<(K, Place)>() + 1);
+        hashed + self.slots.capacity() * size_of::<Slot<K, V>>()
     }
 
     fn pop(&mut self) -> Option<(K, V)> {
-        let key = *self.order.first_key_value()?.1;
-        Some((key, self.remove(&key)?))
+        let place = if self.plain.len > 0 { self.plain.oldest } else { self.kept.oldest };
+        let (key, value) = self.take(place)?;
+        self.places.remove(&key);
+        Some((key, value))
     }
 
-    fn renew(&mut self, key: &K, kept: bool) {
-        let place = self.next_place(kept);
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let old = std::mem::replace(&mut entry.place, place);
-        self.order.remove(&old);
-        self.order.insert(place, *key);
-        self.kept = self.kept + usize::from(kept) - usize::from(old.0);
+    /// Removes what is there, but from `places`.
+    fn take(&mut self, place: Place) -> Option<(K, V)> {
+        self.unlink(place);
+        let at = usize::try_from(place).ok().filter(|at| *at < self.slots.len())?;
+        let slot = self.slots.swap_remove(at);
+        // Whoever knew the last one by its place gets to know its new one.
+        if let Some(moved) = self.slots.get(at) {
+            let (key, kept, older, newer) = (moved.key, moved.kept, moved.older, moved.newer);
+            self.places.insert(key, place);
+            self.join(kept, older, place);
+            self.join(kept, place, newer);
+        }
+        Some((slot.key, slot.value))
     }
 
-    fn next_place(&mut self, kept: bool) -> Place {
-        self.next += 1;
-        (kept, self.next)
+    fn append(&mut self, place: Place, kept: bool) {
+        let newest = self.ends(kept).newest;
+        if let Some(slot) = self.slot_mut(place) {
+            slot.kept = kept;
+            self.join(kept, newest, place);
+            self.join(kept, place, NONE);
+            self.ends_mut(kept).len += 1;
+        }
+    }
+
+    fn unlink(&mut self, place: Place) {
+        if let Some(&Slot { kept, older, newer, .. }) = self.slot(place) {
+            self.join(kept, older, newer);
+            self.ends_mut(kept).len -= 1;
+        }
+    }
+
+    /// Makes two entries of a rank neighbours; with [`NONE`], the other one is the end of its list.
+    fn join(&mut self, kept: bool, older: Place, newer: Place) {
+        match self.slot_mut(older) {
+            Some(slot) => slot.newer = newer,
+            None => self.ends_mut(kept).oldest = newer,
+        }
+        match self.slot_mut(newer) {
+            Some(slot) => slot.older = older,
+            None => self.ends_mut(kept).newest = older,
+        }
+    }
+
+    fn slot(&self, place: Place) -> Option<&Slot<K, V>> {
+        self.slots.get(usize::try_from(place).ok()?)
+    }
+
+    fn slot_mut(&mut self, place: Place) -> Option<&mut Slot<K, V>> {
+        self.slots.get_mut(usize::try_from(place).ok()?)
+    }
+
+    fn ends(&self, kept: bool) -> &Ends {
+        if kept { &self.kept } else { &self.plain }
+    }
+
+    fn ends_mut(&mut self, kept: bool) -> &mut Ends {
+        if kept { &mut self.kept } else { &mut self.plain }
     }
 }
 
@@ -126,9 +213,19 @@ mod tests {
     use super::*;
 
     fn keys(table: &Table<u32, u32>) -> Vec<u32> {
-        assert_eq!(table.entries.len(), table.order.len());
-        assert_eq!(table.kept, table.order.keys().filter(|place| place.0).count());
-        table.iter().map(|(key, _)| *key).collect()
+        let keys: Vec<u32> = table.iter().map(|(key, _)| *key).collect();
+        assert_eq!((keys.len(), table.places.len()), (table.len(), table.len()));
+        assert_eq!(table.plain.len + table.kept.len, table.len());
+        for (rank, ends) in [(false, &table.plain), (true, &table.kept)] {
+            // The same backwards.
+            let back = successors(table.slot(ends.newest), |slot| table.slot(slot.older));
+            let back: Vec<u32> = back.map(|slot| slot.key).collect();
+            assert_eq!(back.len(), ends.len);
+            assert!(back.iter().all(|key| table.slot(table.places[key]).unwrap().kept == rank));
+            let forth = if rank { &keys[keys.len() - ends.len..] } else { &keys[..ends.len] };
+            assert!(back.iter().rev().eq(forth), "{back:?} {forth:?}");
+        }
+        keys
     }
 
     fn filled(capacity: usize, keys: impl IntoIterator<Item = u32>) -> Table<u32, u32> {
@@ -190,5 +287,67 @@ mod tests {
         assert_eq!(keys(&table), [7, 8, 9, 2, 3, 4]);
         table.drop_ended(|value| *value < 8);
         assert_eq!(keys(&table), [8, 9, 4]);
+    }
+
+    /// The same, written plainly.
+    #[derive(Default)]
+    struct Model {
+        plain: Vec<u32>,
+        kept: Vec<u32>,
+    }
+
+    impl Model {
+        fn remove(&mut self, key: u32) -> Option<bool> {
+            let was_kept = self.kept.contains(&key);
+            let there = was_kept || self.plain.contains(&key);
+            self.plain.retain(|other| *other != key);
+            self.kept.retain(|other| *other != key);
+            there.then_some(was_kept)
+        }
+
+        fn all(&self) -> Vec<u32> {
+            [self.plain.clone(), self.kept.clone()].concat()
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_does_what_a_plain_list_does(steps in proptest::collection::vec((0..5_u8, 0..12_u32), 0..300)) {
+            let (mut table, mut model) = (Table::new(7), Model::default());
+            for (step, key) in steps {
+                match step {
+                    0 | 1 => {
+                        model.remove(key);
+                        if model.all().len() >= 7 {
+                            let gone = if model.plain.is_empty() { model.kept.remove(0) } else { model.plain.remove(0) };
+                            proptest::prop_assert_eq!(table.put(key, key), Some((gone, gone)));
+                        } else {
+                            proptest::prop_assert_eq!(table.put(key, key), None);
+                        }
+                        model.plain.push(key);
+                    }
+                    2 => {
+                        table.keep(&key);
+                        if model.remove(key).is_some() {
+                            model.kept.push(key);
+                        }
+                        if model.kept.len() > 3 {
+                            let oldest = model.kept.remove(0);
+                            model.plain.push(oldest);
+                        }
+                    }
+                    3 => {
+                        table.touch(&key);
+                        match model.remove(key) {
+                            Some(true) => model.kept.push(key),
+                            Some(false) => model.plain.push(key),
+                            None => {}
+                        }
+                    }
+                    _ => proptest::prop_assert_eq!(table.remove(&key).is_some(), model.remove(key).is_some()),
+                }
+                proptest::prop_assert_eq!(keys(&table), model.all());
+            }
+        }
     }
 }

@@ -211,7 +211,7 @@ fn refusal(reason: Reason, evidence: &Evidence, cx: &LoginCx) -> Refusal {
     if let (Reason::GeoChanged, Some(id), Some(place)) = (reason, evidence.session_id, evidence.place) {
         // Once a network: whoever comes again tells nothing new.
         if cx.store.update(id, |session| session.deny_network(place)) == Some(true) {
-            refusal.moved = Some(Moved { place, known: evidence.known_places.clone() });
+            refusal.moved = Some(Box::new(Moved { place, known: evidence.known_places.clone() }));
         }
     }
     refusal
@@ -269,7 +269,7 @@ async fn enter(
     }
     let admitted = Admitted::by_policy(permit, properties.unwrap_or_default(), attempt.address);
     let moved = evidence.place.filter(|_| evidence.geo_changed);
-    let moved = moved.map(|place| Moved { place, known: evidence.known_places });
+    let moved = moved.map(|place| Box::new(Moved { place, known: evidence.known_places }));
     Ok(Admission { admitted, place, leaving, named, player_key: None, moved, facts })
 }
 

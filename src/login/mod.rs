@@ -131,7 +131,7 @@ pub struct Admission {
     /// The key that the client brought, if it was proven to be this player's.
     pub player_key: Option<ProvenKey>,
     /// If the country and network are known to be new for the player.
-    pub moved: Option<Moved>,
+    pub moved: Option<Box<Moved>>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
 }

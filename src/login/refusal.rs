@@ -31,7 +31,7 @@ pub struct Refusal {
     /// Who tried.
     pub who: Who,
     /// If the country and network are new for the player, and have not been refused before.
-    pub moved: Option<Moved>,
+    pub moved: Option<Box<Moved>>,
     /// What the refusal rests on.
     pub facts: Map<String, Value>,
 }

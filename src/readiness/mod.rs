@@ -1,0 +1,38 @@
+//! What would happen if the session servers went down now: who could join, who could not, and which rule costs how many
+//! friends. Pure: sessions, terms and the time in, a report out.
+//!
+//! ```text
+//! sessions ──Population::new──> Population ──report(terms)──> Report
+//!                                    └────── policy::objections, for every player under the terms as they are and
+//!                                            under each relaxation of a rule that keeps somebody out
+//! ```
+//!
+//! # How a player is judged
+//!
+//! As if it came now, in an outage that begins now. Ages, history, lock and PIN are those of its session as it is. The
+//! address is the one of its newest verified login, and is compared with the verified addresses **as they were before**
+//! that login: in the session as it is, every address matches itself. Those that the login matched, exactly or by range
+//! under the terms that are judged, were verified anew by it and count from then. A session without such a record has
+//! not been used since they are kept; no address of it matches.
+//!
+//! How many players share an address is counted over the whole store. Nobody is online, nobody is banned, and nobody has
+//! been admitted by policy yet: these belong to the moment, not to the rules.
+
+mod judge;
+mod player;
+mod relax;
+mod report;
+mod show;
+mod terms;
+
+pub use judge::Population;
+pub use relax::rule;
+pub use report::{Cost, Relaxation, Report};
+pub use show::{Named, Shown};
+pub use terms::{Difference, Terms};
+
+use jiff::SignedDuration;
+
+/// Players seen within so long are judged: who has stayed away for longer is missed by nobody on the evening of an
+/// outage, and would blur the figures.
+pub const CONSIDERED: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -1,0 +1,93 @@
+//! The file of the totals: one JSON object, replaced whole. Everything here blocks.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::Totals;
+use crate::disk;
+
+/// A hundred outages and every reason are some 20 KB; a file that is much longer is not ours.
+const MAX_LEN: usize = 256 * 1024;
+
+/// The version that [`Document::version`] carries.
+const FORMAT_VERSION: u32 = 1;
+
+/// What stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Document<T> {
+    version: u32,
+    #[serde(flatten)]
+    totals: T,
+}
+
+/// The file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk does not give it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It holds no totals.
+    #[error("it holds no statistics of this version: {0}")]
+    Damaged(String),
+}
+
+/// Reads the totals that a proxy keeps there; `None` if there is no such file. Whether a proxy runs makes no
+/// difference. Blocks.
+///
+/// # Errors
+/// A file that cannot be read, or holds something else.
+pub fn read_file(path: &Path) -> Result<Option<Totals>, ReadError> {
+    let bytes = match disk::read_small(path, MAX_LEN) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let damaged = |why: String| Err(ReadError::Damaged(why));
+    match serde_json::from_slice::<Document<Totals>>(&bytes) {
+        Ok(document) if document.version == FORMAT_VERSION => Ok(Some(document.totals)),
+        Ok(document) => damaged(format!("its format version is {}", document.version)),
+        Err(error) => damaged(error.to_string()),
+    }
+}
+
+/// Reads the totals to go on from. What makes no sense is set aside with a warning.
+pub(super) fn open(path: &Path) -> Result<Option<Totals>, ReadError> {
+    match read_file(path) {
+        Err(ReadError::Damaged(why)) => {
+            let aside = set_aside(path)?;
+            warn!(
+                path = %path.display(), why, moved_to = %aside.display(),
+                "the statistics file is damaged; it was set aside, and counting starts anew"
+            );
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+pub(super) fn write(path: &Path, totals: &Totals) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(&Document { version: FORMAT_VERSION, totals })?;
+    bytes.push(b'\n');
+    disk::replace(path, &bytes)
+}
+
+/// Moves a file out of the way, never over another, and says where it went.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    for number in 0_u32.. {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
+        let aside = PathBuf::from(aside);
+        // The store is locked, so no other proxy of ours sets aside in between.
+        if fs::symlink_metadata(&aside).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            fs::rename(path, &aside)?;
+            return Ok(aside);
+        }
+    }
+    Err(io::Error::other("there are too many damaged ones already"))
+}

@@ -1,0 +1,221 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::{fs, path::Path};
+
+use tokio::time::{advance, sleep};
+
+use super::*;
+use crate::task::{self, ShutdownTrigger};
+
+const START: &str = "2026-11-21T20:00:00Z";
+
+/// Counters and their writing task, in a folder.
+struct Run {
+    statistics: Statistics,
+    clock: Clock,
+    trigger: ShutdownTrigger,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Run {
+    async fn start(path: &Path, now: &str) -> Self {
+        let clock = Clock::starting_at(now.parse().unwrap());
+        let config = Config { path: Some(path.to_owned()) };
+        let statistics = Statistics::open(&config, clock.clone()).await;
+        let (trigger, stop) = Shutdown::new();
+        let task = task::spawn("statistics", statistics.clone().run(stop));
+        Self { statistics, clock, trigger, task }
+    }
+
+    async fn stop(self) {
+        self.trigger.trigger();
+        self.task.await.unwrap();
+    }
+
+    fn totals(&self) -> Totals {
+        self.statistics.totals().unwrap()
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn on_disk(path: &Path) -> Totals {
+    read_file(path).unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let run = Run::start(&path, START).await;
+    run.statistics.verified();
+    run.statistics.verified();
+    run.statistics.clone().fallback();
+    run.statistics.refused(Reason::NoSession);
+    run.statistics.refused(Reason::NoSession);
+    run.statistics.refused(Reason::ShuttingDown);
+    let totals = run.totals();
+    run.stop().await;
+    assert_eq!((totals.since, totals.verified, totals.fallback), (at(START), 2, 1));
+    let refused = BTreeMap::from([("no-session".to_owned(), 2), ("shutting-down".to_owned(), 1)]);
+    assert_eq!((&totals.refused, totals.all_refused()), (&refused, 3));
+    assert_eq!(on_disk(&path), totals);
+
+    let run = Run::start(&path, "2026-11-22T20:00:00Z").await;
+    assert_eq!(run.totals(), totals);
+    run.statistics.refused(Reason::NoSession);
+    run.stop().await;
+    assert_eq!(on_disk(&path).refused["no-session"], 3);
+    assert_eq!(on_disk(&path).since, at(START));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_reason_has_a_count_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::start(&folder.path().join("s.json"), START).await;
+    for (times, reason) in Reason::ALL.iter().enumerate() {
+        for _ in 0..=times {
+            run.statistics.refused(*reason);
+        }
+    }
+    let refused = run.totals().refused;
+    for (times, reason) in (1_u64..).zip(Reason::ALL) {
+        assert_eq!(refused[reason.code()], times, "{reason}");
+    }
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_are_few_and_outages_are_written_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let run = Run::start(&path, START).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(on_disk(&path), Totals::since(at(START)), "from when on is counted is written at once");
+    fs::remove_file(&path).unwrap();
+    sleep(Duration::from_mins(10)).await;
+    assert!(!path.exists(), "nothing new, nothing written");
+    run.statistics.verified();
+    sleep(Duration::from_secs(50)).await;
+    run.statistics.verified();
+    assert!(!path.exists());
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(on_disk(&path).verified, 2);
+
+    let began = run.clock.now();
+    run.statistics.outage_began(began);
+    sleep(Duration::from_secs(3)).await;
+    let open = Outage { started: began, ended: None, seconds: 2 };
+    assert_eq!(on_disk(&path).outages.newest, [open]);
+    sleep(Duration::from_mins(10)).await;
+    let seen = on_disk(&path).outages.newest[0].seconds;
+    assert!((540..=603).contains(&seen), "how long it lasts is noted every minute: {seen}");
+    run.statistics.outage_ended(run.clock.now());
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        on_disk(&path).outages.newest,
+        [Outage { ended: Some(began + Duration::from_secs(603)), seconds: 603, ..open }]
+    );
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_over_restarts_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let run = Run::start(&path, START).await;
+    run.statistics.outage_began(at(START));
+    advance(Duration::from_mins(5)).await;
+    run.stop().await;
+    let open = Outage { started: at(START), ended: None, seconds: 300 };
+    assert_eq!(on_disk(&path).outages, Outages { count: 1, seconds: 300, newest: vec![open] });
+    assert_eq!(open.last_seen(), at("2026-11-21T20:05:00Z"));
+
+    let run = Run::start(&path, "2026-11-21T20:10:00Z").await;
+    run.statistics.outage_began(at(START));
+    assert_eq!(run.totals().outages.seconds, 600);
+    run.statistics.outage_ended(at("2026-11-21T20:12:00Z"));
+    run.stop().await;
+    let ended = Outage { ended: Some(at("2026-11-21T20:12:00Z")), seconds: 720, ..open };
+    assert_eq!(on_disk(&path).outages, Outages { count: 1, seconds: 720, newest: vec![ended] });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_is_set_aside_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let later = serde_json::to_string(&Totals::since(at(START))).unwrap().replacen('{', "{\"version\":2,", 1);
+    for (number, content) in ["", "{", "[]", &later].into_iter().enumerate() {
+        fs::write(&path, content).unwrap();
+        let run = Run::start(&path, START).await;
+        run.statistics.verified();
+        run.stop().await;
+        assert_eq!(on_disk(&path).verified, 1, "{content}");
+        let ending = if number == 0 { "damaged".to_owned() } else { format!("damaged.{number}") };
+        let aside = folder.path().join(format!("statistics.json.{ending}"));
+        assert_eq!(fs::read_to_string(aside).unwrap(), content);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(read_file(&path), Err(ReadError::Io(_))));
+    let run = Run::start(&path, START).await;
+    run.statistics.verified();
+    assert_eq!(run.totals().verified, 1);
+    run.stop().await;
+    assert!(path.is_dir());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reasons_of_another_version_are_carried_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let refused = BTreeMap::from([("too-tall".to_owned(), 4), ("locked".to_owned(), 1)]);
+    file::write(&path, &Totals { refused: refused.clone(), ..Totals::since(at(START)) }).unwrap();
+    let run = Run::start(&path, START).await;
+    assert_eq!(run.totals().refused, refused);
+    run.statistics.refused(Reason::Locked);
+    run.stop().await;
+    assert_eq!(
+        on_disk(&path).refused,
+        BTreeMap::from([("too-tall".to_owned(), 4), ("locked".to_owned(), 2)])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_disk_holds_up_nobody_and_is_caught_up_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    let path = inside.join("statistics.json");
+    // No folder, no file: fails like a disk does, also for root.
+    let run = Run::start(&path, START).await;
+    run.statistics.verified();
+    sleep(Duration::from_mins(5)).await;
+    run.statistics.verified();
+    assert_eq!(run.totals().verified, 2);
+    fs::create_dir(&inside).unwrap();
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!(on_disk(&path).verified, 2);
+    fs::remove_dir_all(&inside).unwrap();
+    run.statistics.verified();
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_it_counts_and_writes_nothing() {
+    let statistics = Statistics::open(&Config { path: None }, Clock::starting_at(at(START))).await;
+    statistics.verified();
+    statistics.refused(Reason::Banned);
+    statistics.outage_began(at(START));
+    statistics.outage_ended(at(START));
+    assert_eq!(statistics.totals(), None);
+    let (_trigger, stop) = Shutdown::new();
+    statistics.run(stop).await;
+}
