@@ -44,12 +44,18 @@ fn terms() -> Terms {
 fn session(number: u64, now: Timestamp) -> Session {
     let [.., b, c, d] = number.to_be_bytes();
     let home: IpAddr =
-        if number % 50 == 0 { [81, 2, (number % 90) as u8, 1] } else { [78 + b, c, d, 1] }.into();
-    let elsewhere: IpAddr = [78 + b, c ^ 7, d, 1].into();
-    let at = now - (if number % 10 == 0 { 100 } else { 20 }) * HOUR;
+        if number.is_multiple_of(50) { [81, 2, (number % 90) as u8, 1] } else { [78 + b, c, d, 1] }.into();
+    // In the same /20, the same /16, or far away.
+    let elsewhere: IpAddr = match number / 4 % 3 {
+        0 => [78 + b, c, d ^ 0x07, 1],
+        1 => [78 + b, c, d ^ 0x46, 1],
+        _ => [178 + b, c, d, 1],
+    }
+    .into();
+    let at = now - (if number.is_multiple_of(10) { 100 } else { 20 }) * HOUR;
     let known = |address, verified| VerifiedAddress { address, verified, place: Place::default() };
     let before = [home, [9, c, d, 1].into()].map(|address| known(address, at - 30 * HOUR));
-    let newest = if number % 4 == 0 { elsewhere } else { home };
+    let newest = if number.is_multiple_of(4) { elsewhere } else { home };
     Session {
         id: Uuid::from_u128(u128::from(number) << 64 | 1),
         name: Username::parse(&format!("Player{number}")).ok(),
@@ -81,7 +87,7 @@ fn readiness(c: &mut Criterion) {
     let population = Population::new(sessions.clone(), now);
     let report = population.report(&terms);
     let ways: usize = report.reasons.iter().map(|cost| cost.relaxations.len()).sum();
-    assert!(report.ready > 40_000 && report.not_ready > 40_000 && ways >= 5, "{report:#?}");
+    assert!(report.ready > 40_000 && report.not_ready > 30_000 && ways >= 5, "{report:#?}");
     let mut group = c.benchmark_group("readiness");
     group.sample_size(10);
     group.bench_function("gather 100 000 sessions", |b| {

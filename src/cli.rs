@@ -7,12 +7,23 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config;
+use crate::{
+    config,
+    identity::Whom,
+    limit::bans::Target,
+    session::query::{Network, Sort},
+};
+
+pub mod time;
+
+use time::Span;
 
 /// All is well.
 pub const EXIT_OK: u8 = 0;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 64;
+/// The proxy that runs, or its admin interface, cannot be reached.
+pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration has problems.
 pub const EXIT_CONFIG: u8 = 78;
 
@@ -56,6 +67,99 @@ pub enum Command {
         /// The report as one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// List remembered players, show one, forget or lock one, or import some
+    Sessions {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: SessionsAction,
+    },
+    /// List bans, or end them before their time
+    Bans {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: BansAction,
+    },
+}
+
+/// What to do with remembered players.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum SessionsAction {
+    /// List remembered players
+    List {
+        /// Those with this in their name, in any case
+        #[arg(long, value_name = "PART")]
+        name: Option<String>,
+        /// Those who have come from this address or network, as in 203.0.113.5 or 2001:db8::/32
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<Network>,
+        /// Those whose session is locked
+        #[arg(long)]
+        locked: bool,
+        /// Those seen within so long, as in 90s, 30m, 2h or 7d
+        #[arg(long, value_name = "TIME")]
+        seen_within: Option<Span>,
+        /// Order: name, seen (newest first) or logins (most first)
+        #[arg(long, value_name = "ORDER", default_value = "name")]
+        sort: Sort,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
+        /// The list as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is remembered of a player
+    Show {
+        /// Name or id
+        player: Whom,
+        /// The session as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove all that is remembered of a player
+    Forget {
+        /// Name or id
+        player: Whom,
+    },
+    /// Let nobody in with a player's session during an outage until the player has logged in online once
+    Lock {
+        /// Name or id
+        player: Whom,
+    },
+    /// Import players from a JSON array of {uuid, username, ip, last-login, logins, properties, pin-sha256}
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+        /// Let the sessions count at once; else each counts once its player has logged in online
+        #[arg(long)]
+        trust: bool,
+        /// Say what would be done and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// What became of each row, as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do with bans.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum BansAction {
+    /// List the bans in force
+    List {
+        /// The list as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a ban, or all
+    Lift {
+        /// Whose, as `bans list` shows it
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        target: Option<Target>,
+        /// All bans
+        #[arg(long)]
+        all: bool,
     },
 }
 
@@ -126,6 +230,16 @@ mod tests {
                 &["postern", "readiness", "--with", "other.yml", "--names", "--json"],
                 Command::Readiness { with: Some("other.yml".into()), names: true, json: true },
             ),
+            (
+                &["postern", "sessions", "show", "Notch"],
+                Command::Sessions {
+                    action: SessionsAction::Show { player: "Notch".parse().unwrap(), json: false },
+                },
+            ),
+            (
+                &["postern", "bans", "lift", "--all"],
+                Command::Bans { action: BansAction::Lift { target: None, all: true } },
+            ),
         ] {
             assert_eq!(Cli::read(arguments).unwrap().command(), command, "{arguments:?}");
         }
@@ -151,6 +265,18 @@ mod tests {
             &["postern", "--log-format", "xml"],
             &["postern", "run", "now"],
             &["postern", "check", "--json"],
+            &["postern", "sessions"],
+            &["postern", "sessions", "show"],
+            &["postern", "sessions", "show", "a b"],
+            &["postern", "sessions", "forget", "Notch", "Jeb"],
+            &["postern", "sessions", "list", "--seen-within", "yesterday"],
+            &["postern", "sessions", "list", "--address", "example.com"],
+            &["postern", "sessions", "list", "--sort", "age"],
+            &["postern", "sessions", "list", "--limit", "-1"],
+            &["postern", "sessions", "import"],
+            &["postern", "bans", "lift"],
+            &["postern", "bans", "lift", "nobody"],
+            &["postern", "bans", "lift", "203.0.113.5", "--all"],
         ] {
             assert_eq!(Cli::read(arguments), Err(EXIT_USAGE), "{arguments:?}");
         }

@@ -1,6 +1,6 @@
 //! Who a player is: username, id, profile, properties.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -76,6 +76,46 @@ impl From<Username> for String {
     }
 }
 
+/// A player id in the dashed or the undashed form: the `uuid` crate also reads braces and URNs, which no Minecraft tool
+/// writes.
+pub fn parse_id(text: &str) -> Option<Uuid> {
+    matches!(text.len(), 32 | 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// Whom an owner means: a player by id or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The player of that id.
+    Id(Uuid),
+    /// The player of that name.
+    Name(Username),
+}
+
+/// The text is neither a player id nor a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a player is a name, 1 to 16 of A-Z, a-z, 0-9 and _, or an id, as in 069a79f4-44e9-4726-a5be-fca90e38aaf5"
+)]
+pub struct BadWhom;
+
+impl FromStr for Whom {
+    type Err = BadWhom;
+
+    fn from_str(text: &str) -> Result<Self, BadWhom> {
+        // No id is as short as a name.
+        parse_id(text).map(Self::Id).or_else(|| Username::parse(text).ok().map(Self::Name)).ok_or(BadWhom)
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => write!(f, "{name}"),
+        }
+    }
+}
+
 /// One profile property, as the session server gives it. `textures` holds the skin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Property {
@@ -113,5 +153,19 @@ mod tests {
         }
         assert!(Username::parse("NoTcH").unwrap().same_as(&Username::parse("nOtCh").unwrap()));
         assert_eq!(Username::parse("NoTcH").unwrap().key().as_str(), "notch");
+    }
+
+    #[test]
+    fn whom_an_owner_means() {
+        let id = "069a79f4-44e9-4726-a5be-fca90e38aaf5";
+        for text in [id, "069a79f444e94726a5befca90e38aaf5", "069A79F4-44E9-4726-A5BE-FCA90E38AAF5"] {
+            assert_eq!(text.parse::<Whom>().unwrap().to_string(), id, "{text}");
+        }
+        assert_eq!("Notch".parse::<Whom>(), Ok(Whom::Name(Username::parse("Notch").unwrap())));
+        for bad in
+            ["", "a b", "{069a79f4-44e9-4726-a5be-fca90e38aaf5}", "069a79f4-44e9-4726-a5be-fca90e38aaf"]
+        {
+            assert_eq!(bad.parse::<Whom>(), Err(BadWhom), "{bad:?}");
+        }
     }
 }

@@ -8,12 +8,12 @@
 //!
 //! | rooms | what for |
 //! | --- | --- |
-//! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, watched tasks |
+//! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`secret`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, secrets in files, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals |
 //! | [`login`], [`backend`], [`relay`], [`status`], [`readiness`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, who could join in an outage now, the admin interface |
 //! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
-//! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third looks into a store |
+//! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third asks and changes what the proxy remembers |
 
 pub mod address;
 pub mod admin;
@@ -41,6 +41,7 @@ pub mod protocol;
 pub mod readiness;
 pub mod reason;
 pub mod relay;
+pub mod secret;
 pub mod session;
 pub mod statistics;
 pub mod status;

@@ -12,7 +12,7 @@ use postern::{
     app::Proxy,
     cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
     clock::Clock,
-    commands,
+    commands::{self, Answer, Ask},
     config::{self, Config, Environment, Loaded, Problem, Purpose, Report},
     doctor,
 };
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         Command::Check => check(&cli),
         Command::Doctor { json } => doctor(&cli, json),
         Command::Readiness { with, names, json } => readiness(&cli, with.as_deref(), names, json),
+        Command::Sessions { action } => ask(&cli, &Ask::Sessions(action)),
+        Command::Bans { action } => ask(&cli, &Ask::Bans(action)),
     })
 }
 
@@ -119,6 +121,32 @@ fn readiness(cli: &Cli, with: Option<&Path>, names: bool, json: bool) -> u8 {
     let _ = err.write_all(answer.err.as_bytes());
     print(&answer.out);
     answer.code
+}
+
+/// A command about the store or a running proxy.
+fn ask(cli: &Cli, what: &Ask) -> u8 {
+    let config = match config::load(cli.config_path(), &environment(), Purpose::Check) {
+        Ok(loaded) => loaded.config,
+        Err(report) => {
+            let _ = writeln!(stderr(), "{report}");
+            return EXIT_CONFIG;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(stderr(), "cannot start the runtime: {error}");
+            return EXIT_FAILED;
+        }
+    };
+    let mut err = stderr();
+    let terminal: Option<&mut dyn Write> = if err.is_terminal() { Some(&mut err) } else { None };
+    let Answer { code, out, err: told } =
+        runtime.block_on(commands::answer(what, &config, &Clock::system(), terminal));
+    print(&out);
+    // If nobody reads, the exit code still tells.
+    let _ = err.write_all(told.as_bytes());
+    code
 }
 
 /// `postern run`: until a signal ends it.

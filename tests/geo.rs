@@ -574,6 +574,41 @@ async fn whoever_is_refused_anyway_is_not_asked_about() {
     assert_eq!(provider.asked(), ["203.0.113.5"]);
 }
 
+#[tokio::test]
+async fn a_player_admitted_by_policy_from_elsewhere_is_told_of_and_nothing_is_kept_of_it() {
+    for alert in [true, false] {
+        let provider = Provider::start(Manner::IpWhoIs).await;
+        let mut scene = scene(&provider, |setup| {
+            refuse_at_once(setup)
+                .replace("security:\n", "session-cache:\n  strict-ip-check: false\nsecurity:\n")
+                .replace("security:\n", &format!("security:\n  alert-on-geo-change: {alert}\n"))
+        })
+        .await;
+        let player = Player::new("Traveller");
+        verify(&mut scene, &player, "203.0.113.5").await;
+        learned(&scene, &player, "203.0.113.5").await;
+        scene.go_down().await;
+        scene.admitted_from("198.51.100.5", &player).await;
+        if alert {
+            let event = scene.audit.next("geo.changed", |_| true).await;
+            assert_eq!((&event["proof"], &event["address"]), (&"fallback".into(), &"198.51.100.5".into()));
+            let known = json!([{"country": "DE", "asn": 64_496}]);
+            assert_eq!(
+                event["facts"],
+                json!({"place": {"country": "FR", "asn": 64_497}, "known_places": known})
+            );
+        }
+        scene.proxy.stop().await;
+        // Without anybody to tell, nobody is asked either.
+        let asked: &[&str] = if alert { &["203.0.113.5", "198.51.100.5"] } else { &["203.0.113.5"] };
+        assert_eq!(provider.asked(), asked);
+        let document = &scene.setup.sessions()["Traveller"];
+        assert_eq!(document["addresses"].as_array().unwrap().len(), 1);
+        assert_eq!(document["rehearsal"]["place"], json!({"country": "DE", "asn": 64_496}));
+        assert_eq!(document["denied_networks"], json!(null));
+    }
+}
+
 /// Puts a file in the place of another, as those who care do it.
 fn replace(path: &Path, bytes: &[u8]) {
     let beside = path.with_extension("new");

@@ -13,7 +13,7 @@ use std::{
 
 /// The rooms, those that know least first.
 const TIERS: &[&[&str]] = &[
-    &["address", "clock", "disk", "foreign", "identity", "local", "messages", "place", "task"],
+    &["address", "clock", "disk", "foreign", "identity", "local", "messages", "place", "secret", "task"],
     &["reason", "protocol"],
     &["net", "mojang", "session", "policy", "geo", "audit", "limit", "statistics"],
     &["login", "backend", "relay", "status", "readiness", "admin"],

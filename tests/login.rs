@@ -541,12 +541,10 @@ async fn the_log_tells_who_left_and_how_much_was_relayed() {
 // PROXY headers.
 
 fn behind_proxies(setup: Setup, trusted: &str) -> Setup {
-    let mut setup = setup
-        .replace("trust-private-addresses: true", "trust-private-addresses: false")
-        .replace("  timeout: 2000", "  timeout: 2000\n  online-attempt-when-ineligible: false");
-    let lines = format!("network:\n  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n");
-    setup.text.push_str(&lines);
     setup
+        .replace("trust-private-addresses: true", "trust-private-addresses: false")
+        .replace("  timeout: 2000", "  timeout: 2000\n  online-attempt-when-ineligible: false")
+        .network(&format!("  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n"))
 }
 
 fn v1(client: &str) -> Vec<u8> {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, fmt::Write as _, io::Write as _, time::Duration};
+use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
 use postern::{
     clock::Clock,
@@ -737,8 +737,7 @@ async fn an_admin_port_for_everybody_without_a_token_refuses_the_start() {
     let sessions = SessionServer::start().await;
     let backend = Backend::modern().await;
     for listen in ["0.0.0.0:9464", "[::]:9464", "192.0.2.7:9464"] {
-        let mut setup = Setup::new(&sessions, &backend);
-        write!(setup.text, "admin:\n  listen: \"{listen}\"\n").unwrap();
+        let setup = Setup::new(&sessions, &backend).replace("listen: \"\"", &format!("listen: \"{listen}\""));
         let report = setup.load().unwrap_err().to_string();
         assert!(report.contains("admin.listen") && report.contains("token"), "{report}");
         std::fs::write(setup.folder.path().join("admin.token"), "a long random text").unwrap();

@@ -5,7 +5,7 @@
 
 mod support;
 
-use jiff::Timestamp;
+use postern::clock::Clock;
 use support::{Client, End, Mode, Player, Setup, proxy::address, scene::*};
 
 const HOME: &str = "203.0.113.5";
@@ -25,7 +25,7 @@ fn judged(setup: Setup) -> Setup {
 }
 
 fn hours_ago(hours: i64) -> serde_json::Value {
-    (Timestamp::now() - jiff::SignedDuration::from_hours(hours)).to_string().into()
+    (Clock::system().now() - jiff::SignedDuration::from_hours(hours)).to_string().into()
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn hanging_up_hides_no_failure() {
 
 #[tokio::test]
 async fn every_verified_login_is_a_rehearsal() {
-    let mut scene = Scene::with("", |setup| judged(setup)).await;
+    let mut scene = Scene::with("", judged).await;
     let player = Player::new("Known");
     let mut told = Vec::new();
     for source in [HOME, HOME, NEXT_DOOR, ABROAD] {

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody listens on port 1: neither game server nor session server is there.
 const CONFIG: &str = r#"
 bind: "127.0.0.1:0"
+admin: {listen: ""}
 backends:
   lobby:
     address: "127.0.0.1:1"
@@ -86,8 +87,12 @@ struct Running {
 impl Running {
     /// Starts it and waits until it listens.
     fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child =
-            postern(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(postern(folder, arguments))
+    }
+
+    /// The same for a command that becomes the program.
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         let nowhere = SocketAddr::from(([0; 4], 0));
         let mut running = Self { child, out, err, address: nowhere };
@@ -204,7 +209,7 @@ fn every_problem_is_listed_and_ends_with_78() {
         let (code, out, err) = ends(folder.path(), &[command]);
         assert_eq!(code, 78, "{command}: {out}{err}");
         let (listed, other) = if listed_on_out { (out, err) } else { (err, out) };
-        for problem in ["config.yml:7:3: ", "sesion-server", "config.yml:8:12: ", "auth.timeout"] {
+        for problem in ["config.yml:8:3: ", "sesion-server", "config.yml:9:12: ", "auth.timeout"] {
             assert!(listed.contains(problem), "{command}: {problem}: {listed}");
         }
         assert_eq!(listed.matches(" error: ").count(), 2, "{listed}");
@@ -396,4 +401,27 @@ fn a_second_one_on_the_same_folder_does_not_start() {
     assert_eq!((count(&events, "proxy.started"), count(&events, "login.refused")), (1, 1));
     // And once it has ended, the folder is free.
     Running::start(folder.path(), &[]);
+}
+
+#[test]
+fn there_are_no_more_connections_than_files_may_be_open() {
+    let run = |limit: &str| {
+        let folder = folder_with(CONFIG);
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_postern");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$0\" run"), program]);
+        command.current_dir(folder.path()).stdin(Stdio::null()).env_remove("RUST_LOG");
+        (Running::of(command), folder)
+    };
+    let (running, _folder) = run("-n 512");
+    running.logged("network.max-connections is 20000, but only 512 files may be open at once");
+    // A soft limit alone is no limit: the program raises it.
+    let hard = Command::new("sh").args(["-c", "ulimit -H -n"]).output().unwrap().stdout;
+    let hard = String::from_utf8(hard).unwrap();
+    if hard.trim().parse().map_or(true, |hard: u64| hard > 50_000) {
+        let (mut running, _folder) = run("-S -n 512");
+        running.signal("TERM");
+        let (_, _, log) = running.end();
+        assert!(!log.iter().any(|line| line.contains("max-connections")), "{log:#?}");
+    }
 }

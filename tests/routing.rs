@@ -35,10 +35,8 @@ async fn proxy(change: impl FnOnce(Setup) -> Setup) -> (SessionServer, Backend, 
     (sessions, backend, setup, proxy, audit)
 }
 
-fn behind(mut setup: Setup, trusted: &str) -> Setup {
-    let lines = format!("network:\n  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n");
-    setup.text.push_str(&lines);
-    setup
+fn behind(setup: Setup, trusted: &str) -> Setup {
+    setup.network(&format!("  accept-proxy-protocol: true\n  trusted-proxies: [\"{trusted}\"]\n"))
 }
 
 async fn login(proxy: &Proxy, player: &Player, sessions: &SessionServer) -> End {

@@ -242,7 +242,7 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
 #[tokio::test]
 async fn backends_that_do_not_answer_as_they_should() {
     let scene = Scene::with("  cache: 1\n  favicon: icon.png\n  max-players: 7", |setup| {
-        let setup = setup.replace("auth:\n", "network:\n  connection-timeout: 400\nauth:\n");
+        let setup = setup.network("  connection-timeout: 400\n");
         std::fs::write(setup.folder.path().join("icon.png"), icon()).unwrap();
         setup
     })
@@ -343,10 +343,8 @@ async fn a_static_answer_asks_nobody() {
 
 #[tokio::test]
 async fn whoever_waits_for_a_backend_that_hangs_waits_together_and_not_long() {
-    let scene = Scene::with(&format!("  cache: {NEVER}"), |setup| {
-        setup.replace("auth:\n", "network:\n  connection-timeout: 500\nauth:\n")
-    })
-    .await;
+    let scene =
+        Scene::with(&format!("  cache: {NEVER}"), |setup| setup.network("  connection-timeout: 500\n")).await;
     scene.backend.set(Manner::Hangs);
     let began = Instant::now();
     let mut pings = JoinSet::new();

@@ -83,11 +83,11 @@ impl Stage {
         let backend = Backend::modern().await;
         // Addresses count as they do on a real server. What is quicker: two proven visits instead of three make a
         // player known, and checks follow each other faster.
-        let mut setup = Setup::new(&sessions, &backend)
+        let setup = Setup::new(&sessions, &backend)
             .within(folder)
             .replace("min-login-history: 1", "min-login-history: 2")
-            .replace("  trust-private-addresses: true\n  max-accounts-per-address: 100\n", "");
-        setup.text.push_str("network:\n  accept-proxy-protocol: true\n");
+            .replace("  trust-private-addresses: true\n  max-accounts-per-address: 100\n", "")
+            .network("  accept-proxy-protocol: true\n");
         let (proxy, audit) = (setup.start().await, setup.audit());
         let alice = Player::new("Alice");
         Self { teller, sessions, forged, backend, setup, proxy, audit, arrived: 0, alice }

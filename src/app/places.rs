@@ -51,11 +51,12 @@ pub(super) fn queue() -> (Visits, mpsc::Receiver<Visit>) {
 /// Puts a login into the queue, once it has been told of. Never waits.
 pub(super) fn note(admission: &Admission, caller: &Caller, cx: &ConnCx) {
     let admitted = &admission.admitted;
-    let known = !cx.login.geo.is_enabled() || admission.moved.is_some();
-    if known || address::is_private(caller.address) {
+    let (profile, proof) = (admitted.profile(), admitted.proof());
+    // What a login by policy shows is told, and not kept.
+    let wanted = proof == Proof::Verified || cx.alert_on_geo_change && admission.moved.is_none();
+    if !wanted || !cx.login.geo.is_enabled() || address::is_private(caller.address) {
         return;
     }
-    let (profile, proof) = (admitted.profile(), admitted.proof());
     let Some(session) = cx.login.store.by_id(profile.id) else { return };
     let before = match (proof, &session.rehearsal) {
         (Proof::Fallback | Proof::Pinned, _) => session.addresses.clone(),

@@ -17,8 +17,8 @@ pub(super) const WINDOW: Duration = Duration::from_mins(1);
 /// Refusals of one kind that get lines of their own within [`WINDOW`]: enough to see what is going on.
 const LINES_PER_WINDOW: u32 = 10;
 
-/// Kinds counted at a time. A flood from more addresses than this closes windows early and so gets more lines; the
-/// queue's bound holds all the same.
+/// Clients and reasons counted apart within [`WINDOW`]. What a flood from more addresses than that brings is counted by
+/// reason alone, so that the log grows by so many lines in a minute at most, however many addresses there are.
 const MAX_WINDOWS: usize = 1024;
 
 /// Refusals are alike if they are of one client, as limits count clients, and for one reason.
@@ -26,6 +26,8 @@ type Likeness = (Option<IpNet>, Option<&'static str>);
 
 struct Window {
     opened: Timestamp,
+    /// It stands for all clients that have none of their own.
+    of_many: bool,
     passed: u32,
     /// The newest refusal that got no line of its own, and how many there are.
     held: Option<(Event, u64)>,
@@ -46,7 +48,11 @@ impl Coalescer {
 
     /// Takes one refusal; what is to be written now goes to `out`.
     pub(super) fn offer(&mut self, event: Event, out: &mut Vec<Event>) {
-        let likeness = (event.client().map(address::limit_key), event.code());
+        let mut likeness = (event.client().map(address::limit_key), event.code());
+        let of_many = self.windows.len() >= MAX_WINDOWS && !self.windows.contains_key(&likeness);
+        if of_many {
+            likeness.0 = None;
+        }
         if let Some(window) = self.windows.get_mut(&likeness) {
             if window.passed < LINES_PER_WINDOW {
                 window.passed += 1;
@@ -57,10 +63,7 @@ impl Coalescer {
             }
             return;
         }
-        if self.windows.len() >= MAX_WINDOWS {
-            self.close_oldest(out);
-        }
-        self.windows.insert(likeness, Window { opened: event.time(), passed: 1, held: None });
+        self.windows.insert(likeness, Window { opened: event.time(), of_many, passed: 1, held: None });
         self.order.push_back(likeness);
         out.push(event);
     }
@@ -83,8 +86,12 @@ impl Coalescer {
     }
 
     fn close_oldest(&mut self, out: &mut Vec<Event>) {
-        let window = self.order.pop_front().and_then(|oldest| self.windows.remove(&oldest));
-        out.extend(window.and_then(|window| window.held).map(|(newest, count)| newest.counted(count)));
+        let Some(window) = self.order.pop_front().and_then(|oldest| self.windows.remove(&oldest)) else {
+            return;
+        };
+        let Some((newest, count)) = window.held else { return };
+        let newest = if window.of_many { newest.of_many() } else { newest };
+        out.push(newest.counted(count));
     }
 }
 
@@ -178,7 +185,7 @@ mod tests {
                 weight += out.iter().map(Event::weight).sum::<u64>();
                 lines += out.len();
             }
-            assert!(coalescer.windows.len() <= MAX_WINDOWS);
+            assert!(coalescer.windows.len() <= MAX_WINDOWS + 1);
             assert_eq!(coalescer.windows.len(), coalescer.order.len());
         }
         let mut out = Vec::new();
@@ -186,6 +193,26 @@ mod tests {
         weight += out.iter().map(Event::weight).sum::<u64>();
         lines += out.len();
         assert_eq!(weight, 3000 * 12);
-        assert_eq!(lines, 3000 * 11);
+        assert_eq!(lines, 1024 * 11 + 11, "those beyond share one count");
+    }
+
+    #[test]
+    fn a_flood_from_ever_new_addresses_gets_a_line_that_names_none() {
+        let mut coalescer = Coalescer::default();
+        let (mut lines, mut last) = (0, Vec::new());
+        for n in 0..1_000_000_u32 {
+            let address = IpAddr::from((0x2a00_u128 << 112 | u128::from(n) << 64).to_be_bytes()).to_string();
+            lines += offer(&mut coalescer, refusal(i64::from(n / 20_000), &address, "rate-limited")).len();
+        }
+        assert_eq!(lines, 1024 + 10);
+        // Another reason is counted for itself.
+        assert_eq!(offer(&mut coalescer, refusal(50, "203.0.113.5", "no-session")).len(), 1);
+        coalescer.close_due(at(200), &mut last);
+        let count = Event::new(Kind::LoginRefused, at(49)).reason("rate-limited");
+        assert_eq!(last, [count.field("clients", "many").counted(1_000_000 - 1024 - 10)]);
+        assert!(coalescer.is_empty());
+        // And afterwards all is as before.
+        assert_eq!(offer(&mut coalescer, refusal(200, "203.0.113.5", "rate-limited")).len(), 1);
+        assert!(!coalescer.windows[&(Some("203.0.113.5/32".parse().unwrap()), Some("rate-limited"))].of_many);
     }
 }

@@ -218,6 +218,12 @@ impl Event {
         self
     }
 
+    /// Of what it said, only kind, time and reason: it stands for many clients now, and for none of them.
+    pub(super) fn of_many(self) -> Self {
+        let general = Self { reason: self.reason, ..Self::new(self.kind, self.time) };
+        general.field("clients", "many")
+    }
+
     /// Appends the line, with its line feed.
     pub(super) fn write_line(&self, to: &mut Vec<u8>) {
         // Neither a Vec nor a map with text keys can fail; if it did, a half line must not stay.

@@ -133,9 +133,11 @@ mod tests {
         Timestamp::from_second(1_795_000_000 + second).unwrap()
     }
 
-    /// Refusals that are all unlike each other.
+    /// Refusals so unlike each other that none is coalesced: a few of each client.
     fn refusal(n: u32) -> Event {
-        Event::new(Kind::LoginRefused, at(0)).address(IpAddr::from(n.to_be_bytes())).reason("no-session")
+        let client = IpAddr::from((n % 1024).to_be_bytes());
+        let number = i32::try_from(n).unwrap();
+        Event::new(Kind::LoginRefused, at(0)).address(client).protocol(number).reason("no-session")
     }
 
     fn login(n: i64) -> Event {

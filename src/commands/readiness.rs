@@ -17,6 +17,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::{Answer, EXIT_FAILED};
 use crate::{
     cli::{EXIT_CONFIG, EXIT_OK},
     config::{self, Config, Environment, Loaded, Purpose},
@@ -28,9 +29,6 @@ use crate::{
     },
     statistics::{self, Outage, Totals},
 };
-
-/// The store cannot be read: neither usage nor configuration.
-const EXIT_FAILED: u8 = 1;
 
 /// From so many documents on, reading takes long enough to be watched.
 const WATCHED_FROM: usize = 10_000;
@@ -59,17 +57,6 @@ pub struct Request<'a> {
     pub environment: &'a Environment,
     /// The time now.
     pub now: Timestamp,
-}
-
-/// What the command comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The code to end with.
-    pub code: u8,
-    /// For standard output.
-    pub out: String,
-    /// For standard error.
-    pub err: String,
 }
 
 /// A configuration that is judged, and what it comes to.
@@ -274,7 +261,7 @@ fn told(enabled: bool, totals: Option<&Totals>) -> String {
     };
     let Totals { since, verified, fallback, outages, .. } = totals;
     let mut text = format!(
-        "\nSince {}: {verified} logins verified, {fallback} let in by policy, {} refused{}.\n",
+        "\nLogins since {}: {verified} verified, {fallback} let in by policy, {} refused{}.\n",
         minute(*since),
         totals.all_refused(),
         most_often(totals)
@@ -387,7 +374,7 @@ mod tests {
         let mut totals = Totals::since(at("2026-01-01T12:30:00Z"));
         assert_eq!(told(false, None), "\nOutages so far: monitoring.enable-statistics is false.\n");
         assert_eq!(told(true, None), "\nOutages so far: no statistics yet.\n");
-        let head = "\nSince 2026-01-01 12:30 UTC: 0 logins verified, 0 let in by policy, 0 refused.\n";
+        let head = "\nLogins since 2026-01-01 12:30 UTC: 0 verified, 0 let in by policy, 0 refused.\n";
         assert_eq!(told(true, Some(&totals)), head.to_owned() + "No outage so far.\n");
         totals.verified = 12;
         totals.fallback = 3;
@@ -408,7 +395,7 @@ mod tests {
         ];
         assert_eq!(
             told(true, Some(&totals)),
-            "\nSince 2026-01-01 12:30 UTC: 12 logins verified, 3 let in by policy, 16 refused \
+            "\nLogins since 2026-01-01 12:30 UTC: 12 verified, 3 let in by policy, 16 refused \
              (most often: bad-name 9, no-session 4, banned 2).\n\
              7 outages so far, 2 d 3 h together; newest first:\n  \
              2026-02-03 10:00 UTC, no end seen yet; 1 h 2 min when it was last looked at\n  \

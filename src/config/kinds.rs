@@ -15,7 +15,10 @@ use super::{
     problem::{cut, nearest, show},
     read::At,
 };
-use crate::{disk, identity::Username};
+use crate::{
+    disk,
+    identity::{Username, parse_id},
+};
 
 /// The unit that a key counts time in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -418,11 +421,6 @@ pub(super) fn player_id(at: &At<'_, '_>) -> Option<Uuid> {
         at.error(format!("{} is no player id", show(text)), hint);
     }
     id
-}
-
-/// The dashed and the undashed form only: `uuid` also reads braces and URNs, which no Minecraft tool writes.
-fn parse_id(text: &str) -> Option<Uuid> {
-    matches!(text.len(), 32 | 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 /// A player id or name.

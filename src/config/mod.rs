@@ -24,7 +24,9 @@ mod secret;
 mod tree;
 
 pub use problem::{Place, Problem, Report, Severity};
-pub use secret::{Environment, open_to_others};
+pub use secret::Environment;
+
+pub use crate::secret::open_to_others;
 
 use problem::{Findings, Spot};
 use read::{Reading, Section};
@@ -171,14 +173,14 @@ pub fn load(path: &Path, environment: &Environment, purpose: Purpose) -> Result<
 /// # Errors
 /// Whatever kept a file from being written; files written before it stay.
 pub fn write_default(path: &Path) -> io::Result<Vec<PathBuf>> {
-    match secret::write_new(path, EXAMPLE.as_bytes(), false) {
+    match crate::secret::write_new(path, EXAMPLE.as_bytes(), false) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Vec::new()),
         Err(error) => return Err(error),
     }
     let mut written = vec![path.to_owned()];
     let beside = folder(path).join(secret::DEFAULT_FILE);
-    match secret::write_random(&beside) {
+    match crate::secret::write_random(&beside) {
         Ok(()) => written.push(beside),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),

@@ -511,8 +511,9 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
 
 fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> admin::Config {
     let default = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
-    let listen_is_stated = admin.has("listen");
     let listen = admin.get("listen", default, listen_or_off);
+    // The file that a first start writes states the default, which nobody chose then.
+    let listen_is_chosen = listen != default;
     let token_file = admin.get("token-file", base.join("admin.token"), path(base));
     let allowed_hosts = admin.get("allowed-hosts", Vec::new(), list(host_header));
     if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !token_file.is_file() {
@@ -524,5 +525,5 @@ fn admin(mut admin: Section<'_, '_>, base: &Path, findings: &Findings) -> admin:
         findings.error(&admin.spot("listen"), what, Some(hint.to_owned()));
     }
     admin.finish();
-    admin::Config { listen, listen_is_stated, token_file, allowed_hosts }
+    admin::Config { listen, listen_is_chosen, token_file, allowed_hosts }
 }

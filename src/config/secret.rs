@@ -1,8 +1,7 @@
 //! Forwarding secrets: where they come from, and the random one of a first start.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,10 @@ use super::{
     Purpose,
     problem::{Findings, Spot},
 };
-use crate::disk;
+use crate::{
+    disk,
+    secret::{self, MAX_FILE, SHORT, random, trimmed, write_new},
+};
 
 /// What the process's environment says, read once by the caller.
 #[derive(Debug, Default)]
@@ -25,15 +27,6 @@ pub struct Environment {
 
 /// The secret file that the first start writes.
 pub(super) const DEFAULT_FILE: &str = "forwarding.secret";
-
-/// Longest secret file, in bytes. Nobody types such a secret; a wrong path may lead to anything.
-const MAX_FILE: usize = 16 * 1024;
-
-/// Length of a random secret: 32 of 62 characters are 190 bits.
-const RANDOM_LEN: usize = 32;
-
-/// Below this a secret can be guessed by trying. Velocity's own random ones are as long.
-const SHORT: usize = 12;
 
 /// A secret that is to be written once the rest of the configuration is known to be good.
 #[derive(Debug)]
@@ -127,7 +120,7 @@ pub(super) fn from_file(path: &Path, spot: &Spot, findings: &Findings) -> Option
             return None;
         }
     };
-    if open_to_others(path) {
+    if secret::open_to_others(path) {
         let hint = format!("chmod 600 {shown}");
         findings.warning(spot, format!("{shown} can be read by other users of this machine"), Some(hint));
     }
@@ -137,91 +130,25 @@ pub(super) fn from_file(path: &Path, spot: &Spot, findings: &Findings) -> Option
 
 /// The secret proper: as Velocity reads it, without line ends, and without white space around it.
 fn accept(bytes: &[u8], from: &str, hint: &str, spot: &Spot, findings: &Findings) -> Option<SecretSlice<u8>> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
+    let Some(secret) = trimmed(bytes) else {
         findings.error(spot, format!("{from} is not UTF-8 text"), Some(hint.to_owned()));
         return None;
     };
-    // Editors of one system put a byte order mark in front, which nobody sees or copies.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
-    let secret: Zeroizing<Vec<u8>> =
-        Zeroizing::new(text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect());
-    if secret.is_empty() {
+    let length = secret.expose_secret().len();
+    if length == 0 {
         findings.error(spot, format!("{from} is empty"), Some(hint.to_owned()));
         return None;
     }
-    if secret.len() < SHORT {
+    if length < SHORT {
         let hint = format!("use {SHORT} characters or more, at random");
         findings.warning(spot, format!("{from} is short enough to be guessed"), Some(hint));
     }
-    Some(SecretSlice::from(secret.to_vec()))
-}
-
-/// A new secret of letters and digits, which survive every configuration format and shell.
-fn random() -> io::Result<SecretSlice<u8>> {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut secret = Zeroizing::new(Vec::with_capacity(RANDOM_LEN));
-    let mut bytes = Zeroizing::new([0_u8; RANDOM_LEN]);
-    while secret.len() < RANDOM_LEN {
-        getrandom::fill(bytes.as_mut_slice()).map_err(|error| io::Error::other(error.to_string()))?;
-        // Bytes beyond the last whole multiple of 62 would favour the first letters.
-        let fair = bytes.iter().filter(|byte| **byte < 248);
-        let letters = fair.filter_map(|byte| ALPHABET.get(usize::from(*byte % 62)));
-        let missing = RANDOM_LEN - secret.len();
-        secret.extend(letters.take(missing));
-    }
-    Ok(SecretSlice::from(secret.to_vec()))
-}
-
-/// Writes a new random secret to a file that does not exist yet.
-pub(super) fn write_random(path: &Path) -> io::Result<()> {
-    write_new(path, random()?.expose_secret(), true)
-}
-
-/// Writes a file that does not exist yet, and never replaces one; `private` is for the owner's eyes only. What could
-/// not be written whole is removed again.
-pub(super) fn write_new(path: &Path, content: &[u8], private: bool) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if private {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    #[cfg(not(unix))]
-    let _ = private;
-    let mut file = options.open(path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if written.is_err() {
-        drop(file);
-        // The error that matters is the first one.
-        let _ = fs::remove_file(path);
-    }
-    written
-}
-
-/// Whether others than its owner may read or write a file.
-#[cfg(unix)]
-pub fn open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-/// Never known to be so on this system.
-#[cfg(not(unix))]
-pub fn open_to_others(_: &Path) -> bool {
-    false
+    Some(secret)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn random_secrets_are_long_plain_and_new() {
-        let (first, second) = (random().unwrap(), random().unwrap());
-        assert_eq!(first.expose_secret().len(), RANDOM_LEN);
-        assert!(first.expose_secret().iter().all(u8::is_ascii_alphanumeric));
-        assert_ne!(first.expose_secret(), second.expose_secret());
-    }
 
     #[test]
     fn a_secret_is_read_as_velocity_reads_it() {

@@ -42,7 +42,7 @@ mod tests {
             let listen = listen.map(|listen| listen.parse().unwrap());
             let token_file = token_file.clone();
             let config =
-                admin::Config { listen, listen_is_stated: true, token_file, allowed_hosts: Vec::new() };
+                admin::Config { listen, listen_is_chosen: true, token_file, allowed_hosts: Vec::new() };
             let found = examine(&config);
             found.iter().map(|finding| (finding.check, finding.verdict)).collect()
         };

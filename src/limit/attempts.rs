@@ -74,9 +74,7 @@ impl Counter {
             if self.limit <= 1 {
                 return Some(1);
             }
-            let mut marks = Vec::with_capacity(1);
-            marks.push(Mark { at: now, failures: 1 });
-            self.targets.put(target, marks);
+            self.targets.put(target, vec![Mark { at: now, failures: 1 }]);
             return None;
         };
         marks.retain(counts);
@@ -200,9 +198,9 @@ mod tests {
             }
             let marks = counter.targets.get(&target(1)).unwrap();
             assert!(marks.len() <= 34, "{second}: {marks:?}");
-            let counted: u32 = marks.iter().map(|mark| mark.failures).sum();
+            let sum: u32 = marks.iter().map(|mark| mark.failures).sum();
             let exact = 500 * (second + 1).min(1800);
-            assert!(counted <= exact && counted >= exact - exact / 30, "{second}: {counted} of {exact}");
+            assert!(sum <= exact && sum >= exact - exact / 30, "{second}: {sum} of {exact}");
         }
         let mut counter = Counter::new(100, Duration::from_mins(30), 100);
         let bans = (0..200).filter(|n| counter.fail(target(1), n * 50).is_some()).count();

@@ -180,6 +180,11 @@ impl Roster {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How the player of that id who is in was proven.
+    pub fn proof_of(&self, id: Uuid) -> Option<Proof> {
+        self.lock().by_id.get(&id).map(|seat| seat.proof)
+    }
+
     /// Who is in, as one attempt sees it.
     pub fn company(&self, id: Option<Uuid>, address: IpAddr) -> Company {
         self.lock().company(id, address, self.clock.now())

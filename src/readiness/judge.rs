@@ -28,6 +28,7 @@ pub struct Population {
 /// What speaks against each player under some terms, in the order of the players.
 struct Judged<'a> {
     terms: &'a Terms,
+    accounts: Accounts,
     objections: Vec<Vec<Reason>>,
 }
 
@@ -60,7 +61,7 @@ impl Population {
         let objections: Vec<_> =
             self.players.iter().map(|player| player.objections(terms, &accounts, self.now)).collect();
         let ready = objections.iter().filter(|objections| objections.is_empty()).count();
-        let judged = Judged { terms, objections };
+        let judged = Judged { terms, accounts, objections };
         let costs = Reason::ALL.iter().filter_map(|reason| self.cost(*reason, ready, &judged));
         Report {
             considered: self.players.len(),
@@ -114,17 +115,23 @@ impl Population {
 
     /// How many the reason alone keeps out under relaxed terms, and how many could join.
     ///
-    /// Who could join anyway still can, and is not judged anew, but for one case: older addresses that count also make
-    /// more players share an address.
+    /// Only those are judged anew to whom it can make a difference. As a rule that is against whom the reason speaks.
+    /// With wider ranges the newest login matches more addresses, which count from then on for the other rules too; that
+    /// harms nobody. Addresses that count for longer are harm to those who share one by that.
     fn judge_anew(&self, reason: Reason, ready: usize, judged: &Judged<'_>, terms: &Terms) -> (usize, usize) {
-        let everybody = terms.rules.max_address_age != judged.terms.rules.max_address_age;
-        let accounts = self.accounts(terms);
+        let (rules, before) = (&terms.rules, &judged.terms.rules);
+        let ages = rules.max_address_age != before.max_address_age;
+        let ranges = (rules.ipv4_range_prefix, rules.ipv6_range_prefix)
+            != (before.ipv4_range_prefix, before.ipv6_range_prefix);
+        let matters =
+            |objections: &[Reason]| ages || ranges && !objections.is_empty() || objections.contains(&reason);
+        let recounted = ages.then(|| self.accounts(terms));
+        let accounts = recounted.as_ref().unwrap_or(&judged.accounts);
         let (mut alone, mut ready) = (0, ready);
-        for (player, before) in self.players.iter().zip(&judged.objections) {
-            if !everybody && before.is_empty() {
-                continue;
-            }
-            let objections = player.objections(terms, &accounts, self.now);
+        for (player, before) in
+            self.players.iter().zip(&judged.objections).filter(|(_, before)| matters(before))
+        {
+            let objections = player.objections(terms, accounts, self.now);
             alone += usize::from(objections == [reason]);
             ready += usize::from(objections.is_empty());
             ready -= usize::from(before.is_empty());

@@ -25,7 +25,7 @@ pub(super) struct Relaxed {
 }
 
 impl Relaxed {
-    fn as_last_resort(self) -> Self {
+    fn last_resort(self) -> Self {
         Self { is_last_resort: true, ..self }
     }
 }
@@ -170,7 +170,7 @@ fn inactive(terms: &Terms) -> Vec<Relaxed> {
         "only max-session-age then says how long a player may have been away",
         |terms| terms.rules.recent_activity = None,
     );
-    ways.push(off.as_last_resort());
+    ways.push(off.last_resort());
     ways
 }
 
@@ -263,6 +263,6 @@ fn address_changed(terms: &Terms) -> Vec<Relaxed> {
          anywhere",
         |terms| terms.rules.strict_ip_check = false,
     );
-    ways.push(off.as_last_resort());
+    ways.push(off.last_resort());
     ways
 }

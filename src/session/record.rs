@@ -188,6 +188,11 @@ impl Session {
         !self.is_unused(now) && !self.is_ahead(now)
     }
 
+    /// Whether it came from elsewhere and no login has proven it here yet: every verified login notes one of these.
+    pub fn is_imported(&self) -> bool {
+        self.last_with_dialogs.is_none() && self.last_without_dialogs.is_none()
+    }
+
     /// The session after a verified login at `now`.
     pub(super) fn after_login(
         before: Option<&Self>,

@@ -16,6 +16,7 @@ use super::{
     Config, OpenReport, StoreError,
     alike::{self, AllPrivate},
     files::Files,
+    import,
     index::Index,
     load::{self, Loaded},
     queue::{Change, Queue},
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     address::same_range,
     clock::Clock,
-    identity::{Property, Username},
+    identity::{Property, Username, Whom},
     task,
 };
 
@@ -75,6 +76,13 @@ pub(super) struct State {
     pub(super) closing: bool,
     /// The current spell of failing writes has been logged.
     pub(super) told_of_failure: bool,
+}
+
+impl State {
+    fn could_import(&self, row: &import::Row, now: Timestamp) -> Result<(), import::Conflict> {
+        let same_id = self.index.by_id(row.session.id).map(AsRef::as_ref);
+        row.against(same_id, self.index.by_name(&row.name).map(AsRef::as_ref), now)
+    }
 }
 
 impl Shared {
@@ -270,6 +278,46 @@ impl Store {
         let session = Session::after_login(before.as_deref(), &login, &shared.config, now);
         shared.put(&mut state, session, Some(login.profile.properties.into()));
         before
+    }
+
+    /// The session that its owner means. By name only one that has it now.
+    pub fn of(&self, whom: &Whom) -> Option<Arc<Session>> {
+        match whom {
+            Whom::Id(id) => self.by_id(*id),
+            Whom::Name(name) => self.find(name, None),
+        }
+    }
+
+    /// Stores a session that comes from elsewhere, unless something here speaks against it: checked and stored in one
+    /// step, so that no login comes between.
+    ///
+    /// Does not wait for the disk; [`flush`](Self::flush) does.
+    ///
+    /// # Errors
+    /// What speaks against it; nothing was changed then.
+    pub fn import(&self, row: &import::Row) -> Result<(), import::Conflict> {
+        let shared = &self.0.shared;
+        let mut state = shared.state();
+        state.could_import(row, shared.clock.now())?;
+        shared.put(&mut state, row.session.clone(), Some(row.properties.clone().into()));
+        Ok(())
+    }
+
+    /// What [`import`](Self::import) would say now. Changes nothing.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub fn could_import(&self, row: &import::Row) -> Result<(), import::Conflict> {
+        let shared = &self.0.shared;
+        shared.state().could_import(row, shared.clock.now())
+    }
+
+    /// Locks a session: policy lets nobody in with it until its next verified login. Whether it was not locked before;
+    /// `None` if there is no session of this id.
+    ///
+    /// Does not wait for the disk; [`flush_one`](Self::flush_one) does.
+    pub fn lock(&self, id: Uuid) -> Option<bool> {
+        self.update(id, |session| !std::mem::replace(&mut session.locked, true))
     }
 
     /// Notes that a verified connection of this id is up now. To be called at its end, and every 15 minutes until

@@ -4,7 +4,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "a part of one test")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     time::Duration,
 };
@@ -166,45 +166,51 @@ impl Counted {
     }
 }
 
-pub fn recount(friends: &[Friend], plain: &Plain) -> Counted {
-    let store: Vec<&Friend> = friends.iter().filter(|friend| seen(friend) < 36 * 24 * 3600).collect();
-    // Who has each name: the one verified last, of two at once the one with the higher id.
-    let mut owners: BTreeMap<String, &Friend> = BTreeMap::new();
-    for friend in &store {
-        let Some(name) = &friend.name else { continue };
-        let owner = owners.entry(name.to_lowercase()).or_insert(friend);
-        if (friend.last_verified, u128::MAX - friend.id) < (owner.last_verified, u128::MAX - owner.id) {
-            *owner = friend;
-        }
-    }
-    let mut at_address: BTreeMap<IpAddr, BTreeSet<u128>> = BTreeMap::new();
-    for friend in &store {
-        for known in &friend.addresses {
-            if known.ago <= plain.max_address_age.min(36 * 24) * 3600 {
-                at_address.entry(known.ip).or_default().insert(friend.id);
+/// A store in which it is settled who has each name.
+pub struct Store<'a>(Vec<(&'a Friend, bool)>);
+
+impl<'a> Store<'a> {
+    pub fn new(friends: &'a [Friend]) -> Self {
+        let store: Vec<&Friend> = friends.iter().filter(|friend| seen(friend) < 36 * 24 * 3600).collect();
+        // Who has each name: the one verified last, of two at once the one with the higher id.
+        let mut owners: BTreeMap<String, &Friend> = BTreeMap::new();
+        for friend in &store {
+            let Some(name) = &friend.name else { continue };
+            let owner = owners.entry(name.to_lowercase()).or_insert(friend);
+            if (friend.last_verified, u128::MAX - friend.id) < (owner.last_verified, u128::MAX - owner.id) {
+                *owner = friend;
             }
         }
+        let owns = |friend: &Friend| {
+            friend.name.as_ref().is_some_and(|name| owners[&name.to_lowercase()].id == friend.id)
+        };
+        Self(store.into_iter().map(|friend| (friend, owns(friend))).collect())
     }
-    let considered: Vec<&&Friend> = store.iter().filter(|friend| seen(friend) <= 30 * 24 * 3600).collect();
-    let all: Vec<Vec<&str>> = considered
-        .iter()
-        .map(|friend| {
-            let owns = |name: &String| owners[&name.to_lowercase()].id == friend.id;
-            let named = friend.name.as_ref().is_some_and(owns);
-            against(friend, named, &at_address, plain)
-        })
-        .collect();
-    let count = |fits: &dyn Fn(&Vec<&str>) -> bool| all.iter().filter(|reasons| fits(reasons)).count();
-    let reasons = ORDER.into_iter().map(|code| {
-        let first = count(&|reasons| reasons.first() == Some(&code));
-        let any = count(&|reasons| reasons.contains(&code));
-        (code, first, any, count(&|reasons| *reasons == [code]))
-    });
-    Counted {
-        considered: considered.len(),
-        ready: count(&|reasons| reasons.is_empty()),
-        unrehearsed: considered.iter().filter(|friend| friend.login.is_none()).count(),
-        reasons: reasons.filter(|(_, _, any, _)| *any > 0).collect(),
+
+    pub fn recount(&self, plain: &Plain) -> Counted {
+        let mut at_address: HashMap<IpAddr, HashSet<u128>> = HashMap::new();
+        for (friend, _) in &self.0 {
+            for known in &friend.addresses {
+                if known.ago <= plain.max_address_age.min(36 * 24) * 3600 {
+                    at_address.entry(known.ip).or_default().insert(friend.id);
+                }
+            }
+        }
+        let considered: Vec<_> = self.0.iter().filter(|(friend, _)| seen(friend) <= 30 * 24 * 3600).collect();
+        let all: Vec<Vec<&str>> =
+            considered.iter().map(|(friend, named)| against(friend, *named, &at_address, plain)).collect();
+        let count = |fits: &dyn Fn(&Vec<&str>) -> bool| all.iter().filter(|reasons| fits(reasons)).count();
+        let reasons = ORDER.into_iter().map(|code| {
+            let first = count(&|reasons| reasons.first() == Some(&code));
+            let any = count(&|reasons| reasons.contains(&code));
+            (code, first, any, count(&|reasons| *reasons == [code]))
+        });
+        Counted {
+            considered: considered.len(),
+            ready: count(&|reasons| reasons.is_empty()),
+            unrehearsed: considered.iter().filter(|(friend, _)| friend.login.is_none()).count(),
+            reasons: reasons.filter(|(_, _, any, _)| *any > 0).collect(),
+        }
     }
 }
 
@@ -212,7 +218,7 @@ pub fn recount(friends: &[Friend], plain: &Plain) -> Counted {
 fn against(
     friend: &Friend,
     named: bool,
-    at_address: &BTreeMap<IpAddr, BTreeSet<u128>>,
+    at_address: &HashMap<IpAddr, HashSet<u128>>,
     plain: &Plain,
 ) -> Vec<&'static str> {
     let mut no = Vec::new();
@@ -304,12 +310,12 @@ fn against(
 
 /// Whether two addresses of one family begin with the same bits, compared one by one.
 fn same_bits(a: IpAddr, b: IpAddr, plain: &Plain) -> bool {
-    let bits = |bytes: &[u8], length: u32| -> Vec<bool> {
-        (0..length as usize).map(|bit| bytes[bit / 8] >> (7 - bit % 8) & 1 == 1).collect()
+    let alike = |a: &[u8], b: &[u8], length: u32| {
+        (0..length as usize).all(|bit| (a[bit / 8] ^ b[bit / 8]) >> (7 - bit % 8) & 1 == 0)
     };
     match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => bits(&a.octets(), plain.v4) == bits(&b.octets(), plain.v4),
-        (IpAddr::V6(a), IpAddr::V6(b)) => bits(&a.octets(), plain.v6) == bits(&b.octets(), plain.v6),
+        (IpAddr::V4(a), IpAddr::V4(b)) => alike(&a.octets(), &b.octets(), plain.v4),
+        (IpAddr::V6(a), IpAddr::V6(b)) => alike(&a.octets(), &b.octets(), plain.v6),
         _ => false,
     }
 }

@@ -27,7 +27,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// One modern backend, quick probes, and rules that loopback players can meet.
+    /// One modern backend, quick probes, and rules and limits that players can meet who all come from loopback.
     pub fn new(sessions: &SessionServer, backend: &Backend) -> Self {
         Self::with(sessions, backend, "modern", "")
     }
@@ -57,6 +57,10 @@ security:
 monitoring:
   probe-retry-interval: 50
   health-check-interval: 1
+network:
+  login-ratelimit: 0
+  max-connections-per-address: 20000
+admin: {{ listen: "" }}
 "#,
             backend.address,
             sessions = sessions.url()
@@ -72,10 +76,12 @@ monitoring:
 
     /// Takes players' addresses from PROXY headers, as public ones that have to be proven.
     pub fn behind_a_proxy(self) -> Self {
-        self.replace("  trust-private-addresses: true\n", "").replace(
-            "security:\n",
-            "network:\n  login-ratelimit: 0\n  accept-proxy-protocol: true\nsecurity:\n",
-        )
+        self.replace("  trust-private-addresses: true\n", "").network("  accept-proxy-protocol: true\n")
+    }
+
+    /// More lines for the `network` section.
+    pub fn network(self, lines: &str) -> Self {
+        self.replace("network:\n", &format!("network:\n{lines}"))
     }
 
     /// The same in a folder inside that one. A proxy that is not stopped in order may still write after this folder

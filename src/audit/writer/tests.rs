@@ -80,8 +80,10 @@ fn login(conn: u32) -> Event {
     Event::new(Kind::LoginVerified, at(0)).conn(conn)
 }
 
-fn refusal(address: u32) -> Event {
-    Event::new(Kind::LoginRefused, at(0)).address(IpAddr::from(address.to_be_bytes())).reason("no-session")
+/// So unlike each other that none is coalesced: a few of each client.
+fn refusal(n: u32) -> Event {
+    let client = IpAddr::from((n % 1024).to_be_bytes());
+    Event::new(Kind::LoginRefused, at(0)).address(client).reason("no-session")
 }
 
 fn line(event: &Event) -> String {

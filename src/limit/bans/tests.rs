@@ -46,8 +46,8 @@ impl Scene {
 
     fn within(folder: TempDir, start: &str) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = Arc::clone(&heard);
-        let listener = Box::new(move |event: &BanEvent| hears.lock().unwrap().push(event.clone()));
+        let ears = Arc::clone(&heard);
+        let listener = Box::new(move |event: &BanEvent| ears.lock().unwrap().push(event.clone()));
         let bans = Bans::open(&config(folder.path()), Clock::starting_at(at(start)), listener).unwrap();
         Self { folder, bans, heard }
     }

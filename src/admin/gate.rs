@@ -1,0 +1,261 @@
+//! Who may ask: checked before anything else is done for a caller.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
+    http::{request::Parts, uri::Authority},
+};
+use tokio::time::Instant;
+
+use super::{answer::Refused, routes::Access, token::Token};
+
+/// Callers with a wrong token are logged once in so long: whoever tries thousands must not fill the log.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// What a caller must meet.
+#[derive(Debug)]
+pub(super) struct Gate {
+    token: Token,
+    /// `Host` headers to accept besides addresses of this machine: a name, or a name and port; lower case.
+    hosts: Vec<String>,
+    told: Mutex<Told>,
+}
+
+/// What the log knows of wrong tokens.
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Gate {
+    pub(super) fn new(token: Token, hosts: &[String]) -> Self {
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Self { token, hosts, told: Mutex::default() }
+    }
+
+    /// Checks what must be right whatever is asked for: the host, so that a page which has its own name lead here
+    /// gets nothing; the origin; and the token, if one is shown. `local` is the address that the caller reached, `peer`
+    /// the caller's. Says whether the token was shown.
+    pub(super) fn admit(
+        &self,
+        request: &Parts,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<bool, Refused> {
+        let host = one(&request.headers, &HOST)?
+            .ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "the request has no Host header"))?;
+        for authority in [Some(host), request.uri.authority().map(Authority::as_str)].into_iter().flatten() {
+            if !self.is_ours(authority, local.ip()) {
+                let what = "this interface is not known by that host name; use its address, or add the name to \
+                    admin.allowed-hosts";
+                return Err(Refused::new(StatusCode::FORBIDDEN, what));
+            }
+        }
+        if let Some(origin) = one(&request.headers, &ORIGIN)? {
+            let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            if !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)) {
+                let what = "pages of other sites may not use this interface";
+                return Err(Refused::new(StatusCode::FORBIDDEN, what));
+            }
+        }
+        let shown: Vec<_> = request.headers.get_all(AUTHORIZATION).iter().collect();
+        let right = |value: &&hyper::header::HeaderValue| self.token.is_shown_in(value.as_bytes());
+        match shown.as_slice() {
+            [] => Ok(false),
+            [value] if right(value) => Ok(true),
+            _ => {
+                self.note_wrong_token(peer.ip());
+                let what = "that is not this proxy's token; it stands in the file admin.token-file names";
+                Err(Refused::new(StatusCode::UNAUTHORIZED, what))
+            }
+        }
+    }
+
+    /// Checks what a route asks for besides. `shown` says whether the token was.
+    pub(super) fn let_through(request: &Parts, access: Access, shown: bool) -> Result<(), Refused> {
+        if access == Access::Token && !shown {
+            let what = "this needs the header \"Authorization: Bearer …\" with the token in the file that \
+                admin.token-file names";
+            return Err(Refused::new(StatusCode::UNAUTHORIZED, what));
+        }
+        if request.method == Method::POST {
+            let kind = one(&request.headers, &CONTENT_TYPE)?.unwrap_or_default();
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            if !kind.eq_ignore_ascii_case("application/json") {
+                let what =
+                    "this needs the header \"Content-Type: application/json\", and JSON as its content";
+                return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `authority`, a host and perhaps a port, names this interface.
+    fn is_ours(&self, authority: &str, local: IpAddr) -> bool {
+        let Ok(parsed) = authority.parse::<Authority>() else { return false };
+        // With a user in front it is something else than it seems.
+        if parsed.as_str().contains('@') {
+            return false;
+        }
+        let host = parsed.host().to_ascii_lowercase();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        if let Ok(address) = address.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || address == local.to_canonical()
+                || self.is_allowed(&parsed, &host);
+        }
+        host == "localhost" || self.is_allowed(&parsed, &host)
+    }
+
+    fn is_allowed(&self, authority: &Authority, host: &str) -> bool {
+        self.hosts.iter().any(|allowed| allowed == host || allowed.eq_ignore_ascii_case(authority.as_str()))
+    }
+
+    fn note_wrong_token(&self, peer: IpAddr) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.since += 1;
+        if told.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+            tracing::warn!(
+                address = %peer, attempts = told.since,
+                "somebody asked the admin interface with a wrong token"
+            );
+            *told = Told { last: Some(Instant::now()), since: 0 };
+        }
+    }
+}
+
+/// A header that may stand there once, as text.
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    let unfit = || Refused::new(StatusCode::BAD_REQUEST, format_args!("the header {name} makes no sense"));
+    if values.next().is_some() {
+        return Err(unfit());
+    }
+    value.map(|value| value.to_str().map_err(|_| unfit())).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn gate(folder: &std::path::Path) -> Gate {
+        let path = folder.join("admin.token");
+        std::fs::write(&path, "a long random text").unwrap();
+        let hosts =
+            ["Admin.example.com".to_owned(), "other.example.com:8443".to_owned(), "203.0.113.9".to_owned()];
+        Gate::new(Token::read(&path).unwrap(), &hosts)
+    }
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::post("/api/sessions/lock");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn status(result: Result<bool, Refused>) -> Result<bool, u16> {
+        result.map_err(|refused| refused.code())
+    }
+
+    #[test]
+    fn hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate(folder.path());
+        let local: SocketAddr = "198.51.100.7:9464".parse().unwrap();
+        let admitted = |headers: &[(&str, &str)]| status(gate.admit(&parts(headers), local, local));
+        for good in [
+            "127.0.0.1",
+            "127.0.0.1:9464",
+            "127.9.9.9:1",
+            "[::1]:9464",
+            "[::ffff:127.0.0.1]:9464",
+            "localhost",
+            "LocalHost:9464",
+            "198.51.100.7:9464",
+            "admin.example.com",
+            "ADMIN.example.com:443",
+            "other.example.com:8443",
+            "203.0.113.9:80",
+        ] {
+            assert_eq!(admitted(&[("host", good)]), Ok(false), "{good}");
+        }
+        for bad in [
+            "evil.example.com",
+            "evil.example.com:9464",
+            "localhost.evil.example.com",
+            "admin.example.com.evil.example.com",
+            "198.51.100.8:9464",
+            "other.example.com",
+            "other.example.com:8444",
+            "127.0.0.1@evil.example.com",
+            "evil.example.com@127.0.0.1",
+            "0.0.0.0:9464",
+            "127.0.0.1.nip.io",
+            "",
+        ] {
+            assert_eq!(admitted(&[("host", bad)]), Err(403), "{bad}");
+        }
+        assert_eq!(admitted(&[]), Err(400));
+        assert_eq!(admitted(&[("host", "localhost"), ("host", "localhost")]), Err(400));
+        let mut absolute = parts(&[("host", "localhost")]);
+        absolute.uri = "http://evil.example.com/live".parse().unwrap();
+        assert_eq!(status(gate.admit(&absolute, local, local)), Err(403));
+    }
+
+    #[test]
+    fn origins_and_tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate(folder.path());
+        let local: SocketAddr = "127.0.0.1:9464".parse().unwrap();
+        let admitted = |name: &str, value: &str| {
+            status(gate.admit(&parts(&[("host", "127.0.0.1:9464"), (name, value)]), local, local))
+        };
+        for good in ["http://127.0.0.1:9464", "https://127.0.0.1:9464"] {
+            assert_eq!(admitted("origin", good), Ok(false), "{good}");
+        }
+        for bad in
+            ["null", "", "http://evil.example.com", "http://localhost:9464", "http://127.0.0.1", "file://"]
+        {
+            assert_eq!(admitted("origin", bad), Err(403), "{bad}");
+        }
+        assert_eq!(admitted("authorization", "Bearer a long random text"), Ok(true));
+        for bad in ["", "Bearer x", "Basic eDp5"] {
+            assert_eq!(admitted("authorization", bad), Err(401), "{bad}");
+        }
+        let twice = parts(&[
+            ("host", "localhost"),
+            ("authorization", "Bearer a long random text"),
+            ("authorization", "Bearer a long random text"),
+        ]);
+        assert_eq!(status(gate.admit(&twice, local, local)), Err(401));
+    }
+
+    #[test]
+    fn what_a_route_asks_for() {
+        let through = |access, shown, headers: &[(&str, &str)]| {
+            Gate::let_through(&parts(headers), access, shown).map_err(|refused| refused.code())
+        };
+        let json = [("content-type", "application/json")];
+        assert_eq!(through(Access::Token, true, &json), Ok(()));
+        assert_eq!(
+            through(Access::Token, true, &[("content-type", "Application/JSON; charset=utf-8")]),
+            Ok(())
+        );
+        assert_eq!(through(Access::Token, false, &json), Err(401));
+        for bad in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/jsonp")]] {
+            assert_eq!(through(Access::Token, true, bad), Err(415), "{bad:?}");
+        }
+    }
+}
