@@ -28,7 +28,10 @@ use postern::{
         status::{self, StatusRequest},
         version::{Dialect, ProtocolVersion},
     },
-    session::record::Document,
+    session::{
+        import::{Row, Trust, read_rows},
+        record::Document,
+    },
 };
 use tokio::io::{AsyncReadExt, Join, Sink, join, sink};
 
@@ -216,4 +219,22 @@ pub fn session_document(data: &[u8]) {
     // Whatever it says, these have to cope with it.
     document.session.last_presence();
     assert!(!format!("{document:?}").contains("$argon2"));
+}
+
+/// Rows of an import: what is taken is read again as the same, and what is said about the rest can go to a terminal.
+pub fn import_rows(data: &[u8]) {
+    let Ok(rows) = serde_json::from_slice::<Vec<serde_json::Value>>(data) else { return };
+    let now = "2026-11-21T20:00:00Z".parse().unwrap();
+    let (good, refused) = read_rows(&rows, Trust::No, now);
+    assert_eq!(good.len() + refused.len(), rows.len());
+    for (_, row) in good {
+        assert!(row.session.locked && row.session.is_imported() && row.session.counts(now));
+        let again = Row::read(&row.as_json(), Trust::No, now).unwrap();
+        assert_eq!((&again.session, &again.properties), (&row.session, &row.properties));
+        assert!(row.notes.iter().all(|note| !note.chars().any(char::is_control)));
+    }
+    for told in refused {
+        let why = told.why.unwrap();
+        assert!(!why.is_empty() && why.len() < 1000 && !why.chars().any(char::is_control), "{why:?}");
+    }
 }

@@ -13,7 +13,7 @@
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals |
 //! | [`login`], [`backend`], [`relay`], [`status`], [`readiness`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, who could join in an outage now, the admin interface |
 //! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
-//! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third asks and changes what the proxy remembers |
+//! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third looks into a store, or asks the proxy that holds it |
 
 pub mod address;
 pub mod admin;

@@ -15,6 +15,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use jiff::SignedDuration;
 use postern::{app::Proxy, clock::Clock};
 use serde_json::{Value, json};
 use support::{
@@ -128,13 +129,18 @@ impl Place {
         audit
     }
 
-    fn ban(&self, targets: &[&str]) {
+    /// Writes bans, and says until when they are, as lists show it.
+    fn ban(&self, targets: &[&str]) -> String {
+        let until = Clock::system().now() + SignedDuration::from_mins(20);
         let bans: Vec<Value> = targets
             .iter()
-            .map(|target| json!({"target": target, "since": "2026-01-02T03:04:05Z", "until": "2999-01-02T03:04:05Z", "failures": 10}))
+            .map(|target| {
+                json!({"target": target, "since": "2026-01-02T03:04:05Z", "until": until, "failures": 10})
+            })
             .collect();
         let text = json!({"version": 1, "bans": bans}).to_string();
         fs::write(self.folder().join("bans.json"), text).unwrap();
+        until.strftime("%Y-%m-%d %H:%M").to_string()
     }
 }
 
@@ -315,15 +321,16 @@ async fn many_rows_keep_their_places(place: &Place) {
     assert_eq!(list["total"], 247);
 }
 
-async fn lifts_bans(place: &Place) {
+async fn lifts_bans(place: &Place, until: &str, by: &str) {
+    let mut audit = place.audit();
     let out = place.well(&["bans", "list"]).await;
-    let expected = "\
-TARGET          SINCE (UTC)       UNTIL (UTC)       FAILURES
-203.0.113.5     2026-01-02 03:04  2999-01-02 03:04        10
-203.0.113.0/24  2026-01-02 03:04  2999-01-02 03:04        10
-AS64496         2026-01-02 03:04  2999-01-02 03:04        10
-3 bans
-";
+    let expected = format!(
+        "TARGET          SINCE (UTC)       UNTIL (UTC)       FAILURES\n\
+         203.0.113.5     2026-01-02 03:04  {until}        10\n\
+         203.0.113.0/24  2026-01-02 03:04  {until}        10\n\
+         AS64496         2026-01-02 03:04  {until}        10\n\
+         3 bans\n"
+    );
     assert_eq!(out, expected);
     assert_eq!(place.json(&["bans", "list", "--json"]).await["bans"][2]["target"], "AS64496");
     assert_eq!(place.well(&["bans", "lift", "203.0.113.5"]).await, "Lifted the ban of 203.0.113.5.\n");
@@ -332,6 +339,10 @@ AS64496         2026-01-02 03:04  2999-01-02 03:04        10
     assert_eq!(place.well(&["bans", "lift", "--all"]).await, "Lifted 2 bans.\n");
     assert_eq!(place.well(&["bans", "lift", "--all"]).await, "Nobody is banned.\n");
     assert_eq!(place.well(&["bans", "list"]).await, "Nobody is banned.\n");
+    let event = audit.next("ban.lifted", |_| true).await;
+    assert_eq!((&event["target"], &event["by"]), (&json!("203.0.113.5"), &json!(by)));
+    assert_eq!((&event["failures"], &event["since"]), (&json!(10), &json!("2026-01-02T03:04:05.000Z")));
+    audit.next("ban.lifted", |event| event["target"] == "AS64496").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,11 +360,8 @@ async fn while_no_proxy_runs_they_work_on_the_files() {
     locks_and_forgets(&place, "command").await;
     imports(&place, "command").await;
     many_rows_keep_their_places(&place).await;
-    place.ban(&["203.0.113.5", "203.0.113.0/24", "AS64496"]);
-    let mut audit = place.audit();
-    lifts_bans(&place).await;
-    let event = audit.next("ban.lifted", |_| true).await;
-    assert_eq!((&event["target"], &event["by"]), (&json!("203.0.113.5"), &json!("command")));
+    let banned_until = place.ban(&["203.0.113.5", "203.0.113.0/24", "AS64496"]);
+    lifts_bans(&place, &banned_until, "command").await;
     let mode = |file: &str| fs::metadata(place.folder().join(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("bans.json"), mode("audit.log")), (0o600, 0o600));
     // What they changed is what the next proxy goes by.
@@ -365,13 +373,13 @@ async fn while_no_proxy_runs_they_work_on_the_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_proxy_runs_they_ask_it() {
     let mut place = Place::new().await;
-    place.ban(&["203.0.113.5", "203.0.113.0/24", "AS64496"]);
+    let banned_until = place.ban(&["203.0.113.5", "203.0.113.0/24", "AS64496"]);
     let proxy = place.start().await;
     lists_and_shows(&place).await;
     locks_and_forgets(&place, "admin").await;
     imports(&place, "admin").await;
     many_rows_keep_their_places(&place).await;
-    lifts_bans(&place).await;
+    lifts_bans(&place, &banned_until, "admin").await;
 
     // Somebody who is in.
     let carol = Player::new("Carol");

@@ -224,3 +224,18 @@ fn session_document() {
     }
     smoke(bodies::session_document, &[document.into(), least.into()], 6000);
 }
+
+#[test]
+fn import_rows() {
+    let rows = r#"[{"uuid":"069a79f4-44e9-4726-a5be-fca90e38aaf5","username":"Notch","ip":"203.0.113.7",
+        "last-login":"2026-11-20T20:00:00Z","logins":7,
+        "properties":[{"name":"textures","value":"dmFs","signature":"c2ln"}],
+        "pin-sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+        {"uuid":"169a79f444e94726a5befca90e38aaf5","username":"jeb_","ip":"2001:db8::1","last-login":1795204800000}]"#;
+    let parsed: Vec<Value> = serde_json::from_str(rows).unwrap();
+    let now = "2026-11-21T20:00:00Z".parse().unwrap();
+    let (good, refused) =
+        postern::session::import::read_rows(&parsed, postern::session::import::Trust::No, now);
+    assert_eq!((good.len(), refused), (2, vec![]), "they go all the way");
+    smoke(bodies::import_rows, &[rows.into()], 6000);
+}

@@ -25,7 +25,8 @@ use postern::{
     policy::Rules,
     readiness::{Cost, Population, Report, Terms},
     reason::Reason,
-    statistics,
+    statistics::{self, Statistics},
+    task::Shutdown,
 };
 use recount::{Plain, Store};
 use serde_json::{Value, json};
@@ -869,4 +870,30 @@ async fn switched_off_nothing_is_written() {
     let folder = scene.setup.folder.path().to_owned();
     scene.proxy.stop().await;
     assert!(folder.join("audit.log").exists() && !folder.join("statistics.json").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_is_told_of_once_and_when_it_works_again() {
+    let (logs, _kept) = support::logs::Logs::keep();
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    let config = statistics::Config { path: Some(inside.join("statistics.json")) };
+    let counted = Statistics::open(&config, Clock::starting_at(now())).await;
+    let (trigger, stop) = Shutdown::new();
+    let writing = tokio::spawn(counted.clone().run(stop));
+    let told = |text: &str| logs.text().matches(text).count();
+    for _ in 0..10 {
+        counted.verified();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+    }
+    assert_eq!((told("cannot be written"), told("written again")), (1, 0), "{}", logs.text());
+    fs::create_dir(&inside).unwrap();
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!((told("cannot be written"), told("written again")), (1, 1));
+    assert_eq!(totals(&inside).verified, 10);
+    fs::remove_dir_all(&inside).unwrap();
+    counted.verified();
+    trigger.trigger();
+    writing.await.unwrap();
+    assert_eq!(told("cannot be written"), 2, "another failure is told again, also at the stop");
 }

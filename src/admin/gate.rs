@@ -24,6 +24,8 @@ pub(super) struct Gate {
     token: Token,
     /// `Host` headers to accept besides addresses of this machine: a name, or a name and port; lower case.
     hosts: Vec<String>,
+    /// Nobody but programs of this machine comes here: it listens on loopback, and no proxy in front is named.
+    machine_only: bool,
     told: Mutex<Told>,
 }
 
@@ -35,9 +37,10 @@ struct Told {
 }
 
 impl Gate {
-    pub(super) fn new(token: Token, hosts: &[String]) -> Self {
+    pub(super) fn new(token: Token, hosts: &[String], on_loopback: bool) -> Self {
+        let machine_only = on_loopback && hosts.is_empty();
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { token, hosts, told: Mutex::default() }
+        Self { token, hosts, machine_only, told: Mutex::default() }
     }
 
     /// Checks what must be right whatever is asked for: the host, so that a page which has its own name lead here
@@ -79,8 +82,13 @@ impl Gate {
     }
 
     /// Checks what a route asks for besides. `shown` says whether the token was.
-    pub(super) fn let_through(request: &Parts, access: Access, shown: bool) -> Result<(), Refused> {
-        if access == Access::Token && !shown {
+    pub(super) fn let_through(&self, request: &Parts, access: Access, shown: bool) -> Result<(), Refused> {
+        let needed = match access {
+            Access::Anyone => false,
+            Access::Machine => !self.machine_only || is_passed_on(request),
+            Access::Token => true,
+        };
+        if needed && !shown {
             let what = "this needs the header \"Authorization: Bearer …\" with the token in the file that \
                 admin.token-file names";
             return Err(Refused::new(StatusCode::UNAUTHORIZED, what));
@@ -132,6 +140,13 @@ impl Gate {
     }
 }
 
+/// Whether a proxy says that it asks for somebody else.
+fn is_passed_on(request: &Parts) -> bool {
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"]
+        .iter()
+        .any(|header| request.headers.contains_key(*header))
+}
+
 /// A header that may stand there once, as text.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refused> {
     let mut values = headers.get_all(name).iter();
@@ -154,7 +169,7 @@ mod tests {
         std::fs::write(&path, "a long random text").unwrap();
         let hosts =
             ["Admin.example.com".to_owned(), "other.example.com:8443".to_owned(), "203.0.113.9".to_owned()];
-        Gate::new(Token::read(&path).unwrap(), &hosts)
+        Gate::new(Token::read(&path).unwrap(), &hosts, true)
     }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {
@@ -244,8 +259,10 @@ mod tests {
 
     #[test]
     fn what_a_route_asks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = gate(folder.path());
         let through = |access, shown, headers: &[(&str, &str)]| {
-            Gate::let_through(&parts(headers), access, shown).map_err(|refused| refused.code())
+            named.let_through(&parts(headers), access, shown).map_err(|refused| refused.code())
         };
         let json = [("content-type", "application/json")];
         assert_eq!(through(Access::Token, true, &json), Ok(()));
@@ -256,6 +273,24 @@ mod tests {
         assert_eq!(through(Access::Token, false, &json), Err(401));
         for bad in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/jsonp")]] {
             assert_eq!(through(Access::Token, true, bad), Err(415), "{bad:?}");
+        }
+        // Questions need the token wherever others than programs of this machine may ask them.
+        let own = |on_loopback| {
+            let token = Token::read(&folder.path().join("admin.token")).unwrap();
+            Gate::new(token, &[], on_loopback)
+        };
+        for (gate, headers, expected) in [
+            (&own(true), &json[..], Ok(())),
+            (&own(true), &[json[0], ("x-forwarded-for", "203.0.113.5")], Err(401)),
+            (&own(true), &[json[0], ("via", "1.1 front")], Err(401)),
+            (&own(false), &json, Err(401)),
+            (&named, &json, Err(401)),
+        ] {
+            let asked = parts(headers);
+            let got = gate.let_through(&asked, Access::Machine, false).map_err(|refused| refused.code());
+            assert_eq!(got, expected, "{headers:?}");
+            assert!(gate.let_through(&asked, Access::Machine, true).is_ok());
+            assert!(gate.let_through(&asked, Access::Anyone, false).is_ok());
         }
     }
 }

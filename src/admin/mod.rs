@@ -13,9 +13,9 @@
 //!
 //! Every request must name a host that this interface is known by, so that a page on the internet, whose own name
 //! leads here, gets nothing. A token, where one is shown, must be right, also where none is asked for: so no command
-//! ever takes another proxy for its own. Whatever tells of players or changes anything asks for the token, on loopback
-//! too. What changes anything takes JSON alone and no request that a page of another site made. Nothing is ever allowed
-//! to other sites (no CORS headers).
+//! ever takes another proxy for its own. Whatever changes anything asks for it, on loopback too, takes JSON alone and no
+//! request that a page of another site made. Questions that tell of players ask for it wherever others than programs of
+//! this machine may ask: beyond loopback, and behind a proxy. Nothing is ever allowed to other sites (no CORS headers).
 
 use std::{
     fmt, io,
@@ -219,7 +219,9 @@ impl Interface {
             tracing::warn!(file = %path.display(), "the admin token can be read by other users of this machine; chmod \
                 it to 0600");
         }
-        Ok(Self { listener, address, gate: Gate::new(token, &config.allowed_hosts) })
+        let on_loopback = address.ip().to_canonical().is_loopback();
+        let gate = Gate::new(token, &config.allowed_hosts, on_loopback);
+        Ok(Self { listener, address, gate })
     }
 
     /// Where it listens.

@@ -23,8 +23,9 @@ pub(super) const LARGE: usize = 1 << 20;
 pub(super) enum Access {
     /// Whoever reaches the interface: it tells nothing about anybody.
     Anyone,
-    /// Whoever shows the token. Also for questions that change nothing: where players come from is in files that only
-    /// their owner can read, and must not be had by every user of the machine here.
+    /// Whoever is on this machine; from elsewhere, or if others may come through a proxy in front, who shows the token.
+    Machine,
+    /// Whoever shows the token.
     Token,
 }
 
@@ -86,14 +87,14 @@ const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/api/sessions",
-        access: Access::Token,
+        access: Access::Machine,
         most: 0,
         answer: |handles, call| at_once(sessions::list(&handles, &call)),
     },
     Route {
         verb: Verb::Get,
         path: "/api/sessions/{}",
-        access: Access::Token,
+        access: Access::Machine,
         most: 0,
         answer: |handles, call| at_once(sessions::show(&handles, &call)),
     },
@@ -121,7 +122,7 @@ const ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/api/bans",
-        access: Access::Token,
+        access: Access::Machine,
         most: 0,
         answer: |handles, _| at_once(Ok(bans::list(&handles))),
     },

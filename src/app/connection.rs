@@ -576,6 +576,6 @@ mod tests {
     fn connections_take_as_much_memory_as_they_have_got_far() {
         let (asking, logging_in) = (of_serve(serve), of_log_in(log_in));
         assert!(asking <= 1700, "{asking} bytes until it is known what the client wants");
-        assert!(logging_in <= 6700, "{logging_in} bytes more for a login");
+        assert!(logging_in <= 6100, "{logging_in} bytes more for a login");
     }
 }

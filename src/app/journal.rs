@@ -89,6 +89,10 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
         if let Target::Pair { id, .. } = ban.target {
             line = line.id(id);
         }
+        if matches!(event, BanEvent::Lifted(_)) {
+            // While the proxy runs there is no other way.
+            line = line.field("by", "admin");
+        }
         audit.emit(line);
         let Some(May { left_out }) = chatter.may(kind.name()) else { return };
         let (target, failures, until) = (ban.target, ban.failures, ban.until);

@@ -89,11 +89,7 @@ async fn lift_here(target: Option<&Target>, config: &Config, clock: &Clock) -> R
     for ban in wanted {
         match bans::lift_in_file(file, &ban.target, clock.now()) {
             Ok(true) => {
-                audit.emit(
-                    Event::new(Kind::BanLifted, clock.now())
-                        .field("target", ban.target.to_string())
-                        .field("by", BY),
-                );
+                audit.emit(event(&ban, clock));
                 lifted.push(ban.target);
             }
             // It came to its end by itself.
@@ -106,6 +102,20 @@ async fn lift_here(target: Option<&Target>, config: &Config, clock: &Clock) -> R
     }
     audit.close().await;
     failed.map_or(Ok(lifted), Err)
+}
+
+/// The same line as a running proxy writes, but for who did it.
+fn event(ban: &Ban, clock: &Clock) -> Event {
+    let event = Event::new(Kind::BanLifted, clock.now())
+        .field("target", ban.target.to_string())
+        .field("failures", ban.failures)
+        .field("since", format!("{:.3}", ban.since))
+        .field("until", format!("{:.3}", ban.until))
+        .field("by", BY);
+    match ban.target {
+        Target::Pair { id, .. } => event.id(id),
+        _ => event,
+    }
 }
 
 fn read(config: &Config, clock: &Clock) -> Result<Vec<Ban>, Failure> {

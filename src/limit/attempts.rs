@@ -11,7 +11,7 @@ use super::{
 use crate::identity::NameKey;
 
 /// Targets of one kind whose failures are remembered: those of [`MANY`] clients, pairs and subnets each, and of
-/// [`FEWER`] networks, since nobody can make up where he comes from. Each costs some 250 bytes.
+/// [`FEWER`] networks, since nobody can make up where he comes from. Each costs some 200 bytes, 450 at most.
 ///
 /// What somebody can do who has many addresses, or makes up many names: new failures push out targets that failed
 /// once, and no others until half of all places hold such as failed more often. So whoever wants his own count

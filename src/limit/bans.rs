@@ -32,7 +32,7 @@ pub use super::{
     target::{BadTarget, Target},
 };
 
-/// Bans of one kind that are in force at once, at some 400 bytes each. Beyond that the oldest, which would end first,
+/// Bans of one kind that are in force at once, at some 250 bytes each. Beyond that the oldest, which would end first,
 /// ends at once: whoever wants his own to end that way must have thousands of other clients banned in its place.
 pub(super) const MAX_BANS: usize = FEWER;
 

@@ -15,7 +15,7 @@ use crate::address;
 /// Logins that a client address may make at once, at the least: a player who mistypes an address, or whose mods fail.
 const BURST: u32 = 3;
 
-/// Clients that are remembered, at some 150 bytes each; one whose burst is whole again is forgotten. Beyond that the one
+/// Clients that are remembered, at some 120 bytes each; one whose burst is whole again is forgotten. Beyond that the one
 /// that came longest ago goes. To have himself forgotten, somebody must log in from as many other addresses in the
 /// few seconds that he would have to wait, which is more than he gains.
 const MAX_CLIENTS: usize = MANY;

@@ -163,7 +163,8 @@ pub async fn drive<S: Io>(
                 online::admit(conn, named, cx, attempt).await
             }
             (_, Verdict::Down { outage_started }) => {
-                fallback::admit(conn, named, outage_started, cx, attempt).await
+                // Apart: as long as there is no outage, nobody needs the room.
+                Box::pin(fallback::admit(conn, named, outage_started, cx, attempt)).await
             }
         }
     };

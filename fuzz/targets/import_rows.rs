@@ -1,0 +1,7 @@
+//! Rows of an import.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::import_rows(data));
