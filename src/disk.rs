@@ -59,7 +59,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// A file that cannot be read; one that is longer, or that could block or never end.
+/// A file that cannot be read; one that is longer ([`ErrorKind::FileTooLarge`]), or that could block or never end.
 pub fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         // The same words on every system.
@@ -72,7 +72,10 @@ pub fn read_small(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    if bytes.len() > most { Err(io::Error::other(format!("longer than {most} bytes"))) } else { Ok(bytes) }
+    if bytes.len() > most {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("longer than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

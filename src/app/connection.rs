@@ -365,13 +365,14 @@ async fn log_in(
             std::future::pending::<()>().await;
         }
     };
+    let cut_short = |reason| Err(Failed::Login(login::cut_short(reason, &line, &cx.login, caller.address)));
     let entered = tokio::select! {
         // Whoever ran out of time knows best whose fault it was; the deadline here is for those who do not look.
         biased;
         entered = entering => entered,
-        () = deadline.passed() => Err(cut_short(Reason::ClientTimeout, &line)),
-        reason = line.closing() => Err(cut_short(reason, &line)),
-        () = must_leave => Err(cut_short(Reason::TooManyConnections, &line)),
+        () = deadline.passed() => cut_short(Reason::ClientTimeout),
+        reason = line.closing() => cut_short(reason),
+        () = must_leave => cut_short(Reason::TooManyConnections),
     };
     if let Some(player) = line.who.get().and_then(|who| who.name.as_deref()) {
         cx.alike.saw(caller.address, player);
@@ -411,17 +412,6 @@ impl From<Refusal> for Failed {
     fn from(refusal: Refusal) -> Self {
         Self::Login(refusal)
     }
-}
-
-/// A login that was ended from outside.
-fn cut_short(reason: Reason, line: &Line) -> Failed {
-    let who = line.who.get().cloned().unwrap_or_default();
-    let mut refusal = Refusal { who, ..Refusal::new(reason) };
-    if let Some((id, proof)) = line.seated.get() {
-        refusal.who.id = Some(*id);
-        refusal = refusal.fact("proof", proof.label());
-    }
-    Failed::Login(refusal)
 }
 
 /// The backend did not take an admitted player: says why to the operator and to the player.

@@ -73,35 +73,22 @@ pub(super) async fn lift(target: Option<&Target>, config: &Config, clock: &Clock
 
 async fn lift_here(target: Option<&Target>, config: &Config, clock: &Clock) -> Result<Vec<Target>, Failure> {
     let banned = read(config, clock)?;
-    let wanted: Vec<Ban> =
-        banned.into_iter().filter(|ban| target.is_none_or(|target| ban.target == *target)).collect();
-    if let (Some(target), true) = (target, wanted.is_empty()) {
+    if let Some(target) = target.filter(|target| !banned.iter().any(|ban| ban.target == **target)) {
         return Err(Failure::new(format_args!("{target} is not banned")));
     }
-    if wanted.is_empty() {
+    if banned.is_empty() {
         return Ok(Vec::new());
     }
     let file = &config.limit.bans.file;
     store::keep_owner(file)?;
     let audit = store::audit(&config.audit)?;
-    let mut lifted = Vec::new();
-    let mut failed = None;
-    for ban in wanted {
-        match bans::lift_in_file(file, &ban.target, clock.now()) {
-            Ok(true) => {
-                audit.emit(event(&ban, clock));
-                lifted.push(ban.target);
-            }
-            // It came to its end by itself.
-            Ok(false) => {}
-            Err(error) => {
-                failed = Some(Failure::new(format_args!("the bans cannot be changed: {error}")));
-                break;
-            }
-        }
+    let lifted = bans::lift_in_file(file, target, clock.now());
+    for ban in lifted.iter().flatten() {
+        audit.emit(event(ban, clock));
     }
     audit.close().await;
-    failed.map_or(Ok(lifted), Err)
+    let lifted = lifted.map_err(|error| Failure::new(format_args!("the bans cannot be changed: {error}")))?;
+    Ok(lifted.into_iter().map(|ban| ban.target).collect())
 }
 
 /// The same line as a running proxy writes, but for who did it.

@@ -84,7 +84,8 @@ pub struct Ban {
 pub enum BanEvent {
     /// It was set.
     Added(Ban),
-    /// Its time was over (perhaps while the proxy was not running), or too many newer ones took its place.
+    /// Its time was over (perhaps while the proxy was not running), too many newer ones took its place, or its player was
+    /// verified there.
     Expired(Ban),
     /// The owner lifted it.
     Lifted(Ban),
@@ -295,6 +296,19 @@ impl Bans {
         self.tell(&events);
     }
 
+    /// A player was verified at that address: what was held against the pair of both is void.
+    pub fn clear(&self, id: Uuid, address: IpAddr) {
+        let target = Target::Pair { id, client: address::limit_key(address) };
+        let mut state = self.state();
+        state.counters.of(&target).forget(&target);
+        let entry = state.banned.of(&target).remove(&target);
+        state.unsaved |= entry.is_some();
+        drop(state);
+        if let Some(entry) = entry {
+            self.tell(&[BanEvent::Expired(entry.ban)]);
+        }
+    }
+
     /// The bans in force, oldest first.
     pub fn list(&self) -> Vec<Ban> {
         let now = self.now();
@@ -345,12 +359,24 @@ impl Bans {
                     }
                 }
             }
-            self.save(&mut saving).await;
+            let stuck = async {
+                stop.requested().await;
+                sleep(LAST_WRITE).await;
+            };
+            tokio::select! {
+                () = self.save(&mut saving) => {}
+                // Another write would use the same temporary file.
+                () = stuck => return self.tell_stuck(),
+            }
         }
         self.end_due();
         if timeout(LAST_WRITE, self.save(&mut saving)).await.is_err() {
-            tracing::error!(path = %self.0.file.display(), "the disk is stuck: the newest bans may not be saved");
+            self.tell_stuck();
         }
+    }
+
+    fn tell_stuck(&self) {
+        tracing::error!(path = %self.0.file.display(), "the disk is stuck: the newest bans may not be saved");
     }
 
     /// Takes up what the file of the last run holds.

@@ -63,29 +63,29 @@ pub fn read_file(path: &Path, now: Timestamp) -> Result<Vec<Ban>, FileError> {
     Ok(bans)
 }
 
-/// Takes a ban out of the file. Whether there was one that is in force at `now`. For commands while no proxy runs.
+/// Takes one ban out of the file, or without a target all. Those that were in force at `now`. For commands while no proxy
+/// runs.
 ///
 /// # Errors
 /// A file that cannot be read or replaced, or is damaged. Nothing is changed then.
-pub fn lift_in_file(path: &Path, target: &Target, now: Timestamp) -> Result<bool, FileError> {
-    let mut bans = read_file(path, now)?;
-    let before = bans.len();
-    bans.retain(|ban| ban.target != *target);
-    let lifted = bans.len() < before;
-    if lifted {
-        write(path, bans)?;
+pub fn lift_in_file(path: &Path, target: Option<&Target>, now: Timestamp) -> Result<Vec<Ban>, FileError> {
+    let is_meant = |ban: &Ban| target.is_none_or(|target| ban.target == *target);
+    let (lifted, left): (Vec<Ban>, Vec<Ban>) = read_file(path, now)?.into_iter().partition(is_meant);
+    if !lifted.is_empty() {
+        write(path, left)?;
     }
     Ok(lifted)
 }
 
 /// All that the file holds; nothing if there is none.
 pub(super) fn read(path: &Path) -> Result<Vec<Ban>, FileError> {
+    let damaged = |why| FileError::Damaged { path: path.to_owned(), why };
     let bytes = match disk::read_small(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(damaged(error.to_string())),
         Err(error) => return Err(FileError::io(path)(error)),
     };
-    let damaged = |why| FileError::Damaged { path: path.to_owned(), why };
     let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if stored.version != FORMAT_VERSION {
         return Err(damaged(format!("version {} is not one that this program knows", stored.version)));
@@ -158,17 +158,26 @@ mod tests {
     fn lifted_without_a_proxy() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bans.json");
-        let target = |text: &str| text.parse::<Target>().unwrap();
-        assert!(!lift_in_file(&path, &target("AS64496"), at(NOW)).unwrap());
+        let lift = |target: Option<&str>| {
+            let target = target.map(|text| text.parse().unwrap());
+            let lifted = lift_in_file(&path, target.as_ref(), at(NOW)).unwrap();
+            lifted.iter().map(|ban| ban.target.to_string()).collect::<Vec<_>>()
+        };
+        assert!(lift(Some("AS64496")).is_empty() && lift(None).is_empty());
         assert!(!path.exists());
-        let bans = vec![
-            ban("AS64496", "2026-01-01T11:50:00Z", "2026-01-01T12:20:00Z"),
-            ban("203.0.113.5", "2026-01-01T11:00:00Z", "2026-01-01T11:30:00Z"),
-        ];
-        write(&path, bans).unwrap();
-        assert!(!lift_in_file(&path, &target("203.0.113.5"), at(NOW)).unwrap(), "it was over");
-        assert!(lift_in_file(&path, &target("AS64496"), at(NOW)).unwrap());
-        assert!(!lift_in_file(&path, &target("AS64496"), at(NOW)).unwrap());
+        let bans = || {
+            vec![
+                ban("AS64496", "2026-01-01T11:50:00Z", "2026-01-01T12:20:00Z"),
+                ban("203.0.113.5", "2026-01-01T11:00:00Z", "2026-01-01T11:30:00Z"),
+                ban("203.0.113.0/24", "2026-01-01T11:51:00Z", "2026-01-01T12:21:00Z"),
+            ]
+        };
+        write(&path, bans()).unwrap();
+        assert!(lift(Some("203.0.113.5")).is_empty(), "it was over");
+        assert_eq!(lift(Some("AS64496")), ["AS64496"]);
+        assert!(lift(Some("AS64496")).is_empty());
+        write(&path, bans()).unwrap();
+        assert_eq!(lift(None), ["AS64496", "203.0.113.0/24"]);
         assert_eq!(read_file(&path, at(NOW)).unwrap(), []);
     }
 
@@ -182,14 +191,15 @@ mod tests {
             ("{\"version\":2,\"bans\":[]}", "version 2"),
             ("{\"version\":1,\"bans\":[{\"target\":\"Notch\"}]}", "no target of a ban"),
             ("[]", "invalid"),
+            (" ".repeat(MAX_FILE + 1).as_str(), "longer than"),
         ] {
             fs::write(&path, text).unwrap();
             let error = read_file(&path, at(NOW)).unwrap_err();
             assert!(
                 matches!(&error, FileError::Damaged { why: found, .. } if found.contains(why)),
-                "{text}: {error}"
+                "{text:.80}: {error}"
             );
-            assert!(lift_in_file(&path, &"AS1".parse().unwrap(), at(NOW)).is_err());
+            assert!(lift_in_file(&path, Some(&"AS1".parse().unwrap()), at(NOW)).is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "left alone");
         }
         let names: Vec<_> = (0..3)

@@ -82,6 +82,8 @@ pub(super) async fn admit<S: Io>(
     if hung_up_before || !cx.config.online_attempt_when_ineligible {
         return Err(refusal);
     }
+    // For whoever leaves it at that, in whatever way.
+    let _ = attempt.line.judged.set((refusal.reason, refusal.who.id));
     match online::prove(conn, &mut named, cx, attempt).await {
         Ok(Proven::Verified(verified)) => Ok(online::seat(verified, named, cx, attempt)),
         // The link is encrypted now, which may be all that was missing.
@@ -92,22 +94,18 @@ pub(super) async fn admit<S: Io>(
             if basis.holds(cx) {
                 cx.hang_ups.remember(named.name.key(), attempt.address);
             }
-            let refused_as = refusal.reason;
-            let gone = Refusal::from(Unproven::HungUp(error)).fact("refused_as", refused_as.code());
-            let facts = refusal.facts.into_iter().chain(gone.facts).collect();
-            Err(Refusal {
-                reason: gone.reason,
-                message: gone.message,
-                judged_as: Some(refused_as),
-                facts,
-                ..refusal
-            })
+            let Refusal { reason, judged_as, message, facts, .. } =
+                Refusal::from(Unproven::HungUp(error)).judged_as(refusal.reason);
+            let facts = refusal.facts.into_iter().chain(facts).collect();
+            Err(Refusal { reason, judged_as, message, facts, ..refusal })
         }
         // These tell the player more than the outage does.
-        Err(Unproven::Refused(online))
-            if matches!(online.reason, Reason::NotJoined | Reason::BadHandshake | Reason::ClientLeft) =>
+        Err(Unproven::Refused(online)) if online.reason == Reason::NotJoined => Err(online),
+        Err(Unproven::Refused(mut online))
+            if matches!(online.reason, Reason::BadHandshake | Reason::ClientLeft) =>
         {
-            Err(online)
+            online.who.id = refusal.who.id;
+            Err(online.judged_as(refusal.reason))
         }
         Err(Unproven::Refused(online)) => Err(refusal.fact("online_attempt", online.reason.code())),
     }

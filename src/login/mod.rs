@@ -8,6 +8,7 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use crate::{
+    address,
     clock::Clock,
     geo::Geo,
     identity::Username,
@@ -169,7 +170,7 @@ pub async fn drive<S: Io>(
         }
     };
     let mut admission = admitted.map_err(|refusal| {
-        count_failure(&refusal, &name, cx, attempt);
+        count_failure(&refusal, &name, cx, attempt.address);
         refusal.named(&name, claimed_id)
     })?;
     // Behind the admission: checking a forged key costs us more than it costs whoever brings it.
@@ -179,19 +180,42 @@ pub async fn drive<S: Io>(
     Ok(admission)
 }
 
+/// The end of a login from outside it: out of time, or its place was wanted. What counts towards a ban is counted: else
+/// whoever is silent until then would fail at nothing.
+pub fn cut_short(reason: Reason, line: &Line, cx: &LoginCx, address: IpAddr) -> Refusal {
+    let who = line.who.get().cloned().unwrap_or_default();
+    let name = who.name.as_deref().and_then(|name| Username::parse(name).ok());
+    let mut refusal = Refusal { who, ..Refusal::new(reason) };
+    if let Some((id, proof)) = line.seated.get() {
+        refusal.who.id = Some(*id);
+        return refusal.fact("proof", proof.label());
+    }
+    if let Some((judged_as, id)) = line.judged.get() {
+        refusal.who.id = *id;
+        refusal = refusal.judged_as(*judged_as);
+    }
+    if let Some(name) = name {
+        count_failure(&refusal, &name, cx, address);
+    }
+    refusal
+}
+
 /// Counts what counts towards a ban.
-fn count_failure(refusal: &Refusal, name: &Username, cx: &LoginCx, attempt: Attempt<'_>) {
+fn count_failure(refusal: &Refusal, name: &Username, cx: &LoginCx, address: IpAddr) {
     let Some(failure) = refusal.failure() else { return };
     let session = match refusal.who.id {
         Some(id) => cx.store.by_id(id),
         None => cx.store.find(name, None),
     };
-    // Of those who share a player's own address, nobody may lock it out there by failing under its name.
-    let is_own =
-        |session: &Arc<Session>| session.addresses.iter().any(|seen| seen.address == attempt.address);
+    // A pair is banned for the whole client (IPv6: a /64). Of those who share the one that a player was verified from,
+    // nobody may lock it out there by failing under its name.
+    let client = address::limit_key(address);
+    let is_own = |session: &Arc<Session>| {
+        session.addresses.iter().any(|seen| address::limit_key(seen.address) == client)
+    };
     let id = session.filter(|session| !is_own(session)).map(|session| session.id);
-    let asn = cx.geo.at_hand(attempt.address).and_then(|place| place.asn);
-    cx.bans.fail(failure, attempt.address, &name.key(), id, asn);
+    let asn = cx.geo.at_hand(address).and_then(|place| place.asn);
+    cx.bans.fail(failure, address, &name.key(), id, asn);
 }
 
 /// How many different players share the client address, this one included.

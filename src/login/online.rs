@@ -148,6 +148,7 @@ pub(super) async fn exchange_keys<S: Io>(
 /// Records the session and takes the player's place, whoever of that id holds it now.
 pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Attempt<'_>) -> Admission {
     let (place, leaving) = cx.roster.seat_verified(verified.profile().id, attempt.address, attempt.line);
+    cx.bans.clear(verified.profile().id, attempt.address);
     let before = cx.store.record_verified(VerifiedLogin {
         profile: verified.profile().clone(),
         address: attempt.address,

@@ -65,6 +65,13 @@ impl Refusal {
         self
     }
 
+    /// Says what policy had said of a client that did not wait for it.
+    #[must_use]
+    pub fn judged_as(mut self, reason: Reason) -> Self {
+        self.judged_as = Some(reason);
+        self.fact("refused_as", reason.code())
+    }
+
     /// Adds what policy weighed.
     #[must_use]
     pub fn evidence(mut self, evidence: &Evidence) -> Self {

@@ -39,6 +39,8 @@ pub struct Line {
     pub who: OnceLock<Who>,
     /// The player's proven id and how it was proven, once it has a place.
     pub seated: OnceLock<(Uuid, Proof)>,
+    /// What policy said of it, and of whose session, if it was offered the online login instead of hearing that.
+    pub judged: OnceLock<(Reason, Option<Uuid>)>,
     piped: AtomicBool,
     close: Mutex<Close>,
 }
@@ -56,6 +58,7 @@ impl Default for Line {
             activity: Arc::default(),
             who: OnceLock::new(),
             seated: OnceLock::new(),
+            judged: OnceLock::new(),
             piped: AtomicBool::new(false),
             close: Mutex::default(),
         }
