@@ -6,7 +6,13 @@
 mod support;
 
 use postern::clock::Clock;
-use support::{Client, End, Mode, Player, Setup, proxy::address, scene::*};
+use support::{
+    Client, End, Mode, Player, Setup,
+    mmdb::{self, Mmdb},
+    proxy::address,
+    scene::*,
+    wire::Out,
+};
 
 const HOME: &str = "203.0.113.5";
 const NEXT_DOOR: &str = "203.0.113.66";
@@ -181,7 +187,7 @@ async fn impatient_friends_ban_nobody() {
         scene.refused_from(ABROAD, &friend, UNPROVEN, "address-changed").await;
         scene.refused_from(ABROAD, &Player::new("Stranger"), NO_SESSION, "no-session").await;
     }
-    // A second name fails there: now it is two.
+    // The same name, however it is spelt and whatever it is refused for.
     scene.refused_from(ABROAD, &Player::impostor("friend"), NO_SESSION, "id-mismatch").await;
     assert!(!scene.audit.lines().iter().any(|line| line.contains("ban.added")));
 }
@@ -210,6 +216,106 @@ async fn hanging_up_hides_no_failure() {
     assert_eq!(event["target"], ABROAD);
 }
 
+/// Nor one that waits for its login to run out of time, or sends what makes no sense.
+#[tokio::test(start_paused = true)]
+async fn silence_and_nonsense_hide_no_failure() {
+    let mut scene = Scene::with("", |setup| {
+        setup.behind_a_proxy().replace("security:\n", "security:\n  max-failed-attempts: 2\n")
+    })
+    .await;
+    for name in ["Silent", "Garbled"] {
+        scene.make_known_at(HOME, name).await;
+    }
+    scene.go_down().await;
+    for (name, reason) in [("Silent", "client-timeout"), ("Garbled", "bad-handshake")] {
+        let mut client = Client::connect_from(ABROAD, address(&scene.proxy), MODERN).await;
+        client.handshake("play.example.com", 2).await;
+        client.login_start(name, Player::new(name).id).await;
+        assert_eq!(client.recv().await.unwrap()[0], 1, "it is offered the online login");
+        if reason == "bad-handshake" {
+            client.send(Out::id(1).bytes(&[7; 128]).bytes(&[7; 128])).await;
+        }
+        let event = scene.audit.reason(reason).await;
+        assert_eq!(event["facts"]["refused_as"], "address-changed");
+        assert_eq!(event["id"], Player::new(name).id.to_string());
+    }
+    scene.setup.audit().next("ban.added", |event| event["target"] == ABROAD).await;
+}
+
+/// All of a /64 is one client to bans, and one home to those who live in it.
+#[tokio::test]
+async fn nobody_in_a_players_own_64_locks_it_out() {
+    let mut scene = Scene::with("", |setup| {
+        judged(setup).replace("security:\n", "security:\n  max-failed-attempts: 3\n")
+    })
+    .await;
+    let victim = scene.make_known_at(HOME6, "Victim").await;
+    for _ in 0..4 {
+        scene.refused_from(SAME_64, &Player::thief("Victim"), FAILED_TO_VERIFY, "not-joined").await;
+    }
+    scene.setup.audit().next("ban.added", |event| event["target"] == "2001:db8:1:2::/64").await;
+    scene.go_down().await;
+    scene.admitted_from(HOME6, &victim).await;
+    let event = scene.refused_from(SAME_64, &victim, TOO_MANY, "banned").await;
+    assert_eq!(event["facts"]["banned"], serde_json::json!(["address"]));
+}
+
+/// Under a player's name at a foreign address the pair of both is banned; until the player proves to be there.
+#[tokio::test]
+async fn a_ban_of_player_and_address_ends_when_the_player_is_verified_there() {
+    let mut scene = Scene::with("", |setup| {
+        judged(setup).replace("security:\n", "security:\n  max-failed-attempts: 3\n")
+    })
+    .await;
+    let player = scene.make_known_at(HOME, "Player").await;
+    let other = scene.make_known_at(SCHOOL, "Other").await;
+    for _ in 0..3 {
+        scene.refused_from(SCHOOL, &Player::thief("Player"), FAILED_TO_VERIFY, "not-joined").await;
+    }
+    let pair = format!("{}@{SCHOOL}", player.id);
+    let event = scene.setup.audit().next("ban.added", |event| event["target"] == pair).await;
+    assert_eq!(event["id"], player.id.to_string());
+    scene.go_down().await;
+    let event = scene.refused_from(SCHOOL, &player, TOO_MANY, "banned").await;
+    assert_eq!(event["facts"]["banned"], serde_json::json!(["address", "id-and-address"]));
+    scene.admitted_from(SCHOOL, &other).await;
+
+    scene.sessions.set(Mode::Up);
+    scene.audit.state("up").await;
+    scene.make_known_at(SCHOOL, "Player").await;
+    scene.setup.audit().next("ban.expired", |event| event["target"] == pair).await;
+    scene.go_down().await;
+    scene.admitted_from(SCHOOL, &player).await;
+}
+
+/// Failures from many subnets of one provider ban it, where the address tells the provider without asking.
+#[tokio::test]
+async fn a_provider_is_banned_for_its_customers_failures() {
+    let mut scene = Scene::with("", |setup| {
+        let networks = Mmdb::v4("GeoLite2-ASN")
+            .with("198.51.100.0/22", &mmdb::network(64_500))
+            .with("203.0.113.0/24", &mmdb::network(64_496));
+        std::fs::write(setup.folder.path().join("asn.mmdb"), networks.bytes()).unwrap();
+        judged(setup)
+            .replace("  enable-geo-checks: false\n", "  max-failed-attempts-per-asn: 4\n")
+            .replace("monitoring:\n", "monitoring:\n  geo-asn-database: asn.mmdb\n")
+    })
+    .await;
+    let customer = scene.make_known_at("198.51.103.5", "Customer").await;
+    let elsewhere = scene.make_known_at(HOME, "Elsewhere").await;
+    for subnet in 100..104 {
+        let source = format!("198.51.{subnet}.77");
+        scene.refused_from(&source, &Player::impostor("Guess"), FAILED_TO_VERIFY, "not-joined").await;
+    }
+    scene.setup.audit().next("ban.added", |event| event["target"] == "AS64500").await;
+    scene.go_down().await;
+    let event = scene.refused_from("198.51.101.5", &elsewhere, TOO_MANY, "banned").await;
+    assert_eq!(event["facts"]["banned"], serde_json::json!(["asn"]));
+    scene.refused_from("198.51.103.6", &customer, TOO_MANY, "banned").await;
+    scene.admitted_from("198.51.103.5", &customer).await;
+    scene.admitted_from(HOME, &elsewhere).await;
+}
+
 #[tokio::test]
 async fn every_verified_login_is_a_rehearsal() {
     let mut scene = Scene::with("", judged).await;
@@ -231,4 +337,31 @@ async fn every_verified_login_is_a_rehearsal() {
     assert_eq!(rehearsal["at"], document["last_verified"]);
     let before: Vec<_> = rehearsal["addresses"].as_array().unwrap().iter().map(|a| &a["address"]).collect();
     assert_eq!(before, [NEXT_DOOR], "one per range, its newest");
+}
+
+/// A rehearsal tells of all that would keep a player out, also what no rule of policy says.
+#[tokio::test]
+async fn a_rehearsal_knows_what_the_proxy_cannot_do() {
+    let mut scene = Scene::with("  allow-plaintext-fallback: false\n", Setup::behind_a_proxy).await;
+    let player = Player::new("Known");
+    let mut told = Vec::new();
+    for protocol in [765, 765, 766] {
+        let (client, end) = scene.join_from(HOME, protocol, &player).await;
+        assert!(is_in(&end));
+        drop(client);
+        let event = scene.audit.next("login.verified", |_| true).await;
+        told.push(event["facts"]["in_an_outage"].clone());
+        scene.gone().await;
+    }
+    assert_eq!(told, ["no-session", "newer-version-needed", "ok"]);
+    let mut scene = scene
+        .restart_after(Mode::Up, |setup| {
+            setup.edit(player.id, "pin_hash", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".into());
+        })
+        .await;
+    scene.audit.state("up").await;
+    let (_client, end) = scene.join_from(HOME, MODERN, &player).await;
+    assert!(is_in(&end));
+    let event = scene.audit.next("login.verified", |_| true).await;
+    assert_eq!(event["facts"]["in_an_outage"], "pin-failed");
 }

@@ -1,4 +1,4 @@
-//! Log lines that strangers can cause: enough to see what is going on, and not as many as they like.
+//! Lines that strangers can cause: enough to see what is going on, and not as many as they like.
 
 use std::{
     collections::HashMap,
@@ -11,12 +11,23 @@ use tokio::time::Instant;
 /// The time over which lines of one kind are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lines of one kind within [`WINDOW`].
-const LINES: u32 = 50;
+/// Lines of one kind within [`WINDOW`] in the log.
+const LOGGED: u32 = 50;
 
 /// Counts lines by kind. There are as many kinds as the program's source names.
-#[derive(Debug, Default)]
-pub(super) struct Chatter(Mutex<HashMap<&'static str, Window>>);
+#[derive(Debug)]
+pub(super) struct Chatter {
+    /// Lines of one kind within [`WINDOW`].
+    lines: u32,
+    windows: Mutex<HashMap<&'static str, Window>>,
+}
+
+/// For the log.
+impl Default for Chatter {
+    fn default() -> Self {
+        Self::new(LOGGED)
+    }
+}
 
 #[derive(Debug)]
 struct Window {
@@ -33,16 +44,21 @@ pub(super) struct May {
 }
 
 impl Chatter {
+    /// So many lines of one kind in 10 s.
+    pub(super) fn new(lines: u32) -> Self {
+        Self { lines, windows: Mutex::default() }
+    }
+
     /// Whether a line of that kind may be written now.
     pub(super) fn may(&self, kind: &'static str) -> Option<May> {
         let now = Instant::now();
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(kind).or_insert(Window { opened: now, written: 0, left_out: 0 });
         if now.duration_since(window.opened) >= WINDOW {
             window.opened = now;
             window.written = 0;
         }
-        if window.written >= LINES {
+        if window.written >= self.lines {
             window.left_out += 1;
             return None;
         }

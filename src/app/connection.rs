@@ -154,7 +154,7 @@ pub(super) fn serve(
             biased;
             login = greet(stream, (conn, address), &passage, &deadline, &cx) => login,
             // Nothing it could read then would tell it more than that.
-            () = passage.asked_to_leave() => None,
+            _ = passage.asked_to_leave() => None,
         };
         // Apart: a ping needs no room for a login.
         if let Some(Login { conn, hello, caller }) = login {
@@ -359,20 +359,21 @@ async fn log_in(
         }
     };
     let must_leave = async {
-        passage.asked_to_leave().await;
+        let full = passage.asked_to_leave().await;
         if line.seated.get().is_some() {
             // Admitted meanwhile, and never closed to make room.
             std::future::pending::<()>().await;
         }
+        full
     };
-    let cut_short = |reason| Err(Failed::Login(login::cut_short(reason, &line, &cx.login, caller.address)));
+    let cut_short = |reason| login::cut_short(reason, &line, &cx.login, caller.address);
     let entered = tokio::select! {
         // Whoever ran out of time knows best whose fault it was; the deadline here is for those who do not look.
         biased;
         entered = entering => entered,
-        () = deadline.passed() => cut_short(Reason::ClientTimeout),
-        reason = line.closing() => cut_short(reason),
-        () = must_leave => cut_short(Reason::TooManyConnections),
+        () = deadline.passed() => Err(cut_short(Reason::ClientTimeout).into()),
+        reason = line.closing() => Err(cut_short(reason).into()),
+        full = must_leave => Err(cut_short(Reason::TooManyConnections).fact("limit", full.key()).into()),
     };
     if let Some(player) = line.who.get().and_then(|who| who.name.as_deref()) {
         cx.alike.saw(caller.address, player);
@@ -484,7 +485,7 @@ async fn refuse_in_passing<S: Io>(
         // In this order: what fits into the socket's buffer is said in any case.
         biased;
         () = refuse(conn, dialect, caller, refusal, cx) => {}
-        () = passage.asked_to_leave() => {}
+        _ = passage.asked_to_leave() => {}
     }
 }
 

@@ -29,6 +29,10 @@ use crate::{
     statistics::Statistics,
 };
 
+/// Bans of one kind that audit.log is told of in 10 s; the next line says how many it was not told of. The file of bans
+/// has them all.
+const BANS_AUDITED: u32 = 200;
+
 /// The proxy takes connections.
 pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -75,6 +79,8 @@ pub(super) fn of_health(audit: Audit, statistics: Statistics) -> Listener {
 
 /// Hears of every ban that begins or ends.
 pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans::Listener {
+    // Whoever has enough addresses has one of them banned with every tenth attempt.
+    let audited = Chatter::new(BANS_AUDITED);
     Box::new(move |event| {
         let (kind, ban) = match event {
             BanEvent::Added(ban) => (Kind::BanAdded, ban),
@@ -93,7 +99,12 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
             // While the proxy runs there is no other way.
             line = line.field("by", "admin");
         }
-        audit.emit(line);
+        if let Some(May { left_out }) = audited.may(kind.name()) {
+            audit.emit(match left_out {
+                Some(left_out) => line.field("left_out", left_out),
+                None => line,
+            });
+        }
         let Some(May { left_out }) = chatter.may(kind.name()) else { return };
         let (target, failures, until) = (ban.target, ban.failures, ban.until);
         match event {

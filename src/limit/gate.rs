@@ -9,7 +9,9 @@
 //!
 //! Up to three quarters of a limit everybody may come. Above, only addresses with a session may, and for each of them
 //! the oldest connection of a stranger that has not proven who it is goes, so that the last quarter stays free for the
-//! next. At the limit the oldest unproven one of all goes; if there is none, the newcomer is refused.
+//! next. At the limit the oldest unproven one of all goes; if there is none, the newcomer is refused. An address with a
+//! session that has as many connections as one may have gets a new one in place of its oldest unproven one: so nobody
+//! who shares it can keep it out by opening sockets and saying nothing.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -92,11 +94,18 @@ struct State {
     open: u32,
     /// Those that were asked to leave and have not gone yet.
     leaving: u32,
-    /// Open connections of each client; never a zero.
-    clients: HashMap<IpNet, u32>,
+    /// Those of each client that has any open.
+    clients: HashMap<IpNet, Client>,
     unproven: Queue,
     pending: Queue,
     serial: u64,
+}
+
+/// The connections of one client, counted as in [`State`].
+#[derive(Default)]
+struct Client {
+    open: u32,
+    leaving: u32,
 }
 
 /// Who may have to leave, oldest first.
@@ -111,6 +120,10 @@ struct Queue {
 struct Exit {
     /// One of the constants below. Changed only under the lock of [`State`].
     stage: AtomicU8,
+    /// For the sake of which limit.
+    limit: OnceLock<Full>,
+    /// Whose connection it is, once that is known.
+    client: OnceLock<IpNet>,
     asked: Notify,
 }
 
@@ -134,8 +147,7 @@ pub struct Passage {
 /// A connection's share in `max-connections` and `max-connections-per-address`. Dropping it gives that back.
 pub struct Held {
     gate: Arc<Shared>,
-    /// Once it is known.
-    client: OnceLock<IpNet>,
+    exit: Arc<Exit>,
 }
 
 /// A connection's place among those that may have to leave. Dropping it gives that up.
@@ -164,6 +176,15 @@ impl Queue {
         let known = self.known.keys().next().filter(|_| also_known);
         self.strangers.keys().next().or(known).copied()
     }
+
+    /// The oldest of that client, which has a session now.
+    fn oldest_of(&self, client: IpNet) -> Option<u64> {
+        let of = |queue: &BTreeMap<u64, Arc<Exit>>| {
+            queue.iter().find(|(_, exit)| exit.client.get() == Some(&client)).map(|(serial, _)| *serial)
+        };
+        // Among strangers stand those of before it had one, which are older.
+        of(&self.known).or_else(|| of(&self.strangers))
+    }
 }
 
 impl State {
@@ -172,12 +193,17 @@ impl State {
         self.open - self.leaving
     }
 
-    fn ask_to_leave(&mut self, serial: u64) {
+    fn ask_to_leave(&mut self, serial: u64, limit: Full) {
         let both = [&self.unproven.strangers, &self.unproven.known];
         let Some(exit) = both.into_iter().find_map(|queue| queue.get(&serial)).cloned() else { return };
         self.unproven.remove(serial);
         self.pending.remove(serial);
         self.leaving += 1;
+        if let Some(client) = exit.client.get().and_then(|client| self.clients.get_mut(client)) {
+            client.leaving += 1;
+        }
+        // A connection is asked once.
+        let _ = exit.limit.set(limit);
         exit.stage.store(Exit::ASKED, Ordering::Release);
         exit.asked.notify_one();
     }
@@ -207,13 +233,19 @@ impl Gate {
         let most = shared.limits.connections;
         let crowded = open_to_all(most);
         let mut state = shared.state();
-        if client.is_some_and(|client| shared.has_enough(&state, client)) {
-            return Err(shared.hit(state, Full::PerAddress, address));
-        }
+        let crowded_out = client.filter(|client| shared.has_enough(&state, *client));
+        let successor = match crowded_out.map(|client| (is_known, state.unproven.oldest_of(client))) {
+            None => None,
+            Some((true, Some(oldest))) => Some(oldest),
+            Some(_) => return Err(shared.hit(state, Full::PerAddress, address)),
+        };
         if state.open >= most.saturating_add(MAX_LEAVING) {
             return Err(shared.hit(state, Full::Connections, address));
         }
-        let mut made_room = false;
+        if let Some(oldest) = successor {
+            state.ask_to_leave(oldest, Full::PerAddress);
+        }
+        let mut made_room = successor.map(|_| Full::PerAddress);
         if state.in_use() >= crowded {
             let is_full = |state: &State| state.in_use() >= most;
             let oldest = match (client, is_known) {
@@ -224,26 +256,26 @@ impl Gate {
                 (None, _) => state.unproven.oldest(false).filter(|_| is_full(&state)),
             };
             if let Some(oldest) = oldest {
-                state.ask_to_leave(oldest);
-                made_room = true;
+                state.ask_to_leave(oldest, Full::Connections);
+                made_room = Some(Full::Connections);
             }
             if is_full(&state) {
                 return Err(shared.hit(state, Full::Connections, address));
             }
         }
         state.open += 1;
-        if let Some(client) = client {
-            *state.clients.entry(client).or_default() += 1;
-        }
         let (serial, exit) = (state.serial, Arc::new(Exit::default()));
+        if let Some(client) = client {
+            state.clients.entry(client).or_default().open += 1;
+            let _ = exit.client.set(client);
+        }
         state.serial += 1;
         state.unproven.of(is_known).insert(serial, Arc::clone(&exit));
-        if made_room {
-            shared.hit(state, Full::Connections, address);
+        if let Some(full) = made_room {
+            shared.hit(state, full, address);
         }
-        let waiting = Waiting { gate: Arc::clone(shared), serial, exit };
-        let client = client.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(Passage { waiting, held: Held { gate: Arc::clone(shared), client } })
+        let held = Held { gate: Arc::clone(shared), exit: Arc::clone(&exit) };
+        Ok(Passage { waiting: Waiting { gate: Arc::clone(shared), serial, exit }, held })
     }
 
     #[cfg(test)]
@@ -260,7 +292,8 @@ impl Shared {
     }
 
     fn has_enough(&self, state: &State, client: IpNet) -> bool {
-        state.clients.get(&client).is_some_and(|open| *open >= self.limits.per_address)
+        let in_use = |client: &Client| client.open - client.leaving;
+        state.clients.get(&client).is_some_and(|client| in_use(client) >= self.limits.per_address)
     }
 
     /// A limit was hit: gives the lock back, and tells of it.
@@ -314,7 +347,12 @@ impl Passage {
         let is_known = (shared.known)(address);
         let client = address::limit_key(address);
         let mut state = shared.state();
-        if shared.has_enough(&state, client) {
+        let oldest = match (shared.has_enough(&state, client), is_known) {
+            (false, _) => None,
+            (true, true) => state.unproven.oldest_of(client),
+            (true, false) => return Err(shared.hit(state, Full::PerAddress, Some(address))),
+        };
+        if oldest.is_none() && shared.has_enough(&state, client) {
             return Err(shared.hit(state, Full::PerAddress, Some(address)));
         }
         // This one is among them.
@@ -322,17 +360,24 @@ impl Passage {
         if crowded && !is_known {
             return Err(shared.hit(state, Full::Connections, Some(address)));
         }
-        if self.held.client.set(client).is_err() {
+        // Asked to leave, it is about to hear of it.
+        if self.waiting.exit.stage() != Exit::WAITING || self.waiting.exit.client.set(client).is_err() {
             return Ok(());
+        }
+        if let Some(oldest) = oldest {
+            state.ask_to_leave(oldest, Full::PerAddress);
         }
         if is_known && let Some(exit) = state.unproven.strangers.remove(&self.waiting.serial) {
             state.unproven.known.insert(self.waiting.serial, exit);
         }
-        *state.clients.entry(client).or_default() += 1;
-        let oldest = state.unproven.oldest(false).filter(|_| crowded);
-        if let Some(oldest) = oldest {
-            state.ask_to_leave(oldest);
-            shared.hit(state, Full::Connections, Some(address));
+        state.clients.entry(client).or_default().open += 1;
+        let stranger = state.unproven.oldest(false).filter(|_| crowded);
+        if let Some(stranger) = stranger {
+            state.ask_to_leave(stranger, Full::Connections);
+        }
+        let made_room = stranger.map(|_| Full::Connections).or(oldest.map(|_| Full::PerAddress));
+        if let Some(full) = made_room {
+            shared.hit(state, full, Some(address));
         }
         Ok(())
     }
@@ -357,7 +402,7 @@ impl Passage {
             }
             let is_full = state.pending.len() >= most;
             match state.pending.oldest(is_full) {
-                Some(oldest) => state.ask_to_leave(oldest),
+                Some(oldest) => state.ask_to_leave(oldest, Full::PendingLogins),
                 None if is_full => return Err(shared.hit(state, Full::PendingLogins, None)),
                 None => {}
             }
@@ -378,11 +423,13 @@ impl Passage {
         self.waiting.exit.stage.store(Exit::PROVEN, Ordering::Release);
     }
 
-    /// Returns once the connection has to leave, to make room. For the connection's own task.
-    pub async fn asked_to_leave(&self) {
-        while self.waiting.exit.stage() != Exit::ASKED {
-            self.waiting.exit.asked.notified().await;
+    /// Returns once the connection has to leave, to make room, and says under which limit. For the connection's own task.
+    pub async fn asked_to_leave(&self) -> Full {
+        let exit = &self.waiting.exit;
+        while exit.stage() != Exit::ASKED {
+            exit.asked.notified().await;
         }
+        exit.limit.get().copied().unwrap_or(Full::Connections)
     }
 
     /// What stays of it for as long as its player is in.
@@ -399,7 +446,13 @@ impl Waiting {
                 state.unproven.remove(self.serial);
                 state.pending.remove(self.serial);
             }
-            Exit::ASKED => state.leaving -= 1,
+            Exit::ASKED => {
+                state.leaving -= 1;
+                if let Some(client) = self.exit.client.get().and_then(|client| state.clients.get_mut(client))
+                {
+                    client.leaving -= 1;
+                }
+            }
             _ => {}
         }
     }
@@ -415,11 +468,11 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.open -= 1;
-        if let Some(client) = self.client.get()
+        if let Some(client) = self.exit.client.get()
             && let Entry::Occupied(mut place) = state.clients.entry(*client)
         {
-            *place.get_mut() -= 1;
-            if *place.get() == 0 {
+            place.get_mut().open -= 1;
+            if place.get().open == 0 {
                 place.remove();
             }
         }
@@ -434,7 +487,7 @@ impl fmt::Debug for Gate {
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Held").field(&self.client).finish()
+        f.debug_tuple("Held").field(&self.exit.client.get()).finish()
     }
 }
 

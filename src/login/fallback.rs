@@ -139,6 +139,11 @@ fn obstacle(session: Option<&Session>, named: &Named, plaintext: bool, cx: &Logi
         let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::Unreachable) };
         return Some(refusal.fact("dry_run", "would be admitted"));
     }
+    shortcoming(session, named, plaintext, cx)
+}
+
+/// What no rule of policy says, and keeps a player out all the same.
+fn shortcoming(session: Option<&Session>, named: &Named, plaintext: bool, cx: &LoginCx) -> Option<Refusal> {
     // A player with a PIN is always asked for it, and this version cannot ask.
     if session.is_some_and(|session| session.pin_hash.is_some()) {
         let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::PinFailed) };
@@ -207,16 +212,17 @@ fn at_hand(cx: &LoginCx, attempt: Attempt<'_>) -> Location {
 fn refusal(reason: Reason, evidence: &Evidence, cx: &LoginCx) -> Refusal {
     let mut refusal = Refusal::new(reason).evidence(evidence);
     if let (Reason::GeoChanged, Some(id), Some(place)) = (reason, evidence.session_id, evidence.place) {
-        // Once a network: whoever comes again tells nothing new.
-        if cx.store.update(id, |session| session.deny_network(place)) == Some(true) {
+        // Once a network: whoever comes again tells nothing new. Nor does who was never seen anywhere.
+        let is_new = cx.store.update(id, |session| session.deny_network(place)) == Some(true);
+        if is_new && !evidence.known_places.is_empty() {
             refusal.moved = Some(Box::new(Moved { place, known: evidence.known_places.clone() }));
         }
     }
     refusal
 }
 
-/// What policy would have said to this verified login in an outage, by the session as it stood before: `ok`, or the
-/// reason code. Nothing is looked up for it.
+/// What would have come of this verified login in an outage, by the session as it stood before: `ok`, or the reason code.
+/// Nothing is looked up for it.
 pub(super) fn rehearse(
     before: Option<Arc<Session>>,
     named: &Named,
@@ -230,6 +236,7 @@ pub(super) fn rehearse(
         |reason: &Reason| matches!(reason, Reason::BlockedAsn | Reason::GeoChanged | Reason::GeoUnknown);
     let mut objections = objections(&cx.rules, &facts, now).into_iter();
     let first = objections.find(|reason| location != Location::NotAsked || !needs_place(reason));
+    let first = first.or_else(|| Some(shortcoming(facts.session.as_deref(), named, true, cx)?.reason));
     first.map_or("ok", Reason::code)
 }
 
@@ -266,7 +273,7 @@ async fn enter(
         facts.insert("properties".to_owned(), "not read in time".into());
     }
     let admitted = Admitted::by_policy(permit, properties.unwrap_or_default(), attempt.address);
-    let moved = evidence.place.filter(|_| evidence.geo_changed);
+    let moved = evidence.place.filter(|_| evidence.geo_changed && !evidence.known_places.is_empty());
     let moved = moved.map(|place| Box::new(Moved { place, known: evidence.known_places }));
     Ok(Admission { admitted, place, leaving, named, player_key: None, moved, facts })
 }

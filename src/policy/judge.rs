@@ -223,8 +223,10 @@ fn geo_changed(case: &Case<'_>) -> bool {
     case.rules.geo_checks && case.rules.deny_on_geo_change && case.evidence.geo_changed
 }
 
+/// Private addresses, where they are trusted, are never looked up: nothing has failed there.
 fn geo_unknown(case: &Case<'_>) -> bool {
-    case.rules.geo_checks && case.rules.deny_on_geo_unknown && case.evidence.place.is_none()
+    let unknown = case.evidence.place.is_none() && !case.evidence.private_address;
+    case.rules.geo_checks && case.rules.deny_on_geo_unknown && unknown
 }
 
 fn already_online(case: &Case<'_>) -> bool {

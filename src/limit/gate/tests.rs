@@ -109,7 +109,7 @@ async fn the_admitted_are_never_asked() {
     assert_eq!(asked(&strangers), [0; 0]);
     tokio::select! {
         biased;
-        () = strangers[0].asked_to_leave() => panic!("it was admitted"),
+        _ = strangers[0].asked_to_leave() => panic!("it was admitted"),
         () = tokio::task::yield_now() => {}
     }
     assert_eq!(scene.gate.counts(), (4, 0, 4, 3, 0));
@@ -120,10 +120,10 @@ async fn the_admitted_are_never_asked() {
 #[tokio::test]
 async fn one_address_has_its_own_limit() {
     let scene = Scene::new(100, 3, 64);
-    let addresses = ["203.0.113.1", "::ffff:203.0.113.1", "203.0.113.1"];
+    let addresses = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1"];
     let mut inside: Vec<Passage> = addresses.iter().map(|address| scene.enter(address).unwrap()).collect();
-    assert_eq!(scene.enter("203.0.113.1").unwrap_err(), Full::PerAddress);
-    inside.push(scene.enter("203.0.113.2").unwrap());
+    assert_eq!(scene.enter("10.0.0.1").unwrap_err(), Full::PerAddress);
+    inside.push(scene.enter("10.0.0.2").unwrap());
     for n in 0..3 {
         inside.push(scene.enter(&format!("2001:db8:0:1::{n}")).unwrap());
     }
@@ -132,9 +132,9 @@ async fn one_address_has_its_own_limit() {
     assert_eq!(scene.hits(), 2);
     // Players who are in count too, until they leave.
     let held = inside.remove(0).into_held();
-    assert_eq!(scene.enter("203.0.113.1").unwrap_err(), Full::PerAddress);
+    assert_eq!(scene.enter("10.0.0.1").unwrap_err(), Full::PerAddress);
     drop(held);
-    scene.enter("203.0.113.1").unwrap();
+    scene.enter("10.0.0.1").unwrap();
 }
 
 #[tokio::test]
@@ -149,11 +149,13 @@ async fn behind_a_trusted_proxy_the_client_counts_once_it_is_stated() {
     assert_eq!(asked(&unplaced), [1]);
     unplaced[2].place(ip("203.0.113.1")).unwrap();
     assert_eq!(asked(&unplaced), [1, 3]);
-    assert_eq!(unplaced[4].place(ip("203.0.113.1")), Err(Full::PerAddress));
-    unplaced[5].place(ip("10.0.0.1")).unwrap();
+    // One more makes room among its own.
+    unplaced[4].place(ip("203.0.113.1")).unwrap();
+    assert_eq!(asked(&unplaced), [0, 1, 3]);
+    unplaced[6].place(ip("10.0.0.1")).unwrap();
     // At the limit the next one pushes out the oldest of those nothing is known of, and none that is known.
-    let more: Vec<Passage> = (0..3).map(|_| scene.gate.enter(None).unwrap()).collect();
-    assert_eq!(asked(&unplaced), [1, 3, 4]);
+    let more: Vec<Passage> = (0..4).map(|_| scene.gate.enter(None).unwrap()).collect();
+    assert_eq!(asked(&unplaced), [0, 1, 3, 5]);
     drop((unplaced, more));
     assert_eq!(scene.gate.counts(), (0, 0, 0, 0, 0));
 }
@@ -220,4 +222,33 @@ async fn a_flood_leaves_nothing_behind() {
     assert!(open <= 750 && leaving == 0 && clients <= 750 && unproven == open, "{open} {clients} {unproven}");
     inside.clear();
     assert_eq!(scene.gate.counts(), (0, 0, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn nobody_who_shares_a_known_address_keeps_it_out_by_silence() {
+    let scene = Scene::new(100, 3, 64);
+    let inside: Vec<Passage> = (0..3).map(|_| scene.enter("203.0.113.1").unwrap()).collect();
+    let other = scene.enter("203.0.113.2").unwrap();
+    inside[0].proven();
+    // The oldest unproven one of that client goes, and counts no longer.
+    let next = scene.enter("203.0.113.1").unwrap();
+    assert_eq!((asked(&inside), asked([&other, &next]), scene.hits()), (vec![1], vec![], 1));
+    assert_eq!(inside[1].asked_to_leave().await, Full::PerAddress);
+    let headed = scene.gate.enter(None).unwrap();
+    headed.place(ip("203.0.113.1")).unwrap();
+    assert_eq!((asked(&inside), asked([&other, &next, &headed])), (vec![1, 2], vec![]));
+    assert_eq!(scene.gate.counts(), (6, 2, 2, 3, 0));
+    // Players who are in stay in.
+    next.proven();
+    headed.proven();
+    assert_eq!(scene.enter("203.0.113.1").unwrap_err(), Full::PerAddress);
+    assert_eq!(scene.gate.enter(None).unwrap().place(ip("203.0.113.1")).unwrap_err(), Full::PerAddress);
+    drop(inside);
+    scene.enter("203.0.113.1").unwrap();
+    drop((other, next, headed));
+    assert_eq!(scene.gate.counts(), (0, 0, 0, 0, 0));
+    // Strangers push out nobody, not even their own.
+    let strangers: Vec<Passage> = (0..3).map(|_| scene.enter("10.0.0.1").unwrap()).collect();
+    assert_eq!(scene.enter("10.0.0.1").unwrap_err(), Full::PerAddress);
+    assert_eq!(asked(&strangers), [0; 0]);
 }

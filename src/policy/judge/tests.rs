@@ -781,6 +781,16 @@ fn geo_unknown() {
         ("not known", |s| deny(s, Location::Unknown), UNKNOWN),
         ("not asked", |s| deny(s, Location::NotAsked), UNKNOWN),
         (
+            "a trusted private address",
+            |s| {
+                deny(s, Location::Unknown);
+                s.rules.trust_private_addresses = true;
+                s.from("10.0.0.7");
+                s.session().addresses = vec![seen("10.0.0.7", HOUR)];
+            },
+            None,
+        ),
+        (
             "switched off",
             |s| {
                 deny(s, Location::Unknown);
