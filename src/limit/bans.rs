@@ -210,12 +210,10 @@ impl State {
         self.unsaved = true;
     }
 
+    /// In no order: sorting thousands is not for under the lock.
     fn in_force(&self, now: Now) -> Vec<Ban> {
         let all = self.banned.each().into_iter().flat_map(Table::iter);
-        let mut bans: Vec<Ban> =
-            all.filter(|(_, entry)| !entry.is_over(now)).map(|(_, entry)| entry.ban.clone()).collect();
-        bans.sort_by_key(|ban| (ban.since, ban.target));
-        bans
+        all.filter(|(_, entry)| !entry.is_over(now)).map(|(_, entry)| entry.ban.clone()).collect()
     }
 }
 
@@ -312,7 +310,7 @@ impl Bans {
     /// The bans in force, oldest first.
     pub fn list(&self) -> Vec<Ban> {
         let now = self.now();
-        self.state().in_force(now)
+        sorted(self.state().in_force(now))
     }
 
     /// Ends a ban, and forgets the failures that were counted for that target. Whether there was a ban.
@@ -459,7 +457,7 @@ impl Bans {
             state.in_force(now)
         };
         let (path, began) = (self.0.file.clone(), Instant::now());
-        let written = tokio::task::spawn_blocking(move || file::write(&path, bans)).await;
+        let written = tokio::task::spawn_blocking(move || file::write(&path, sorted(bans))).await;
         saving.gather = began.elapsed() * GATHER_TIMES;
         match written {
             Ok(Ok(())) => {
@@ -543,6 +541,12 @@ fn stored(config: &Config) -> Result<Vec<Ban>, OpenError> {
             Ok(Vec::new())
         }
     }
+}
+
+/// Oldest first.
+fn sorted(mut bans: Vec<Ban>) -> Vec<Ban> {
+    bans.sort_by_key(|ban| (ban.since, ban.target));
+    bans
 }
 
 fn signed(duration: Duration) -> SignedDuration {

@@ -466,3 +466,31 @@ async fn any_number_of_banned_clients_takes_bounded_memory() {
     file::write(&path, bans.iter().chain(&bans).cloned().collect()).unwrap();
     assert_eq!(file::read(&path).unwrap().len(), 4 * MAX_BANS);
 }
+
+#[test]
+fn a_stuck_disk_holds_up_no_stop() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1).build().unwrap();
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let scene = Scene::new();
+        // The one thread that files are written on.
+        tokio::task::spawn_blocking(move || _ = blocked.recv());
+        let (trigger, running) = scene.run();
+        scene.fail(10, "198.51.100.9");
+        let wait = async |seconds| {
+            for _ in 0..seconds {
+                advance(Duration::from_secs(1)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        wait(3).await;
+        assert_eq!(scene.saved(), [""; 0], "it is being written");
+        trigger.trigger();
+        wait(LAST_WRITE.as_secs() - 1).await;
+        assert!(!running.is_finished());
+        wait(2).await;
+        assert!(running.is_finished());
+    });
+    drop(unblock);
+}
