@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 use super::{Answer, EXIT_FAILED};
 use crate::{
     cli::{EXIT_CONFIG, EXIT_OK},
-    config::{self, Config, Environment, Loaded, Purpose},
+    config::{self, Config, Environment, Loaded, Problem, Purpose},
     login::FallbackMode,
     readiness::{Difference, Named, Population, Report, Shown, Terms},
     session::{
         StoreError, Survey,
         scan::{self, Scan},
     },
-    statistics::{self, Outage, Totals},
+    statistics::{self, Outage, ReadError, Totals},
 };
 
 /// From so many documents on, reading takes long enough to be watched.
@@ -83,11 +83,15 @@ fn examine(
     err: &mut Vec<String>,
 ) -> Result<String, u8> {
     let loaded = load(request.config, request.environment, err);
-    let with = request.with.map(|path| load(path, request.environment, err)).transpose();
+    let with = request.with.map(|path| load_other(path, request, err)).transpose();
     // Both first, so that all problems are told at once.
-    let (config, with) = (loaded?.config, with?);
+    let (Loaded { config, warnings, .. }, with) = (loaded?, with?);
     // The owner knows those of the configuration in use.
-    err.extend(with.iter().flat_map(|with| &with.warnings).map(|warning| format!("{warning}\n")));
+    let is_known = |warning: &Problem| {
+        warnings.iter().any(|known| (&known.key, &known.what) == (&warning.key, &warning.what))
+    };
+    let news = with.iter().flat_map(|with| &with.warnings).filter(|warning| !is_known(warning));
+    err.extend(news.map(|warning| format!("{warning}\n")));
     let scan = read(&config.session.directory, request.now, terminal).map_err(|error| {
         err.push(format!("the sessions cannot be read: {error}\n"));
         EXIT_FAILED
@@ -100,10 +104,10 @@ fn examine(
         let differences = differences(&current, &with);
         (with, differences)
     });
-    let totals = config.statistics.path.as_deref().map(statistics::read_file).transpose();
-    let totals = totals.map(Option::flatten).map_err(|error| {
-        err.push(format!("the statistics cannot be read: {error}\n"));
-    });
+    let totals = match config.statistics.path.as_deref() {
+        Some(path) => statistics::read_file(path).map_err(|error| err.push(unread_statistics(path, &error))),
+        None => Ok(None),
+    };
     if request.json {
         Ok(for_programs(request.now, store, &current, with.as_ref(), totals.ok().flatten().as_ref()))
     } else {
@@ -123,6 +127,36 @@ fn load(path: &Path, environment: &Environment, err: &mut Vec<String>) -> Result
         err.push(format!("{report}\n"));
         EXIT_CONFIG
     })
+}
+
+/// Reads the configuration that is judged beside the one in use. That it must be a whole one is not to be guessed.
+fn load_other(path: &Path, request: &Request<'_>, err: &mut Vec<String>) -> Result<Loaded, u8> {
+    config::load(path, request.environment, Purpose::Check).map_err(|report| {
+        let (is_absent, shown) = (matches!(path.try_exists(), Ok(false)), path.display());
+        // The hint of a file that is absent is for the one in use.
+        let told = if is_absent { format!("{shown}: error: does not exist") } else { report.to_string() };
+        // The only section that no file can do without.
+        let is_a_part = report.problems().iter().any(|problem| problem.key == "backends");
+        let hint = if is_absent || is_a_part {
+            let copied = request.config.display();
+            format!("  hint: --with wants a whole configuration: copy {copied} and change the copy\n")
+        } else {
+            String::new()
+        };
+        err.push(format!("{told}\n{hint}"));
+        EXIT_CONFIG
+    })
+}
+
+/// What to say of a statistics file that is of no use; the report does without it.
+fn unread_statistics(path: &Path, error: &ReadError) -> String {
+    let hint = match error {
+        ReadError::Io(_) => "it must be a file that this user may read",
+        ReadError::Damaged(_) => {
+            "nothing else needs it: the next start of the proxy sets it aside and counts anew"
+        }
+    };
+    format!("the statistics cannot be read: {}: {error}\n  hint: {hint}\n", path.display())
 }
 
 fn for_programs(

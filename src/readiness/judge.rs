@@ -67,7 +67,7 @@ impl Population {
             considered: self.players.len(),
             ready,
             not_ready: self.players.len() - ready,
-            unrehearsed: self.players.iter().filter(|player| !player.is_rehearsed).count(),
+            unrehearsed: self.players.iter().filter(|player| player.is_unrecorded).count(),
             reasons: costs.collect(),
         }
     }
@@ -76,7 +76,9 @@ impl Population {
     fn cost(&self, reason: Reason, ready: usize, judged: &Judged<'_>) -> Option<Cost> {
         let (mut first, mut any, mut alone) = (0, 0, 0);
         let mut players = Vec::new();
-        for (player, objections) in self.players.iter().zip(&judged.objections) {
+        let telling =
+            self.players.iter().zip(&judged.objections).filter(|(player, _)| player.tells_of(reason));
+        for (player, objections) in telling {
             any += usize::from(objections.contains(&reason));
             alone += usize::from(*objections == [reason]);
             if objections.first() == Some(&reason) {
@@ -128,9 +130,8 @@ impl Population {
         let recounted = ages.then(|| self.accounts(terms));
         let accounts = recounted.as_ref().unwrap_or(&judged.accounts);
         let (mut alone, mut ready) = (0, ready);
-        for (player, before) in
-            self.players.iter().zip(&judged.objections).filter(|(_, before)| matters(before))
-        {
+        let anew = self.players.iter().zip(&judged.objections);
+        for (player, before) in anew.filter(|(player, before)| player.tells_of(reason) && matters(before)) {
             let objections = player.objections(terms, accounts, self.now);
             alone += usize::from(objections == [reason]);
             ready += usize::from(objections.is_empty());

@@ -12,8 +12,12 @@
 //! As if it came now, in an outage that begins now. Ages, history, lock and PIN are those of its session as it is. The
 //! address is the one of its newest verified login, and is compared with the verified addresses **as they were before**
 //! that login: in the session as it is, every address matches itself. Those that the login matched, exactly or by range
-//! under the terms that are judged, were verified anew by it and count from then. A session without such a record has
-//! not been used since they are kept; no address of it matches.
+//! under the terms that are judged, were verified anew by it and count from then.
+//!
+//! Two kinds of session have no such record. One that was imported has had no login here yet: what an outage would
+//! compare are its stored addresses as they are, and it is judged as coming from the newest of them. Any other was last
+//! used before such records were kept: no address of it matches, which says nothing about the player, so the figures of
+//! the rules that compare addresses, and what would come of relaxing them, leave it out.
 //!
 //! How many players share an address is counted over the whole store. Nobody is online, nobody is banned, and nobody has
 //! been admitted by policy yet: these belong to the moment, not to the rules.

@@ -39,8 +39,8 @@ pub(super) struct Player {
     encrypts: Option<bool>,
     /// Verified logins from exactly `address`, newest, in the session as it is.
     home: Option<Timestamp>,
-    /// Whether the newest login is on record.
-    pub(super) is_rehearsed: bool,
+    /// Whether there is nothing to compare an address with, because such records were not kept yet.
+    pub(super) is_unrecorded: bool,
 }
 
 impl Player {
@@ -50,13 +50,15 @@ impl Player {
         let name = session.name.clone().or_else(|| Username::parse("_").ok())?;
         let rehearsal = session.rehearsal.take();
         let is_rehearsed = rehearsal.is_some();
+        let is_imported = session.is_imported();
         let newest = session.addresses.first();
+        // As of the newest address: no address of an import is to be taken for verified anew.
         let unrecorded = || Rehearsal {
-            at: session.last_verified,
+            at: newest.map_or(session.last_verified, |known| known.verified),
             address: newest.map_or(NOWHERE, |known| known.address),
             place: newest.map(|known| known.place).unwrap_or_default(),
             protocol: 0,
-            addresses: Vec::new(),
+            addresses: if is_imported { session.addresses.clone() } else { Vec::new() },
         };
         let Rehearsal { at, address, place, protocol, addresses: before } =
             rehearsal.map_or_else(unrecorded, |rehearsal| *rehearsal);
@@ -72,7 +74,7 @@ impl Player {
             location: if place.is_unknown() { Location::Unknown } else { Location::Known(place) },
             encrypts: is_rehearsed.then(|| Dialect::of(ProtocolVersion(protocol)).authenticate_flag),
             home,
-            is_rehearsed,
+            is_unrecorded: !is_rehearsed && !is_imported,
             session: Arc::new(session),
         })
     }
@@ -84,6 +86,11 @@ impl Player {
 
     pub(super) fn last_presence(&self) -> Timestamp {
         self.session.last_presence()
+    }
+
+    /// Whether the player says something about what a reason costs.
+    pub(super) fn tells_of(&self, reason: Reason) -> bool {
+        !self.is_unrecorded || !matches!(reason, Reason::AddressChanged | Reason::GeoChanged)
     }
 
     /// Everything that would keep the player out, in the order of the checks.

@@ -69,8 +69,13 @@ pub(super) const fn hint(reason: Reason) -> &'static str {
         Reason::BlockedAsn => {
             "while the list is in use an address whose network is not known passes only if it is exactly a verified one"
         }
+        Reason::GeoChanged => {
+            "only addresses that were looked up can be compared, which is done after verified logins; until then every \
+             place is a foreign one, except at exactly a verified address"
+        }
         Reason::GeoUnknown => {
-            "country and network are looked up after verified logins; logins from before geo checks were on have none"
+            "country and network are looked up after verified logins; logins from before geo checks were on have none, \
+             and private addresses are never looked up"
         }
         Reason::PinFailed => {
             "a player with a PIN is always asked for it in an outage, and this version cannot ask yet"

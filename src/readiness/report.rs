@@ -15,9 +15,9 @@ pub struct Report {
     /// Those who could not.
     pub not_ready: usize,
     /// Those whose newest login is not on record, because it was before such records were kept: their address counts as
-    /// changed.
+    /// changed, but in no figure of the rules that compare addresses.
     pub unrehearsed: usize,
-    /// Every reason that would keep somebody out, in the order of the checks.
+    /// Every reason that would keep somebody out of whom it can be known, in the order of the checks.
     pub reasons: Vec<Cost>,
 }
 

@@ -44,6 +44,7 @@ impl fmt::Display for Shown<'_> {
         }
         write!(f, "If Mojang's session servers went down now, ")?;
         say_ready(f, self.current.report)?;
+        say_unrecorded(f, self.current.report.unrehearsed)?;
         match &self.with {
             None => {
                 reasons(f, &[self.current.report])?;
@@ -63,15 +64,6 @@ impl fmt::Display for Shown<'_> {
                 costs(f, with.report, self.names)?;
             }
         }
-        let unrehearsed = self.current.report.unrehearsed;
-        if unrehearsed > 0 {
-            writeln!(
-                f,
-                "\nOf {} it is not on record where the newest login came from; their addresses are taken for changed \
-                 until they log in again.",
-                counted(unrehearsed, "player")
-            )?;
-        }
         Ok(())
     }
 }
@@ -79,6 +71,20 @@ impl fmt::Display for Shown<'_> {
 fn say_ready(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let Report { considered, ready, not_ready, .. } = report;
     writeln!(f, "{ready} of {considered} players seen in the last 30 days could join; {not_ready} could not.")
+}
+
+/// Belongs beside the figures: just after such records began they are about nothing else.
+fn say_unrecorded(f: &mut fmt::Formatter<'_>, unrecorded: usize) -> fmt::Result {
+    let (players, address, logins, them) = match unrecorded {
+        0 => return Ok(()),
+        1 => ("1 player".to_owned(), "Its address is", "its next login tells", "it"),
+        many => (format!("{many} players"), "Their addresses are", "their next logins tell", "them"),
+    };
+    writeln!(
+        f,
+        "\nOf {players} it is not on record where the newest login came from. {address} taken for changed until \
+         {logins}; the figures about changed addresses below leave {them} out."
+    )
 }
 
 fn differing(f: &mut fmt::Formatter<'_>, file: &str, differences: &[Difference]) -> fmt::Result {
@@ -92,7 +98,7 @@ fn differing(f: &mut fmt::Formatter<'_>, file: &str, differences: &[Difference])
     Ok(())
 }
 
-/// One line per reason, with two columns for each report.
+/// One line per reason, with three columns for each report.
 fn reasons(f: &mut fmt::Formatter<'_>, reports: &[&Report]) -> fmt::Result {
     let told: Vec<Reason> = Reason::ALL
         .iter()
@@ -103,26 +109,27 @@ fn reasons(f: &mut fmt::Formatter<'_>, reports: &[&Report]) -> fmt::Result {
         return Ok(());
     }
     if reports.len() > 1 {
-        writeln!(f, "\n{:22}{:>16}{:>16}", "", "as it is", "with it")?;
+        writeln!(f, "\n{:22}{:>24}{:>24}", "", "as it is", "with it")?;
         write!(f, "{:<22}", "Why not")?;
     } else {
         write!(f, "\n{:<22}", "Why not")?;
     }
     for _ in reports {
-        write!(f, "{:>8}{:>8}", "first", "alone")?;
+        write!(f, "{:>8}{:>8}{:>8}", "first", "any", "alone")?;
     }
     writeln!(f)?;
     for reason in told {
         write!(f, "  {:<20}", reason.code())?;
         for report in reports {
-            let (first, alone) = cost(report, reason).map_or((0, 0), |cost| (cost.first, cost.alone));
-            write!(f, "{first:>8}{alone:>8}")?;
+            let cost = cost(report, reason);
+            let (first, any, alone) = cost.map_or((0, 0, 0), |cost| (cost.first, cost.any, cost.alone));
+            write!(f, "{first:>8}{any:>8}{alone:>8}")?;
         }
         writeln!(f)?;
     }
     writeln!(
         f,
-        "  (first: players for whom it is the first reason; alone: players whom nothing else keeps out)"
+        "  (first: players for whom it is the first reason; any: for whom it is one; alone: for whom it is the only one)"
     )
 }
 
@@ -157,10 +164,6 @@ fn costs(f: &mut fmt::Formatter<'_>, report: &Report, names: bool) -> fmt::Resul
         }
     }
     Ok(())
-}
-
-fn counted(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 fn cut(text: &str) -> String {

@@ -71,6 +71,8 @@ pub struct Friend {
     pub logins: u32,
     pub locked: bool,
     pub pin: bool,
+    /// Came by an import, and has not logged in since.
+    pub imported: bool,
     pub addresses: Vec<Address>,
     pub denied: Vec<(Option<&'static str>, Option<u32>)>,
     pub login: Option<Login>,
@@ -89,6 +91,7 @@ impl Friend {
             logins: 10,
             locked: false,
             pin: false,
+            imported: false,
             addresses: vec![address(HOUR)],
             denied: Vec::new(),
             login: Some(Login {
@@ -104,6 +107,11 @@ impl Friend {
 
     pub fn uuid(&self) -> Uuid {
         Uuid::from_u128(self.id)
+    }
+
+    /// Came by a trusted import.
+    pub fn import(&mut self) {
+        (self.imported, self.login) = (true, None);
     }
 
     /// Its newest login was so long ago.
@@ -147,7 +155,7 @@ impl Friend {
             fallback_logins: 0,
             addresses: addresses(&self.addresses),
             last_without_dialogs: None,
-            last_with_dialogs: None,
+            last_with_dialogs: (!self.imported).then(|| at(self.last_verified)),
             pin_hash: self.pin.then(|| "$argon2id$".to_owned()),
             locked: self.locked,
             denied_networks: self.denied.iter().map(|(country, asn)| place(*country, *asn)).collect(),
@@ -194,6 +202,9 @@ impl Friend {
             "locked": self.locked,
             "properties": [],
         });
+        if !self.imported {
+            document["last_with_dialogs"] = at(self.last_verified);
+        }
         if self.pin {
             document["pin_hash"] = json!("$argon2id$");
         }
@@ -277,6 +288,7 @@ fn friend(number: u64, count: u64, random: &mut Random) -> Friend {
     } else {
         (!random.percent(1)).then(|| format!("Player{number}"))
     };
+    let imported = random.percent(5);
     Friend {
         id: u128::from(number % 256) << 120 | u128::from(number + 1),
         name,
@@ -287,7 +299,8 @@ fn friend(number: u64, count: u64, random: &mut Random) -> Friend {
         pin: random.percent(8),
         addresses,
         denied: if random.percent(5) { vec![(country(random), asn(random))] } else { Vec::new() },
-        login: random.percent(95).then_some(login),
+        imported,
+        login: (!imported && random.percent(95)).then_some(login),
     }
 }
 

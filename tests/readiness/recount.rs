@@ -156,11 +156,20 @@ pub struct Counted {
     pub considered: usize,
     pub ready: usize,
     pub unrehearsed: usize,
+    /// Whether each could join, and whether its newest login is known.
+    everybody: Vec<(bool, bool)>,
     /// Code, first, any, alone.
     pub reasons: Vec<(&'static str, usize, usize, usize)>,
 }
 
 impl Counted {
+    /// Who could join then, if only what is known may tell of what comes of it.
+    pub fn ready_then(&self, then: &Self, code: &str) -> usize {
+        let compared = ["address-changed", "geo-changed"].contains(&code);
+        let both = self.everybody.iter().zip(&then.everybody);
+        both.filter(|((now, known), (then, _))| if *known || !compared { *then } else { *now }).count()
+    }
+
     pub fn alone(&self, code: &str) -> usize {
         self.reasons.iter().find(|(reason, ..)| *reason == code).map_or(0, |(_, _, _, alone)| *alone)
     }
@@ -200,18 +209,31 @@ impl<'a> Store<'a> {
         let all: Vec<Vec<&str>> =
             considered.iter().map(|(friend, named)| against(friend, *named, &at_address, plain)).collect();
         let count = |fits: &dyn Fn(&Vec<&str>) -> bool| all.iter().filter(|reasons| fits(reasons)).count();
+        // What is not on record tells nothing of what is compared with it.
+        let known: Vec<bool> = considered.iter().map(|(friend, _)| !unrecorded(friend)).collect();
+        let tell = |code: &str, fits: &dyn Fn(&Vec<&str>) -> bool| {
+            let compared = ["address-changed", "geo-changed"].contains(&code);
+            all.iter().zip(&known).filter(|(reasons, known)| (**known || !compared) && fits(reasons)).count()
+        };
         let reasons = ORDER.into_iter().map(|code| {
-            let first = count(&|reasons| reasons.first() == Some(&code));
-            let any = count(&|reasons| reasons.contains(&code));
-            (code, first, any, count(&|reasons| *reasons == [code]))
+            let first = tell(code, &|reasons| reasons.first() == Some(&code));
+            let any = tell(code, &|reasons| reasons.contains(&code));
+            (code, first, any, tell(code, &|reasons| *reasons == [code]))
         });
+        let ready = all.iter().zip(&known).map(|(reasons, known)| (reasons.is_empty(), *known)).collect();
         Counted {
             considered: considered.len(),
             ready: count(&|reasons| reasons.is_empty()),
-            unrehearsed: considered.iter().filter(|(friend, _)| friend.login.is_none()).count(),
+            unrehearsed: considered.iter().filter(|(friend, _)| unrecorded(friend)).count(),
+            everybody: ready,
             reasons: reasons.filter(|(_, _, any, _)| *any > 0).collect(),
         }
     }
+}
+
+/// Whether it logged in here, but not since logins are kept on record.
+fn unrecorded(friend: &Friend) -> bool {
+    friend.login.is_none() && !friend.imported
 }
 
 /// All that speaks against a friend.
@@ -273,6 +295,12 @@ fn against(
                 places.push((known.country, known.asn));
             }
         }
+    } else if friend.imported {
+        for known in friend.addresses.iter().filter(|known| known.ago <= plain.max_address_age * 3600) {
+            exact |= known.ip == ip;
+            range |= same_bits(ip, known.ip, plain);
+            places.push((known.country, known.asn));
+        }
     }
     if plain.strict && !exact && !(range && plain.range_match) {
         no.push("address-changed");
@@ -296,7 +324,7 @@ fn against(
             no.push("geo-changed");
         }
     }
-    if plain.geo && plain.geo_unknown && unknown {
+    if plain.geo && plain.geo_unknown && unknown && !private {
         no.push("geo-unknown");
     }
     if friend.pin {
