@@ -117,7 +117,7 @@ pub enum SessionsAction {
         #[arg(long)]
         json: bool,
     },
-    /// Remove all that is remembered of a player
+    /// Remove the session of a player, or what is left of one; audit.log and bans stay
     Forget {
         /// Name or id
         player: Whom,
@@ -154,7 +154,7 @@ pub enum BansAction {
     },
     /// End a ban, or all
     Lift {
-        /// Whose, as `bans list` shows it
+        /// Whose, as `bans list` shows it: 203.0.113.5, 203.0.113.0/24, 2001:db8:1:2::/64, AS64496 or ID@ADDRESS
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         target: Option<Target>,
         /// All bans

@@ -200,6 +200,17 @@ async fn sessions_are_listed_shown_locked_and_forgotten() {
     let left = own("GET /api/sessions", Value::Null).await.json();
     assert_eq!((left["known"].clone(), left["sessions"][0]["name"].clone()), (json!(1), json!("Bob")));
     assert_eq!(own("POST /api/sessions/forget", json!({"player": "Alice"})).await.status, 404);
+    // What was set aside of a player is found by the id.
+    let damaged = scene.setup.folder.path().join("sessions/damaged");
+    std::fs::create_dir_all(&damaged).unwrap();
+    let set_aside = damaged.join(format!("{}.json", alice.id));
+    std::fs::write(&set_aside, "{").unwrap();
+    let forgotten = own("POST /api/sessions/forget", json!({"player": alice.id})).await;
+    assert_eq!((forgotten.status, forgotten.json()), (200, json!({"session": null, "connected": null})));
+    let event = scene.audit.next("session.forgotten", |_| true).await;
+    assert_eq!((&event["id"], &event["player"]), (&json!(alice.id), &Value::Null));
+    assert!(!set_aside.exists());
+    assert_eq!(own("POST /api/sessions/forget", json!({"player": alice.id})).await.status, 404);
     assert!(!scene.setup.document(alice.id).exists());
     for (body, status) in [
         (json!({"player": "a b"}), 400),
@@ -278,7 +289,20 @@ async fn an_import_is_checked_against_who_is_here() {
     scene.go_down().await;
     let player = Player { id: new.parse().unwrap(), ..Player::new("New_one") };
     scene.refused(&player, "is locked", "locked").await;
+    // No trust takes a lock away; forgetting it does.
+    let told = import(json!({"trust": true})).await;
+    let note = told["rows"][0]["notes"][1].as_str().unwrap();
+    assert!(
+        note.contains("locked before and stays so") && note.contains("sessions forget New_one"),
+        "{note}"
+    );
+    let event = scene.audit.next("session.imported", |event| event["trusted"] == true).await;
+    assert_eq!(event["locked"], true);
+    scene.refused(&player, "is locked", "locked").await;
+    assert_eq!(own(to, &token, "POST /api/sessions/forget", &json!({"player": new})).await.status, 200);
     import(json!({"trust": true})).await;
+    let event = scene.audit.next("session.imported", |event| event["trusted"] == true).await;
+    assert_eq!(event["locked"], false);
     assert!(is_in(&scene.login(&player).await));
     let event = scene.audit.next("login.fallback", |_| true).await;
     assert_eq!(event["id"], new);
@@ -494,6 +518,9 @@ async fn an_outage_is_ready_and_a_stop_ends_the_interface() {
     assert_eq!(ask(to, "GET /ready", &[], "").await.status, 200);
     scene.proxy.stop().await;
     assert!(TcpStream::connect(to).await.is_err());
+    // Commands are told where it is, and before anybody else can have the address that it is no more.
+    let lock = std::fs::read_to_string(scene.setup.folder.path().join("sessions/.lock")).unwrap();
+    assert!(lock.ends_with(&format!("\nadmin {to}\nadmin none\n")), "{lock}");
 }
 
 #[tokio::test]

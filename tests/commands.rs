@@ -9,7 +9,6 @@ mod support;
 use std::{
     fs,
     io::Write,
-    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
@@ -21,7 +20,7 @@ use serde_json::{Value, json};
 use support::{
     Backend, Client, Player, SessionServer, Setup,
     proxy::{Audit, address},
-    scene::{MODERN, Scene, is_in, refuse_at_once, until},
+    scene::{MODERN, is_in, refuse_at_once, until},
 };
 use tokio::task::spawn_blocking;
 
@@ -101,17 +100,19 @@ impl Place {
         serde_json::from_str(&self.well(arguments).await).unwrap()
     }
 
-    /// A proxy that holds the store, with its admin interface at an address that the configuration states.
+    /// A proxy that holds the store, with its admin interface at any free port.
     async fn start(&mut self) -> Proxy {
-        loop {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            self.admin(&free.to_string());
-            // Somebody else may take it in between.
-            if let Ok(proxy) = self.setup.try_start(Clock::system()).await {
-                return proxy;
-            }
-            until(|| fs::File::open(self.folder().join("sessions/.lock")).unwrap().try_lock().is_ok()).await;
-        }
+        self.admin("127.0.0.1:0");
+        self.setup.start().await
+    }
+
+    /// Holds the store as somebody else does who has written this into its lock file.
+    fn hold(&self, lines: &str) -> fs::File {
+        let path = self.folder().join("sessions/.lock");
+        fs::write(&path, lines).unwrap();
+        let lock = fs::File::open(path).unwrap();
+        lock.try_lock().unwrap();
+        lock
     }
 
     /// Sets `admin.listen`.
@@ -210,6 +211,20 @@ async fn locks_and_forgets(place: &Place, by: &str) {
     assert_eq!((&event["player"], &event["by"]), (&json!("alice"), &json!(by)));
     assert!(!place.setup.document(alice.id).exists());
     assert_eq!(place.run(&["sessions", "forget", "alice"]).await.0, 1);
+
+    // What was set aside of a player is found by the id.
+    let damaged = place.folder().join("sessions/damaged");
+    fs::create_dir_all(&damaged).unwrap();
+    fs::write(damaged.join(format!("{}.json", alice.id)), "{").unwrap();
+    let forget = ["sessions", "forget", &alice.id.to_string()];
+    let out = place.well(&forget).await;
+    let expected =
+        format!("Forgot {}: what was left of the player counted no more, or was damaged.\n", alice.id);
+    assert_eq!(out, expected);
+    let event = audit.next("session.forgotten", |_| true).await;
+    assert_eq!((&event["id"], &event["by"]), (&json!(alice.id), &json!(by)));
+    assert_eq!(fs::read_dir(&damaged).unwrap().count(), 0);
+    assert_eq!(place.run(&forget).await.0, 1);
 }
 
 async fn imports(place: &Place, by: &str) {
@@ -262,9 +277,19 @@ async fn imports(place: &Place, by: &str) {
         place.well(&["sessions", "show", "New_one"]).await.contains("imported    and not verified here yet")
     );
 
-    // Again, and trusted this time: nothing speaks against it.
+    // Again, and trusted this time: it stays locked, for nobody can tell whose lock it is, and that is said.
     fs::write(place.folder().join("export.json"), format!("\u{feff}{}", json!([row(NEW, "New_one")])))
         .unwrap();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let out = place.well(&[&["sessions", "import", "export.json", "--trust"], dry_run].concat()).await;
+        assert!(out.contains("[0] New_one: note: it was locked before and stays so"), "{out}");
+        assert_eq!(out.matches("private address").count(), 1, "{out}");
+        assert!(out.contains("postern sessions forget New_one"), "{out}");
+    }
+    assert_eq!(place.setup.sessions()["New_one"]["locked"], true);
+    let event = audit.next("session.imported", |event| event["trusted"] == true).await;
+    assert_eq!(event["locked"], true);
+    place.well(&["sessions", "forget", NEW]).await;
     let told = place.json(&["sessions", "import", "export.json", "--trust", "--json"]).await;
     assert_eq!((&told["imported"], &told["known"], &told["refused"]), (&json!(1), &json!(0), &json!(0)));
     assert_eq!((&told["rows"][0]["outcome"], &told["rows"][0]["index"]), (&json!("imported"), &json!(0)));
@@ -428,20 +453,44 @@ async fn a_proxy_that_cannot_be_asked_is_said_so() {
             assert!(err.contains(words), "{command:?}: {err}");
         }
     }
-    // It has no port that this command knows, no token, nobody listens, and somebody else does.
-    let asked = async |place: &Place| place.run(&["sessions", "list"]).await;
-    place.admin("127.0.0.1:0");
-    let (code, _, err) = asked(&place).await;
-    assert!(code == 69 && err.contains("port 0"), "{err}");
-    place.admin("127.0.0.1:1");
-    let (code, _, err) = asked(&place).await;
-    assert!(code == 69 && err.contains("admin.token does not exist"), "{err}");
+    // Somebody else listens where it should, which is none of its business.
     let token = place.folder().join("admin.token");
     fs::write(&token, "a long random text").unwrap();
-    let (code, _, err) = asked(&place).await;
-    assert!(code == 69 && err.contains("cannot be reached at 127.0.0.1:1"), "{err}");
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     place.admin(&other.local_addr().unwrap().to_string());
+    other.set_nonblocking(true).unwrap();
+    for command in commands {
+        let (code, _, err) = place.run(command).await;
+        assert_eq!(code, 69, "{command:?}: {err}");
+        assert!(err.contains("it runs without its admin interface"), "{command:?}: {err}");
+        assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "{command:?}");
+    }
+    proxy.stop().await;
+
+    // It was started with another token, or the token is gone.
+    let proxy = place.start().await;
+    fs::write(&token, "another long random text").unwrap();
+    for command in commands {
+        let (code, _, err) = place.run(command).await;
+        assert_eq!(code, 69, "{command:?}: {err}");
+        assert!(err.contains("does not take the admin token") && err.contains("admin.token"), "{err}");
+        assert!(!err.contains("long random text"), "{err}");
+    }
+    fs::remove_file(&token).unwrap();
+    let asked = async |place: &Place| place.run(&["sessions", "list"]).await;
+    let (code, _, err) = asked(&place).await;
+    assert!(code == 69 && err.contains("admin.token does not exist"), "{err}");
+    proxy.stop().await;
+
+    // What holds the store says an address at which nobody is, or no proxy; or is of another version.
+    fs::write(&token, "a long random text").unwrap();
+    let lock = place.hold("1\nadmin 127.0.0.1:1\n");
+    let (code, _, err) = asked(&place).await;
+    assert!(code == 69 && err.contains("cannot be reached at 127.0.0.1:1"), "{err}");
+    drop(lock);
+    other.set_nonblocking(false).unwrap();
+    let address = other.local_addr().unwrap();
+    let lock = place.hold(&format!("1\nadmin {address}\n"));
     let speaks = std::thread::spawn(move || {
         for answer in ["HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n<html", "SSH-2.0-OpenSSH\r\n"] {
             let (mut stream, _) = other.accept().unwrap();
@@ -450,24 +499,86 @@ async fn a_proxy_that_cannot_be_asked_is_said_so() {
         }
     });
     let (code, _, err) = asked(&place).await;
-    assert!(code == 69 && err.contains("is no Postern"), "{err}");
+    assert!(code == 69 && err.contains("is nothing that this command understands"), "{err}");
     let (code, _, err) = asked(&place).await;
     assert!(code == 69 && err.contains("does not answer at"), "{err}");
     speaks.join().unwrap();
+    drop(lock);
 
-    // Another proxy's interface.
-    let scene = Scene::with("", |setup| setup.replace("listen: \"\"", "listen: \"127.0.0.1:0\"")).await;
-    let others: SocketAddr = scene.proxy.admin_address().unwrap();
-    place.admin(&others.to_string());
-    for command in commands {
-        let (code, _, err) = place.run(command).await;
-        assert_eq!(code, 69, "{command:?}: {err}");
-        assert!(err.contains("does not take its token: most likely another proxy has that address"), "{err}");
-        assert!(!err.contains("a long random text"), "{err}");
+    // It starts, or is of a version that said no more.
+    for lines in ["1", "1\n", "1\nadmin 127.0.0.1:1"] {
+        let lock = place.hold(lines);
+        for command in commands {
+            let (code, _, err) = place.run(command).await;
+            assert_eq!(code, 69, "{command:?}: {err}");
+            assert!(err.contains("held by another command or a proxy (process 1)"), "{command:?}: {err}");
+            assert!(err.contains("wait a moment and try again"), "{command:?}: {err}");
+        }
+        drop(lock);
     }
-    scene.proxy.stop().await;
-    proxy.stop().await;
     assert!(place.setup.sessions().contains_key("Bob"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_another_command_changes_the_store_it_can_be_read() {
+    let place = Place::new().await;
+    fs::write(place.folder().join("export.json"), json!([row(NEW, "New_one")]).to_string()).unwrap();
+    place.ban(&["203.0.113.5"]);
+    let _lock = place.hold("1\ncommand\n");
+    lists_only(&place).await;
+    assert!(place.well(&["bans", "list"]).await.contains("203.0.113.5"));
+    for command in [
+        &["sessions", "forget", "Bob"][..],
+        &["sessions", "lock", "Bob"],
+        &["sessions", "import", "export.json"],
+        &["bans", "lift", "203.0.113.5"],
+        &["bans", "lift", "--all"],
+    ] {
+        let (code, out, err) = place.run(command).await;
+        assert_eq!((code, out.contains("Lifted")), (69, false), "{command:?}: {err}");
+        let words = "held by another command (process 1); wait for it to end and try again";
+        assert!(err.contains(words), "{command:?}: {err}");
+    }
+    assert!(place.well(&["bans", "list"]).await.contains("203.0.113.5"), "nothing was changed");
+    let (code, _, err) = place.run(&["run"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("in use by a command (process 1); wait until that has ended"), "{err}");
+}
+
+async fn lists_only(place: &Place) {
+    let out = place.well(&["sessions", "list"]).await;
+    assert_eq!(first_column(&out), ["alice", "Bob", "Carol"], "{out}");
+    assert!(place.well(&["sessions", "show", "Bob"]).await.starts_with("Bob ("));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_is_said_and_what_counts_no_more_is_forgotten() {
+    let place = Place::new().await;
+    let (alice, bob) = (Player::new("alice"), Player::new("Bob"));
+    fs::write(place.setup.document(alice.id), "{").unwrap();
+    let (code, out, err) = place.run(&["sessions", "show", "alice"]).await;
+    let expected = "error: no session is stored for alice; 1 session document is damaged and left out\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", expected));
+    let (code, out, err) = place.run(&["sessions", "show", "Bob"]).await;
+    assert_eq!((code, err.as_str()), (0, "warning: 1 session document is damaged and left out\n"), "{out}");
+    fs::remove_file(place.setup.document(alice.id)).unwrap();
+
+    place.setup.edit(bob.id, "last_verified", json!("2026-01-01T00:00:00Z"));
+    place.setup.edit(bob.id, "last_present", Value::Null);
+    let mut audit = place.audit();
+    assert_eq!(place.run(&["sessions", "forget", "Bob"]).await.0, 1, "whose name it is by now is not known");
+    let out = place.well(&["sessions", "forget", &bob.id.to_string()]).await;
+    assert!(out.contains("counted no more"), "{out}");
+    assert!(!place.setup.document(bob.id).exists());
+    let event = audit.next("session.forgotten", |_| true).await;
+    assert_eq!((&event["id"], &event["by"]), (&json!(bob.id), &json!("command")));
+
+    fs::write(place.folder().join("bans.json"), "{").unwrap();
+    for command in [&["bans", "list"][..], &["bans", "lift", "--all"]] {
+        let (code, _, err) = place.run(command).await;
+        assert_eq!(code, 1);
+        assert!(err.contains("bans.json: ") && err.contains("sets it aside at its next start"), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -481,6 +592,7 @@ async fn an_imported_player_is_let_in_as_the_owner_said() {
     .unwrap();
     place.well(&["sessions", "import", "export.json"]).await;
     fs::write(place.folder().join("export.json"), json!([row(OTHER, "Trusted")]).to_string()).unwrap();
+    place.well(&["sessions", "forget", "Trusted"]).await;
     place.well(&["sessions", "import", "export.json", "--trust"]).await;
     let player = |id: &str, name: &str| Player { id: id.parse().unwrap(), ..Player::new(name) };
     let (locked, trusted) = (player(NEW, "New_one"), player(OTHER, "Trusted"));

@@ -8,6 +8,7 @@ mod support;
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -198,4 +199,30 @@ async fn what_cannot_be_written_is_told() {
     for area in ["store", "audit"] {
         assert!(told.contains(&one(area, "writable", "error")), "{report:#}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_stop_the_start_is_told() {
+    let (server, backend) = (SessionServer::start().await, Backend::modern().await);
+    let folder = installation(server.address, backend.address, "");
+    let path = folder.path().join("config.yml");
+    let config = fs::read_to_string(&path).unwrap();
+    let geo = "security: { enable-geo-checks: false";
+    assert!(config.contains(geo));
+    let config = config.replace(geo, &format!("{geo}, ban-file: none/bans.json"));
+    let more = "monitoring: { statistics-file: none/statistics.json }\nadmin: { listen: \"127.0.0.1:0\" }\n";
+    fs::write(&path, config + more).unwrap();
+    fs::write(folder.path().join("admin.token"), "\n").unwrap();
+    fs::set_permissions(folder.path().join("admin.token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let before = files(folder.path());
+    let (code, told, report) = complaints(folder.path()).await;
+    assert_eq!(code, 2);
+    for finding in [
+        one("bans", "writable", "error"),
+        one("statistics", "writable", "warning"),
+        one("admin", "token", "error"),
+    ] {
+        assert!(told.contains(&finding), "{finding:?}: {report:#}");
+    }
+    assert_eq!(files(folder.path()), before, "nothing is written");
 }

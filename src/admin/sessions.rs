@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{
     Handles,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     audit::{Event, Kind},
-    identity::Whom,
+    identity::{Username, Whom},
     policy::Proof,
     session::{
         StoreError,
@@ -88,23 +89,26 @@ fn query(call: &Call) -> Result<Query, String> {
 pub(super) fn show(handles: &Handles, call: &Call) -> Result<Answer, Refused> {
     let (whom, session) = found(handles, &call.name)?;
     let session = session.ok_or_else(|| nobody(&whom))?;
-    Ok(about(handles, &session, None))
+    Ok(about(handles, session.id, Some(&session), None))
 }
 
 /// `POST /api/sessions/forget`
 pub(super) async fn forget(handles: Arc<Handles>, call: Call) -> Result<Answer, Refused> {
     let (whom, session) = asked(&handles, &call)?;
-    let Some(session) = session else {
-        // Of a session that counts no more, the document may still be there.
-        if let Whom::Id(id) = whom {
-            saved(handles.store.forget(id)).await?;
-        }
-        return Err(nobody(&whom));
+    let id = match (&session, &whom) {
+        (Some(session), _) => session.id,
+        // Of a session that counts no more, or a damaged one, there may be something all the same.
+        (None, Whom::Id(id)) => *id,
+        (None, Whom::Name(_)) => return Err(nobody(&whom)),
     };
-    let forgotten = saved(handles.store.forget(session.id)).await;
+    let forgotten = saved(handles.store.forget(id)).await;
+    if session.is_none() && matches!(forgotten, Ok(false)) {
+        return Err(nobody(&whom));
+    }
     // It is gone, also if the disk does not know yet.
-    handles.audit.emit(event(&handles, Kind::SessionForgotten, &session));
-    forgotten.map(|_| about(&handles, &session, None))
+    let name = session.as_ref().and_then(|session| session.name.as_ref());
+    handles.audit.emit(event(&handles, Kind::SessionForgotten, id, name));
+    forgotten.map(|_| about(&handles, id, session.as_deref(), None))
 }
 
 /// `POST /api/sessions/lock`
@@ -113,10 +117,11 @@ pub(super) async fn lock(handles: Arc<Handles>, call: Call) -> Result<Answer, Re
     let session = session.ok_or_else(|| nobody(&whom))?;
     let changed = handles.store.lock(session.id).ok_or_else(|| nobody(&whom))?;
     if changed {
-        handles.audit.emit(event(&handles, Kind::SessionLocked, &session));
+        handles.audit.emit(event(&handles, Kind::SessionLocked, session.id, session.name.as_ref()));
     }
     saved(handles.store.flush_one(session.id)).await?;
-    Ok(about(&handles, &Session { locked: true, ..Session::clone(&session) }, Some(changed)))
+    let locked = Session { locked: true, ..Session::clone(&session) };
+    Ok(about(&handles, locked.id, Some(&locked), Some(changed)))
 }
 
 /// `POST /api/sessions/import`
@@ -127,12 +132,14 @@ pub(super) async fn import(handles: Arc<Handles>, call: Call) -> Result<Answer, 
     let mut stored = false;
     for (index, row) in good {
         let result = if dry_run { handles.store.could_import(&row) } else { handles.store.import(&row) };
-        if result.is_ok() && !dry_run {
+        if let Ok(session) = &result
+            && !dry_run
+        {
             stored = true;
-            let event = event(&handles, Kind::SessionImported, &row.session);
-            handles.audit.emit(event.field("trusted", trust == Trust::Yes));
+            let event = event(&handles, Kind::SessionImported, session.id, session.name.as_ref());
+            handles.audit.emit(event.field("trusted", trust == Trust::Yes).field("locked", session.locked));
         }
-        told.push(Told::of(index, &row, result));
+        told.push(Told::of(index, &row, result.as_ref().map_err(|conflict| *conflict)));
     }
     if stored {
         saved(handles.store.flush()).await?;
@@ -157,19 +164,20 @@ fn nobody(whom: &Whom) -> Refused {
     Refused::new(StatusCode::NOT_FOUND, format_args!("no session is stored for {whom}"))
 }
 
-/// A session, and how its player was proven if one is in now. `changed` says whether the question changed it.
-fn about(handles: &Handles, session: &Session, changed: Option<bool>) -> Answer {
-    let connected = (handles.connected)(session.id).map(Proof::label);
-    let mut about = json!({ "session": Listed::from(session), "connected": connected });
+/// A session, if there was one that counts, and how its player was proven if one is in now. `changed` says whether the
+/// question changed it.
+fn about(handles: &Handles, id: Uuid, session: Option<&Session>, changed: Option<bool>) -> Answer {
+    let connected = (handles.connected)(id).map(Proof::label);
+    let mut about = json!({ "session": session.map(Listed::from), "connected": connected });
     if let (Some(fields), Some(changed)) = (about.as_object_mut(), changed) {
         fields.insert("changed".to_owned(), changed.into());
     }
     answer::object(StatusCode::OK, &about)
 }
 
-fn event(handles: &Handles, kind: Kind, session: &Session) -> Event {
-    let event = Event::new(kind, handles.clock.now()).id(session.id).field("by", BY);
-    match &session.name {
+fn event(handles: &Handles, kind: Kind, id: Uuid, name: Option<&Username>) -> Event {
+    let event = Event::new(kind, handles.clock.now()).id(id).field("by", BY);
+    match name {
         Some(name) => event.player(name.as_str()),
         None => event,
     }

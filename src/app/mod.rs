@@ -194,9 +194,7 @@ impl Proxy {
             warn!("some connections did not end within shutdown-grace; they are cut");
         }
         // Up to here it tells whoever asks that the proxy stops. Its store is needed no longer than that.
-        if let Some(admin) = self.admin {
-            admin.stop().await;
-        }
+        admin::stop(self.admin, &self.store).await;
         services.trigger();
         for task in tasks {
             // A panic has been logged by the task itself.

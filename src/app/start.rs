@@ -83,7 +83,7 @@ impl Opened {
         let answers = Answers::new(&config.status, &config.messages, Arc::clone(&router))?;
         let relaying = relay::start().map_err(StartError::Threads)?;
         let listeners = listener::bind(&config.net.bind)?;
-        let interface = admin::open(&config.admin).await?;
+        let interface = admin::open(&config.admin, &store).await?;
         Ok(Self {
             store,
             audit,

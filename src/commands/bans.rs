@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answer, Failure,
+    Answer, Client, Failure, client,
     output::{Table, count, minute},
     running,
     store::{self, BY},
@@ -13,7 +13,8 @@ use crate::{
     audit::{Event, Kind},
     clock::Clock,
     config::Config,
-    limit::bans::{self, Ban, Target},
+    limit::bans::{self, Ban, FileError, Target},
+    session::{Hold, StoreError},
 };
 
 /// The bans in force.
@@ -53,8 +54,14 @@ pub(super) async fn list(json: bool, config: &Config, clock: &Clock) -> Result<A
 
 /// Ends one ban; without a target, all.
 pub(super) async fn lift(target: Option<&Target>, config: &Config, clock: &Clock) -> Result<Answer, Failure> {
-    let lifted = match running(config).await? {
-        Some(mut proxy) => {
+    let held = match running(config).await? {
+        Some(proxy) => Held::Proxy(proxy),
+        // So that asking for nothing makes no folder.
+        None if read(config, clock)?.is_empty() => Held::Nothing,
+        None => hold(config).await?,
+    };
+    let lifted = match held {
+        Held::Proxy(mut proxy) => {
             let what = match target {
                 Some(target) => json!({ "target": target }),
                 None => json!({ "all": true }),
@@ -62,8 +69,12 @@ pub(super) async fn lift(target: Option<&Target>, config: &Config, clock: &Clock
             let Lifted { lifted } = proxy.post("/api/bans/lift", &what).await?;
             lifted
         }
-        None => lift_here(target, config, clock).await?,
+        Held::Command(_hold) => lift_here(target, config, clock).await?,
+        Held::Nothing => Vec::new(),
     };
+    if let Some(target) = target.filter(|_| lifted.is_empty()) {
+        return Err(Failure::new(format_args!("{target} is not banned")));
+    }
     Ok(Answer::well(match (target, lifted.len()) {
         (Some(target), _) => format!("Lifted the ban of {target}.\n"),
         (None, 0) => "Nobody is banned.\n".to_owned(),
@@ -71,14 +82,28 @@ pub(super) async fn lift(target: Option<&Target>, config: &Config, clock: &Clock
     }))
 }
 
+/// What holds the bans.
+enum Held {
+    /// This command. A proxy that started meanwhile would have read the file already, and write it back.
+    Command(Hold),
+    /// A proxy.
+    Proxy(Client),
+    /// There are none.
+    Nothing,
+}
+
+/// Takes hold of the store, and with it of the bans.
+async fn hold(config: &Config) -> Result<Held, Failure> {
+    let directory = &config.session.directory;
+    store::keep_owner(directory)?;
+    match Hold::take(directory) {
+        Ok(hold) => Ok(Held::Command(hold)),
+        Err(StoreError::Locked { holder, .. }) => client(config, &holder).await.map(Held::Proxy),
+        Err(error) => Err(Failure::new(error)),
+    }
+}
+
 async fn lift_here(target: Option<&Target>, config: &Config, clock: &Clock) -> Result<Vec<Target>, Failure> {
-    let banned = read(config, clock)?;
-    if let Some(target) = target.filter(|target| !banned.iter().any(|ban| ban.target == **target)) {
-        return Err(Failure::new(format_args!("{target} is not banned")));
-    }
-    if banned.is_empty() {
-        return Ok(Vec::new());
-    }
     let file = &config.limit.bans.file;
     store::keep_owner(file)?;
     let audit = store::audit(&config.audit)?;
@@ -106,6 +131,13 @@ fn event(ban: &Ban, clock: &Clock) -> Event {
 }
 
 fn read(config: &Config, clock: &Clock) -> Result<Vec<Ban>, Failure> {
-    bans::read_file(&config.limit.bans.file, clock.now())
-        .map_err(|error| Failure::new(format_args!("the bans cannot be read: {error}")))
+    bans::read_file(&config.limit.bans.file, clock.now()).map_err(|error| {
+        let hint = match error {
+            FileError::Damaged { .. } => {
+                "; the proxy sets it aside at its next start and begins with no bans"
+            }
+            FileError::Io { .. } => "",
+        };
+        Failure::new(format_args!("the bans cannot be read: {error}{hint}"))
+    })
 }

@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -41,31 +42,25 @@ pub(super) struct Client {
     host: HeaderValue,
     token: HeaderValue,
     address: SocketAddr,
+    token_file: PathBuf,
     /// Says who holds the store; stands in front of every error.
     holder: String,
 }
 
 impl Client {
-    /// Connects.
-    pub(super) async fn connect(config: &Config, holder: String) -> Result<Self, Failure> {
+    /// Connects to the proxy whose interface listens there, as it said itself. Nothing is shown to it yet.
+    pub(super) async fn connect(
+        config: &Config,
+        listens_at: SocketAddr,
+        holder: String,
+    ) -> Result<Self, Failure> {
         let unavailable = |what: &dyn Display| Failure::unavailable(format_args!("{holder}, {what}"));
-        let Some(listen) = config.listen else {
-            return Err(unavailable(
-                &"whose admin interface is off (admin.listen); switch it on and restart the proxy, or stop the proxy \
-                  and try again",
-            ));
-        };
-        if listen.port() == 0 {
-            return Err(unavailable(
-                &"whose admin interface has a port that nobody can know (admin.listen has port 0); give it one and \
-                  restart the proxy",
-            ));
-        }
-        let address = reached_at(listen);
+        let address = reached_at(listens_at);
         let token = Token::read(&config.token_file).map_err(|error| {
             let hint = match &error {
                 TokenError::Missing { .. } => {
-                    ": it runs without an admin interface, or with another configuration; restart it with this one"
+                    ": it was removed, or the proxy runs with another configuration; use that one (--config), or restart \
+                     the proxy with this one"
                 }
                 TokenError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                     "; use the command as the user that runs the proxy"
@@ -94,7 +89,7 @@ impl Client {
         // Its end, in order or not, is seen by who waits for an answer.
         tokio::spawn(connection);
         let host = HeaderValue::from_str(&address.to_string()).map_err(|error| unreached(&error))?;
-        Ok(Self { sender, host, token, address, holder })
+        Ok(Self { sender, host, token, address, token_file: config.token_file.clone(), holder })
     }
 
     /// Asks.
@@ -140,9 +135,10 @@ impl Client {
         };
         Err(match status {
             StatusCode::UNAUTHORIZED => Failure::unavailable(format_args!(
-                "{}, but what answers at {} does not take its token: most likely another proxy has that address; give \
-                 each an admin.listen of its own, and restart this one",
-                self.holder, self.address
+                "{}, which does not take the admin token {}: it was changed, or the proxy runs with another configuration; \
+                 use that one (--config), or restart the proxy with this one",
+                self.holder,
+                self.token_file.display()
             )),
             StatusCode::FORBIDDEN => Failure::unavailable(format_args!("{}: {error}", self.holder)),
             _ => Failure::new(error),
@@ -158,8 +154,7 @@ impl Client {
 
     fn is_something_else(&self) -> Failure {
         Failure::unavailable(format_args!(
-            "{}, but what answers at {} is no Postern that this one understands: another program has that address, or \
-             the proxy is of another version; restart it",
+            "{}, and what it answers at {} is nothing that this command understands: it is of another version; restart it",
             self.holder, self.address
         ))
     }

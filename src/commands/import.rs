@@ -72,7 +72,10 @@ pub(super) async fn import(
             let scan = store::read(config, clock)?;
             let known = Known::of(&scan.sessions);
             let now = clock.now();
-            told.extend(good.iter().map(|(index, row)| Told::of(*index, row, known.could_import(row, now))));
+            told.extend(good.iter().map(|(index, row)| {
+                let result = known.could_import(row, now);
+                Told::of(*index, row, result.as_ref().map_err(|conflict| *conflict))
+            }));
             None
         }
     } else {
@@ -127,11 +130,12 @@ async fn put(
     for part in good.chunks(PART_ROWS) {
         for (index, row) in part {
             let result = ours.store.import(row);
-            if result.is_ok() {
-                let event = ours.note(Kind::SessionImported, &row.session);
-                ours.audit.emit(event.field("trusted", trust == Trust::Yes));
+            if let Ok(session) = &result {
+                let event = ours.note(Kind::SessionImported, session.id, session.name.as_ref());
+                let event = event.field("trusted", trust == Trust::Yes).field("locked", session.locked);
+                ours.audit.emit(event);
             }
-            told.push(Told::of(*index, row, result));
+            told.push(Told::of(*index, row, result.as_ref().map_err(|conflict| *conflict)));
         }
         ours.store.flush().await.map_err(Failure::new)?;
         progress.advance(part.len());
@@ -165,7 +169,12 @@ async fn hand_over(
         for of_part in rows {
             // Its place in the part, and here its place in the file.
             let Some((index, row)) = part.get(of_part.index) else { continue };
-            let notes = if of_part.outcome == Outcome::Imported { row.notes.clone() } else { Vec::new() };
+            let mut notes = of_part.notes;
+            if of_part.outcome == Outcome::Imported {
+                // It was handed over without the keys that nobody knows, so their notes are here alone.
+                notes.retain(|note| !row.notes.contains(note));
+                notes.splice(..0, row.notes.iter().cloned());
+            }
             told.push(Told { index: *index, notes, ..of_part });
         }
         progress.advance(part.len());

@@ -1,16 +1,17 @@
 //! What the commands do that ask or change what the proxy remembers.
 //!
 //! While no proxy runs they work on the files themselves. While one does, the files are its own: what it holds in memory
-//! is newer, and it would write over any change. So they ask it, through its admin interface.
+//! is newer, and it would write over any change. So they ask it, through its admin interface: at the address that the
+//! proxy noted in the lock file of its store, and nowhere else, for whoever is asked is shown the token. Where the
+//! configuration says that it listens, somebody else may do so.
 
-use std::{fmt::Display, io::Write, path::Path};
+use std::{fmt::Display, io::Write};
 
 use crate::{
-    admin,
     cli::{BansAction, EXIT_OK, EXIT_UNAVAILABLE, SessionsAction},
     clock::Clock,
     config::Config,
-    session::{Owner, import::Trust, query::Query},
+    session::{Holder, Owner, Role, import::Trust, query::Query},
 };
 
 mod bans;
@@ -108,15 +109,49 @@ pub async fn answer(ask: &Ask, config: &Config, clock: &Clock, terminal: Option<
 /// The way to the proxy that holds the store, if one does.
 async fn running(config: &Config) -> Result<Option<Client>, Failure> {
     match Owner::of(&config.session.directory) {
-        Owner::Proxy(process) => client(&config.admin, &config.session.directory, process).await.map(Some),
-        // What keeps the lock from being looked at keeps the rest from being read, too, and is told then.
-        Owner::Nobody | Owner::Unknown => Ok(None),
+        // What another command changes is in the files at once, each of which is whole at any time. What keeps the lock
+        // from being looked at keeps the rest from being read, too, and is told then.
+        Owner::Held(Holder { role: Role::Command, .. }) | Owner::Nobody | Owner::Unknown => Ok(None),
+        Owner::Held(holder) => client(config, &holder).await.map(Some),
     }
 }
 
-/// The way to the proxy that holds the store in this folder.
-async fn client(config: &admin::Config, directory: &Path, process: Option<u32>) -> Result<Client, Failure> {
-    let process = process.map_or_else(String::new, |process| format!(" (process {process})"));
-    let holder = format!("the sessions in {} are held by a running proxy{process}", directory.display());
-    Client::connect(config, holder).await
+/// The way to the proxy that holds the store.
+async fn client(config: &Config, holder: &Holder) -> Result<Client, Failure> {
+    let directory = &config.session.directory;
+    let process = holder.process.map_or_else(String::new, |process| format!(" (process {process})"));
+    let held = |by: &str| format!("the sessions in {} are held by {by}{process}", directory.display());
+    let admin = match holder.role {
+        Role::Proxy { admin: Some(admin) } => admin,
+        Role::Proxy { admin: None } => {
+            let why = if config.admin.listen.is_none() {
+                "its admin interface is off (admin.listen); switch it on and restart the proxy"
+            } else {
+                "it runs without its admin interface: admin.listen was off or its address taken when it started, as its \
+                 log says; mend that and restart it"
+            };
+            let held = held("a running proxy");
+            return Err(Failure::unavailable(format_args!(
+                "{held}, and {why}, or stop the proxy and try again"
+            )));
+        }
+        Role::Command => {
+            let held = held("another command");
+            return Err(Failure::unavailable(format_args!("{held}; wait for it to end and try again")));
+        }
+        Role::Unknown => {
+            let held = held("another command or a proxy");
+            return Err(Failure::unavailable(format_args!(
+                "{held}, which has not said yet where it is asked; wait a moment and try again. If that does not help, it \
+                 is a proxy of another version: restart it"
+            )));
+        }
+    };
+    let client = Client::connect(&config.admin, admin, held("a running proxy")).await?;
+    // A proxy that ended just now has given its address back, and anybody may have it.
+    if Owner::of(directory) != Owner::Held(*holder) {
+        let held = held("a running proxy");
+        return Err(Failure::unavailable(format_args!("{held}, which ends just now; try again")));
+    }
+    Ok(client)
 }

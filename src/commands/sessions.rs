@@ -1,6 +1,6 @@
 //! `postern sessions list|show|forget|lock`
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -41,6 +41,15 @@ struct One {
     changed: bool,
 }
 
+/// What was forgotten.
+#[derive(Debug, Deserialize)]
+struct Forgotten {
+    /// The session, if there was one that counted.
+    session: Option<Listed>,
+    /// How the connection that is up was proven.
+    connected: Option<String>,
+}
+
 pub(super) async fn list(
     query: &Query,
     json: bool,
@@ -52,9 +61,8 @@ pub(super) async fn list(
         proxy.get(&path(query)).await?
     } else {
         let scan = store::read(config, clock)?;
-        if scan.damaged > 0 {
-            let documents = count(scan.damaged, "session document is", "session documents are");
-            err = format!("warning: {documents} damaged and left out\n");
+        if let Some(left_out) = left_out(scan.damaged) {
+            err = format!("warning: {left_out}\n");
         }
         let known = scan.sessions.len();
         let Selection { shown, total } = query.select(scan.sessions);
@@ -66,6 +74,12 @@ pub(super) async fn list(
         table(&list)
     };
     Ok(Answer { err, ..Answer::well(out) })
+}
+
+/// What cannot be shown.
+fn left_out(damaged: usize) -> Option<String> {
+    let documents = count(damaged, "session document is", "session documents are");
+    (damaged > 0).then(|| format!("{documents} damaged and left out"))
 }
 
 /// Where a proxy answers the query.
@@ -147,20 +161,31 @@ pub(super) async fn show(
     config: &Config,
     clock: &Clock,
 ) -> Result<Answer, Failure> {
+    let mut err = String::new();
     let (value, one) = if let Some(mut proxy) = running(config).await? {
         let value: Value = proxy.get(&format!("/api/sessions/{player}")).await?;
         let one = serde_json::from_value(value.clone()).map_err(Failure::new)?;
         (value, one)
     } else {
-        let found = store::read(config, clock)?.sessions.into_iter().find(|session| match player {
+        let scan = store::read(config, clock)?;
+        let left_out = left_out(scan.damaged);
+        let found = scan.sessions.into_iter().find(|session| match player {
             Whom::Id(id) => session.id == *id,
             Whom::Name(name) => session.name.as_ref().is_some_and(|known| known.same_as(name)),
         });
-        let session = Listed::from(&found.ok_or_else(|| nobody(player))?);
+        let Some(found) = found else {
+            let what = left_out.map_or_else(String::new, |left_out| format!("; {left_out}"));
+            return Err(Failure::new(format_args!("no session is stored for {player}{what}")));
+        };
+        if let Some(left_out) = left_out {
+            err = format!("warning: {left_out}\n");
+        }
+        let session = Listed::from(&found);
         let value = json!({ "session": session, "connected": null });
         (value, One { session, connected: None, changed: false })
     };
-    Ok(Answer::well(if json { value.to_string() + "\n" } else { portrait(&one) }))
+    let out = if json { value.to_string() + "\n" } else { portrait(&one) };
+    Ok(Answer { err, ..Answer::well(out) })
 }
 
 /// All that is remembered of a player.
@@ -224,25 +249,28 @@ fn proven(proof: &str) -> &'static str {
 }
 
 pub(super) async fn forget(player: &Whom, config: &Config, clock: &Clock) -> Result<Answer, Failure> {
-    let (one, remarks) = match store::hold(config, clock, Missing::Leave).await? {
+    let (Forgotten { session, connected }, remarks) = match store::hold(config, clock, Missing::Leave).await?
+    {
         Holder::Nobody => return Err(nobody(player)),
         Holder::Proxy(mut proxy) => (change(&mut proxy, "forget", player).await?, String::new()),
         Holder::Command(ours) => {
-            let one = forget_here(&ours, player).await;
+            let forgotten = forget_here(&ours, player).await;
             let remarks = ours.remarks.clone();
             ours.finish().await?;
-            (one?, remarks)
+            (forgotten?, remarks)
         }
     };
-    let session = &one.session;
-    let mut out = format!(
-        "Forgot {}: {}, last seen {} UTC.\n",
-        identity(session),
-        count(session.verified_logins as usize, "verified login", "verified logins"),
-        minute(session.last_seen)
-    );
-    if one.connected.is_some() {
-        out.push_str(&named(session));
+    let mut out = match &session {
+        Some(session) => format!(
+            "Forgot {}: {}, last seen {} UTC.\n",
+            identity(session),
+            count(session.verified_logins as usize, "verified login", "verified logins"),
+            minute(session.last_seen)
+        ),
+        None => format!("Forgot {player}: what was left of the player counted no more, or was damaged.\n"),
+    };
+    if connected.is_some() {
+        out.push_str(&session.as_ref().map_or_else(|| player.to_string(), named));
         out.push_str(
             " is connected now and stays in; that connection leaves nothing behind.
 ",
@@ -251,17 +279,20 @@ pub(super) async fn forget(player: &Whom, config: &Config, clock: &Clock) -> Res
     Ok(Answer { err: remarks, ..Answer::well(out) })
 }
 
-async fn forget_here(ours: &Ours, player: &Whom) -> Result<One, Failure> {
-    let Some(session) = ours.store.of(player) else {
-        // Of a session that counts no more, the document may still be there.
-        if let Whom::Id(id) = player {
-            ours.store.forget(*id).await.map_err(Failure::new)?;
-        }
-        return Err(nobody(player));
+async fn forget_here(ours: &Ours, player: &Whom) -> Result<Forgotten, Failure> {
+    let session = ours.store.of(player);
+    let id = match (&session, player) {
+        (Some(session), _) => session.id,
+        // Of a session that counts no more, or a damaged one, there may be something all the same.
+        (None, Whom::Id(id)) => *id,
+        (None, Whom::Name(_)) => return Err(nobody(player)),
     };
-    ours.store.forget(session.id).await.map_err(Failure::new)?;
-    ours.audit.emit(ours.note(Kind::SessionForgotten, &session));
-    Ok(One { session: Listed::from(&*session), connected: None, changed: true })
+    if !ours.store.forget(id).await.map_err(Failure::new)? {
+        return Err(nobody(player));
+    }
+    let name = session.as_ref().and_then(|session| session.name.as_ref());
+    ours.audit.emit(ours.note(Kind::SessionForgotten, id, name));
+    Ok(Forgotten { session: session.as_deref().map(Listed::from), connected: None })
 }
 
 pub(super) async fn lock(player: &Whom, config: &Config, clock: &Clock) -> Result<Answer, Failure> {
@@ -299,12 +330,12 @@ fn lock_here(ours: &Ours, player: &Whom) -> Result<One, Failure> {
     let session = ours.store.of(player).ok_or_else(|| nobody(player))?;
     let changed = ours.store.lock(session.id).ok_or_else(|| nobody(player))?;
     if changed {
-        ours.audit.emit(ours.note(Kind::SessionLocked, &session));
+        ours.audit.emit(ours.note(Kind::SessionLocked, session.id, session.name.as_ref()));
     }
     Ok(One { session: Listed { locked: true, ..Listed::from(&*session) }, connected: None, changed })
 }
 
-async fn change(proxy: &mut Client, what: &str, player: &Whom) -> Result<One, Failure> {
+async fn change<T: DeserializeOwned>(proxy: &mut Client, what: &str, player: &Whom) -> Result<T, Failure> {
     let content = json!({ "player": player.to_string() });
     proxy.post(&format!("/api/sessions/{what}"), &content).await
 }

@@ -2,12 +2,15 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicUsize};
 
+use uuid::Uuid;
+
 use super::{Client, Failure, client, output::count};
 use crate::{
     audit::{self, Audit, Event, Kind},
     clock::Clock,
     config::Config,
-    session::{self, Store, StoreError, record::Session, scan},
+    identity::Username,
+    session::{self, Role, Store, StoreError, scan},
 };
 
 /// Who changed something, as audit.log says.
@@ -55,11 +58,10 @@ pub(super) async fn hold(config: &Config, clock: &Clock, missing: Missing) -> Re
     let ours = session::Config { cleanup_on_startup: false, ..config.session.clone() };
     let (store, report) = match Store::open(ours, clock.clone()).await {
         Ok(opened) => opened,
-        Err(StoreError::Locked { holder, .. }) => {
-            return client(&config.admin, directory, holder).await.map(Holder::Proxy);
-        }
+        Err(StoreError::Locked { holder, .. }) => return client(config, &holder).await.map(Holder::Proxy),
         Err(error) => return Err(Failure::new(error)),
     };
+    store.announce(Role::Command).map_err(Failure::new)?;
     let mut remarks = String::new();
     if !report.damaged.is_empty() {
         let documents = count(report.damaged.len(), "session document is", "session documents are");
@@ -80,9 +82,9 @@ pub(super) fn audit(config: &audit::Config) -> Result<Audit, Failure> {
 
 impl Ours {
     /// Notes a change in audit.log.
-    pub(super) fn note(&self, kind: Kind, session: &Session) -> Event {
-        let event = Event::new(kind, self.clock.now()).id(session.id).field("by", BY);
-        match &session.name {
+    pub(super) fn note(&self, kind: Kind, id: Uuid, name: Option<&Username>) -> Event {
+        let event = Event::new(kind, self.clock.now()).id(id).field("by", BY);
+        match name {
             Some(name) => event.player(name.as_str()),
             None => event,
         }

@@ -436,9 +436,9 @@ pub(super) fn player(at: &At<'_, '_>) -> Option<String> {
     None
 }
 
-/// An autonomous system number: `64496` or `"AS64496"`.
+/// An autonomous system number: `64496`, `"AS64496"` or `"as64496"`.
 pub(super) fn asn(at: &At<'_, '_>) -> Option<u32> {
-    let digits = at.prefixed("AS");
+    let digits = at.prefixed("AS").or_else(|| at.prefixed("as"));
     if let Some(digits) = digits {
         let number =
             digits.parse().ok().filter(|n: &u32| *n != 0 && digits.bytes().all(|b| b.is_ascii_digit()));

@@ -129,6 +129,18 @@ fn values_reach_their_rooms() {
 }
 
 #[test]
+fn networks_are_numbers_with_or_without_their_letters() {
+    let blocked = |list: &str| check(&format!("{MINIMAL}\nsecurity: {{blocked-asns: [{list}]}}\n"));
+    let expected = format!("{:?}", blocked("64496").unwrap().config.rules);
+    for same in ["AS64496", "\"as64496\""] {
+        assert_eq!(format!("{:?}", blocked(same).unwrap().config.rules), expected, "{same}");
+    }
+    for bad in ["as", "as-1", "aS64496", "0"] {
+        assert!(blocked(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn debug_shows_no_secret() {
     let shown = format!("{:?} {:?}", config(MINIMAL), environment());
     assert!(!shown.contains("Dv5Vj1tQ0mQe"), "{shown}");

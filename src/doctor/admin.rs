@@ -1,7 +1,10 @@
 //! Who can reach the admin interface.
 
 use super::report::{Area, Finding};
-use crate::{admin, config};
+use crate::{
+    admin::{self, Token, TokenError},
+    config,
+};
 
 const AREA: Area = Area::Admin;
 
@@ -24,7 +27,23 @@ pub(super) fn examine(admin: &admin::Config) -> Vec<Finding> {
         let cause = format!("{shown} can be read by other users of this machine");
         findings.push(Finding::error(AREA, "token", cause, format!("chmod 600 {shown}")));
     }
+    match Token::read(&admin.token_file) {
+        // The next start writes it; beyond loopback the configuration was refused for it.
+        Ok(_) | Err(TokenError::Missing { .. }) => {}
+        Err(error) => findings.push(of_unusable(&error, admin.listen_is_chosen)),
+    }
     findings
+}
+
+fn of_unusable(error: &TokenError, listen_is_chosen: bool) -> Finding {
+    let mend =
+        "give the file to the user that Postern runs as, or delete it: the next start writes a new one";
+    if listen_is_chosen {
+        Finding::error(AREA, "token", format!("{error}. The proxy does not start with it"), mend)
+    } else {
+        let cause = format!("{error}. The proxy runs without its admin interface");
+        Finding::warning(AREA, "token", cause, mend)
+    }
 }
 
 #[cfg(test)]
@@ -38,14 +57,14 @@ mod tests {
     fn exposure() {
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("admin.token");
-        let told = |listen: Option<&str>| -> Vec<_> {
+        let examined = |listen: Option<&str>, listen_is_chosen| -> Vec<_> {
             let listen = listen.map(|listen| listen.parse().unwrap());
             let token_file = token_file.clone();
-            let config =
-                admin::Config { listen, listen_is_chosen: true, token_file, allowed_hosts: Vec::new() };
+            let config = admin::Config { listen, listen_is_chosen, token_file, allowed_hosts: Vec::new() };
             let found = examine(&config);
             found.iter().map(|finding| (finding.check, finding.verdict)).collect()
         };
+        let told = |listen| examined(listen, true);
         assert_eq!(told(None), [("exposure", Verdict::Ok)]);
         assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok)]);
         assert_eq!(told(Some("[::1]:9464")), [("exposure", Verdict::Ok)]);
@@ -53,5 +72,12 @@ mod tests {
         std::fs::write(&token_file, "token").unwrap();
         std::fs::set_permissions(&token_file, PermissionsExt::from_mode(0o644)).unwrap();
         assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok), ("token", Verdict::Error)]);
+        std::fs::set_permissions(&token_file, PermissionsExt::from_mode(0o600)).unwrap();
+        assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok)]);
+        std::fs::write(&token_file, "\n").unwrap();
+        assert_eq!(told(Some("127.0.0.1:9464")), [("exposure", Verdict::Ok), ("token", Verdict::Error)]);
+        let by_default = examined(Some("127.0.0.1:9464"), false);
+        assert_eq!(by_default, [("exposure", Verdict::Ok), ("token", Verdict::Warning)]);
+        assert_eq!(told(None), [("exposure", Verdict::Ok)], "nobody needs it");
     }
 }

@@ -81,6 +81,54 @@ pub(super) fn audit(config: &audit::Config) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.of(path.display().to_string())).collect()
 }
 
+/// Examines the file of bans. Blocks. Leaves nothing behind.
+pub(super) fn bans(path: &Path) -> Finding {
+    let finding = match try_replaced(path) {
+        Ok(cause) => Finding::ok(Area::Bans, "writable", cause),
+        Err(error) => {
+            let cause = format!(
+                "cannot be written: {error}. The proxy does not start, or forgets at its next start who is banned"
+            );
+            let mend =
+                "make its folder, give both to the user that Postern runs as, or correct security.ban-file";
+            Finding::error(Area::Bans, "writable", cause, mend)
+        }
+    };
+    finding.of(path.display().to_string())
+}
+
+/// Examines the file of statistics. Blocks. Leaves nothing behind.
+pub(super) fn statistics(path: &Path) -> Finding {
+    let finding = match try_replaced(path) {
+        Ok(cause) => Finding::ok(Area::Statistics, "writable", cause),
+        Err(error) => {
+            let mend = "make its folder, give both to the user that Postern runs as, or correct \
+                        monitoring.statistics-file";
+            let cause = format!("cannot be written: {error}. What is counted is lost when the proxy stops");
+            Finding::warning(Area::Statistics, "writable", cause, mend)
+        }
+    };
+    finding.of(path.display().to_string())
+}
+
+/// Tries whether a file could be replaced whole: by another one in its folder, which nobody makes for it.
+fn try_replaced(path: &Path) -> io::Result<&'static str> {
+    let exists = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(io::Error::other("not a regular file")),
+        Ok(_) => {
+            fs::File::open(path)?;
+            true
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    match try_folder(folder_of(path))? {
+        Folder::ToBeMade => Err(io::Error::other("its folder does not exist")),
+        Folder::Exists if exists => Ok("can be written"),
+        Folder::Exists => Ok("does not exist yet, and can be made"),
+    }
+}
+
 /// What there is to say if all that does not come to an end.
 pub(super) fn hangs() -> Finding {
     let cause = "does not answer: reading or writing on its disk takes too long";
@@ -202,6 +250,21 @@ mod tests {
         assert_eq!(told(&audit(&log))[0], ("writable", Verdict::Error));
         let off = audit::Config { path: None, max_size: 0, keep: 0 };
         assert_eq!(told(&audit(&off)), [("enabled", Verdict::Warning)]);
+    }
+
+    #[test]
+    fn files_that_are_replaced_need_their_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let verdicts = |path: &Path| (bans(path).verdict, statistics(path).verdict);
+        let path = folder.path().join("b.json");
+        assert_eq!(verdicts(&path), (Verdict::Ok, Verdict::Ok), "to be made");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(&path, "{}").unwrap();
+        assert_eq!(verdicts(&path), (Verdict::Ok, Verdict::Ok));
+        for bad in [folder.path().join("none/b.json"), path.join("b.json"), folder.path().to_owned()] {
+            assert_eq!(verdicts(&bad), (Verdict::Error, Verdict::Warning), "{}", bad.display());
+            assert!(bans(&bad).mend.contains("security.ban-file"));
+        }
     }
 
     #[test]

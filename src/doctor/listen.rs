@@ -20,7 +20,7 @@ use crate::{
         listener,
     },
     protocol::version::Dialect,
-    session::Owner,
+    session::{Holder, Owner, Role},
 };
 
 /// How long this machine may take to answer itself. For its answer in the server list the proxy may wait for a backend,
@@ -82,7 +82,11 @@ async fn owner(store: &Path) -> Owner {
     let store = store.to_owned();
     // A disk that hangs hides what it knows.
     let looked = timeout(PATIENCE, tokio::task::spawn_blocking(move || Owner::of(&store))).await;
-    looked.ok().and_then(Result::ok).unwrap_or(Owner::Unknown)
+    match looked.ok().and_then(Result::ok).unwrap_or(Owner::Unknown) {
+        // Then no proxy does.
+        Owner::Held(Holder { role: Role::Command, .. }) => Owner::Nobody,
+        owner => owner,
+    }
 }
 
 /// Where this machine reaches the address: an unspecified one is every address that it has, and an IPv6 one of these
@@ -99,7 +103,7 @@ fn nearest(bound: SocketAddr) -> Vec<SocketAddr> {
 
 /// Nobody listens: could the proxy?
 fn nobody(bound: SocketAddr, config: &net::Config, owner: Owner) -> Finding {
-    if let Owner::Proxy(number) = owner {
+    if let Owner::Held(Holder { process: number, .. }) = owner {
         let cause = format!(
             "a proxy holds the session store{}, but nothing listens there as seen from here",
             process(number)
@@ -147,7 +151,9 @@ fn of_answer(bound: SocketAddr, owner: Owner, store: &Path) -> Finding {
         "answers the server list. Whether players reach TCP port {port} through routers and firewalls cannot be told from here"
     );
     match owner {
-        Owner::Proxy(number) => Finding::ok(AREA, CHECK, format!("the proxy{} {outside}", process(number))),
+        Owner::Held(Holder { process: number, .. }) => {
+            Finding::ok(AREA, CHECK, format!("the proxy{} {outside}", process(number)))
+        }
         Owner::Unknown => Finding::ok(AREA, CHECK, format!("a server {outside}")),
         Owner::Nobody => {
             let store = store.display();
@@ -227,8 +233,9 @@ mod tests {
     fn who_answers() {
         let bound = "0.0.0.0:25565".parse().unwrap();
         let of = |owner| of_answer(bound, owner, Path::new("sessions"));
-        assert!(of(Owner::Proxy(Some(7))).cause.starts_with("the proxy (process 7) answers"));
-        assert_eq!(of(Owner::Proxy(None)).verdict, Verdict::Ok);
+        let held = |process| Owner::Held(Holder { process, ..Holder::default() });
+        assert!(of(held(Some(7))).cause.starts_with("the proxy (process 7) answers"));
+        assert_eq!(of(held(None)).verdict, Verdict::Ok);
         assert_eq!(of(Owner::Unknown).verdict, Verdict::Ok);
         let other = of(Owner::Nobody);
         assert_eq!(other.verdict, Verdict::Error);
@@ -260,7 +267,7 @@ mod tests {
         assert!(!taken.cause.contains('\u{fffd}'), "{taken:?}");
         let free = nobody("127.0.0.1:0".parse().unwrap(), &config, Owner::Nobody);
         assert_eq!((free.verdict, free.cause.as_str()), (Verdict::Ok, "is free: the proxy is not running"));
-        let moved = nobody(address, &config, Owner::Proxy(None));
+        let moved = nobody(address, &config, Owner::Held(Holder::default()));
         assert_eq!(moved.verdict, Verdict::Warning);
         assert!(moved.cause.contains("nothing listens there"), "{moved:?}");
         // Kept for documentation: no machine has it, and nothing is sent to bind it.

@@ -43,11 +43,13 @@ pub async fn examine(loaded: Result<Loaded, config::Report>, clock: &Clock) -> R
             return report;
         }
     };
-    let Config { session, audit, admin, .. } = config.clone();
+    let Config { session, audit, limit, statistics, admin, .. } = config.clone();
     // Parts that wait for peers wait together; those that ask the disk have a thread.
     let local = tokio::task::spawn_blocking(move || {
         let mut findings = disk::store(&session);
         findings.extend(disk::audit(&audit));
+        findings.push(disk::bans(&limit.bans.file));
+        findings.extend(statistics.path.as_deref().map(disk::statistics));
         findings.extend(admin::examine(&admin));
         findings
     });

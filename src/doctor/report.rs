@@ -57,6 +57,10 @@ pub enum Area {
     Store,
     /// audit.log.
     Audit,
+    /// The file of bans.
+    Bans,
+    /// The file of statistics.
+    Statistics,
     /// The admin interface.
     Admin,
 }
@@ -74,6 +78,8 @@ impl Area {
             Self::Geo => "Geo look-ups",
             Self::Store => "Session store",
             Self::Audit => "Audit log",
+            Self::Bans => "Bans",
+            Self::Statistics => "Statistics",
             Self::Admin => "Admin interface",
         }
     }

@@ -7,21 +7,18 @@ use std::{
 
 use uuid::Uuid;
 
+use super::survey::{Holder, Role};
+
 /// Why the store could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process holds the lock file.
-    #[error(
-        "the session folder {} is in use by another running proxy{}; stop that one, or give this one a \
-         `session-cache.directory` of its own",
-        directory.display(),
-        holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
-    )]
+    #[error("the session folder {} is in use by {holder}; {}", directory.display(), way_out(holder))]
     Locked {
         /// The folder.
         directory: PathBuf,
-        /// The process that holds the lock, if it could be learnt.
-        holder: Option<u32>,
+        /// Who holds the lock, as far as it could be learnt.
+        holder: Holder,
     },
     /// The operating system refused something.
     #[error("cannot {doing} {}: {source}; {}", path.display(), advice(source))]
@@ -73,6 +70,17 @@ impl StoreError {
     }
 }
 
+/// What the owner can do about a store that is held.
+fn way_out(holder: &Holder) -> &'static str {
+    match holder.role {
+        Role::Command => "wait until that has ended",
+        Role::Proxy { .. } => "stop that one, or give this one a `session-cache.directory` of its own",
+        Role::Unknown => {
+            "wait until a command has ended; stop a proxy, or give this one a `session-cache.directory` of its own"
+        }
+    }
+}
+
 /// What the owner can do about an operating system error.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -96,12 +104,20 @@ mod tests {
 
     #[test]
     fn errors_name_the_path_and_what_to_do() {
-        let locked = StoreError::Locked { directory: "/srv/sessions".into(), holder: Some(42) };
+        let locked = |process, role| {
+            let holder = Holder { process, role };
+            StoreError::Locked { directory: "/srv/sessions".into(), holder }.to_string()
+        };
         assert_eq!(
-            locked.to_string(),
+            locked(Some(42), Role::Proxy { admin: None }),
             "the session folder /srv/sessions is in use by another running proxy (process 42); stop that one, or \
              give this one a `session-cache.directory` of its own"
         );
+        assert_eq!(
+            locked(Some(42), Role::Command),
+            "the session folder /srv/sessions is in use by a command (process 42); wait until that has ended"
+        );
+        assert!(locked(None, Role::Unknown).contains("another running proxy or a command; wait until"));
         let full = StoreError::io("write", Path::new("/srv/x"))(io::ErrorKind::StorageFull.into());
         assert_eq!(full.to_string(), "cannot write /srv/x: no storage space; free some space on that disk");
     }

@@ -6,6 +6,8 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use super::{
     StoreError,
     record::{Document, FORMAT_VERSION, Session},
+    survey::{Holder, Role},
 };
 use crate::identity::Property;
 
@@ -26,12 +29,60 @@ const TYPICAL_DOCUMENT: usize = 4 << 10;
 /// Name of the lock file, inside the store's folder.
 pub(super) const LOCK: &str = ".lock";
 
+/// How often the lock is tried for while others look at it, which takes each of them a moment.
+const LOCK_TRIES: u32 = 100;
+/// Wait between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// Name of the folder, inside the store's, for documents that were set aside.
 pub(super) const DAMAGED: &str = "damaged";
 
 /// The lock file; while this lives, the store is ours.
 #[derive(Debug)]
 pub(super) struct Lock(File);
+
+impl Lock {
+    /// Takes the lock of the store in this folder, which must exist.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "never on a network thread, and only while somebody looks at it"
+    )]
+    pub(super) fn take(root: &Path) -> Result<Self, StoreError> {
+        let path = root.join(LOCK);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        owner_only(&mut options);
+        let mut file = options.open(&path).map_err(StoreError::io("open the lock file", &path))?;
+        let unlocked = StoreError::io("lock", &path);
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock_shared() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Locked {
+                        directory: root.to_owned(),
+                        holder: Holder::read(&file),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(unlocked(error)),
+            }
+            // Nobody holds it while it is shared, so what stands there is about somebody who is gone. It must go before
+            // anybody could take it for the word of the new holder.
+            let emptied = file.set_len(0).and_then(|()| file.unlock());
+            emptied.map_err(StoreError::io("write the lock file", &path))?;
+            match file.try_lock() {
+                Ok(()) => {
+                    writeln!(file, "{}", std::process::id())
+                        .map_err(StoreError::io("write the lock file", &path))?;
+                    return Ok(Self(file));
+                }
+                // Somebody looks at it, or was faster.
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(unlocked(error)),
+            }
+        }
+        Err(StoreError::Locked { directory: root.to_owned(), holder: Holder::default() })
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -84,26 +135,20 @@ impl Files {
     pub(super) fn open(root: &Path) -> Result<(Self, Lock), StoreError> {
         create_folder(root)?;
         warn_if_open_to_others(root);
-        let path = root.join(LOCK);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        owner_only(&mut options);
-        let mut file = options.open(&path).map_err(StoreError::io("open the lock file", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only to name the culprit; where a locked file cannot be read, it stays unnamed.
-                let _ = file.take(32).read_to_string(&mut holder);
-                let holder = holder.trim().parse().ok();
-                return Err(StoreError::Locked { directory: root.to_owned(), holder });
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
-        }
-        file.set_len(0)
-            .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
-            .map_err(StoreError::io("write the lock file", &path))?;
-        Ok((Self { root: root.to_owned() }, Lock(file)))
+        let lock = Lock::take(root)?;
+        Ok((Self { root: root.to_owned() }, lock))
+    }
+
+    /// Adds a line to the lock file that says what its holder is.
+    pub(super) fn announce(&self, role: Role) -> Result<(), StoreError> {
+        let path = self.root.join(LOCK);
+        let Some(line) = role.line() else { return Ok(()) };
+        // In one piece: whoever reads meanwhile takes no notice of a line without an end.
+        let written = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        written.map_err(StoreError::io("write the lock file", &path))
     }
 
     /// The folders of documents that exist.
@@ -186,6 +231,40 @@ impl Files {
             Err(error) => Err(StoreError::io("remove", &path)(error)),
             Ok(()) => sync_folder(&self.shard(id)),
         }
+    }
+
+    /// Whether a player has a document, readable or not.
+    pub(super) fn has_document(&self, id: Uuid) -> Result<bool, StoreError> {
+        let path = self.document(id);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
+    }
+
+    /// Deletes for good what was set aside of a player, and says whether there was any.
+    pub(super) fn remove_set_aside(&self, id: Uuid) -> Result<bool, StoreError> {
+        let folder = self.root.join(DAMAGED);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::io("list", &folder)(error)),
+        };
+        let name = format!("{id}.json");
+        let mut found = false;
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("list", &folder))?;
+            // The second one has a number behind its name, and so on.
+            if entry.file_name().to_str().is_some_and(|found| found.starts_with(&name)) {
+                fs::remove_file(entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
+                found = true;
+            }
+        }
+        if found {
+            sync_folder(&folder)?;
+        }
+        Ok(found)
     }
 
     /// Moves a damaged document out of the way, never over another, and says where it went.
@@ -431,10 +510,59 @@ mod tests {
         let error = Files::open(folder.path()).unwrap_err();
         let StoreError::Locked { directory, holder } = error else { panic!("{error}") };
         assert_eq!(directory, folder.path());
+        let process = Some(std::process::id());
         #[cfg(unix)]
-        assert_eq!(holder, Some(std::process::id()));
+        assert_eq!(holder, Holder { process, role: Role::Unknown });
+        let told = |role| {
+            first.0.announce(role).unwrap();
+            let Err(StoreError::Locked { holder, .. }) = Files::open(folder.path()) else { panic!("free") };
+            holder
+        };
+        let admin = Some("[::1]:9464".parse().unwrap());
+        for role in [Role::Command, Role::Proxy { admin }, Role::Proxy { admin: None }] {
+            #[cfg(unix)]
+            assert_eq!(told(role), Holder { process, role });
+        }
         drop(first);
         Files::open(folder.path()).unwrap();
+    }
+
+    /// What a process that was killed said of itself must not be taken for the word of the next holder, and somebody who
+    /// only looks must not be taken for one.
+    #[test]
+    fn a_lock_that_is_taken_again_says_nothing_of_the_last_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK);
+        fs::write(&path, "1\nadmin 127.0.0.1:9464\n").unwrap();
+        let looker = File::open(&path).unwrap();
+        looker.lock_shared().unwrap();
+        let opening = thread::scope(|scope| {
+            let opening = scope.spawn(|| Files::open(folder.path()));
+            // It is emptied while nobody can hold it.
+            while fs::metadata(&path).unwrap().len() > 0 {
+                thread::yield_now();
+            }
+            looker.unlock().unwrap();
+            opening.join().unwrap()
+        });
+        let (_files, _lock) = opening.unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn what_was_set_aside_of_a_player_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, _lock) = Files::open(folder.path()).unwrap();
+        let (player, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(!files.remove_set_aside(player).unwrap());
+        for id in [player, player, other] {
+            let path = folder.path().join(format!("{id}.json"));
+            fs::write(&path, "{").unwrap();
+            files.set_aside(&path).unwrap();
+        }
+        assert!(files.remove_set_aside(player).unwrap());
+        assert!(!files.remove_set_aside(player).unwrap());
+        assert_eq!(fs::read_dir(folder.path().join(DAMAGED)).unwrap().count(), 1);
     }
 
     #[test]

@@ -83,6 +83,14 @@ impl Row {
             ));
         }
         let last = last_login(row.get("last-login").unwrap_or(&Value::Null), now)?;
+        let pin_hash = pin_hash(row.get("pin-sha256"))?;
+        if pin_hash.is_some() {
+            notes.push(
+                "pin-sha256: this version cannot ask for PINs, so in an outage the player is kept out (pin-failed) until \
+                 one can; leave it out of the row if the player is to come in without"
+                    .to_owned(),
+            );
+        }
         let session = Session {
             id,
             name: Some(name.clone()),
@@ -95,7 +103,7 @@ impl Row {
             addresses: vec![VerifiedAddress { address, verified: last, place: Place::default() }],
             last_without_dialogs: None,
             last_with_dialogs: None,
-            pin_hash: pin_hash(row.get("pin-sha256"))?,
+            pin_hash,
             locked: trust == Trust::No,
             denied_networks: Vec::new(),
             rehearsal: None,
@@ -103,22 +111,30 @@ impl Row {
         Ok(Self { session, name, properties: properties(row.get("properties"))?, notes })
     }
 
-    /// Whether it may be stored, with what the store knows: the session of its id, and the one of its name.
-    pub(super) fn against(
+    /// What is to be stored of it, with what the store knows: the session of its id, and the one of its name.
+    pub(super) fn beside(
         &self,
         same_id: Option<&Session>,
         same_name: Option<&Session>,
         now: Timestamp,
-    ) -> Result<(), Conflict> {
+    ) -> Result<Session, Conflict> {
         // What is unused for so long is as good as absent: its name may be somebody else's by now.
-        if same_id.is_some_and(|known| !known.is_imported() && !known.is_unused(now)) {
+        let known = same_id.filter(|known| !known.is_unused(now));
+        if known.is_some_and(|known| !known.is_imported()) {
             return Err(Conflict::Known);
         }
         // Also an imported one: of two claims to a name within 36 days one is wrong, and which cannot be told.
-        match same_name.filter(|known| known.id != self.session.id && !known.is_unused(now)) {
-            Some(holder) => Err(Conflict::NameHeld { by: holder.id, imported: holder.is_imported() }),
-            None => Ok(()),
+        if let Some(holder) = same_name.filter(|known| known.id != self.session.id && !known.is_unused(now)) {
+            return Err(Conflict::NameHeld { by: holder.id, imported: holder.is_imported() });
         }
+        let mut session = self.session.clone();
+        if let Some(known) = known {
+            // A file is told of nothing that happened here. A lock is lifted by a verified login, or with the session.
+            session.locked |= known.locked;
+            session.denied_networks.clone_from(&known.denied_networks);
+            session.fallback_logins = known.fallback_logins;
+        }
+        Ok(session)
     }
 
     /// The row as it would be read again.
@@ -157,13 +173,13 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// Whether a row could be stored beside them.
+    /// What would be stored of a row beside them.
     ///
     /// # Errors
     /// What speaks against it.
-    pub fn could_import(&self, row: &Row, now: Timestamp) -> Result<(), Conflict> {
+    pub fn could_import(&self, row: &Row, now: Timestamp) -> Result<Session, Conflict> {
         let same_id = self.by_id.get(&row.session.id).copied();
-        row.against(same_id, self.by_name.get(&row.name.key()).copied(), now)
+        row.beside(same_id, self.by_name.get(&row.name.key()).copied(), now)
     }
 }
 
@@ -271,20 +287,28 @@ impl Told {
         }
     }
 
-    /// About a row that could be read.
-    pub fn of(index: usize, row: &Row, result: Result<(), Conflict>) -> Self {
+    /// About a row that could be read, and what was stored of it.
+    pub fn of(index: usize, row: &Row, result: Result<&Session, Conflict>) -> Self {
         let outcome = match result {
-            Ok(()) => Outcome::Imported,
+            Ok(_) => Outcome::Imported,
             Err(Conflict::Known) => Outcome::Known,
             Err(_) => Outcome::Refused,
         };
+        let mut notes = if outcome == Outcome::Imported { row.notes.clone() } else { Vec::new() };
+        if result.is_ok_and(|session| session.locked && !row.session.locked) {
+            notes.push(format!(
+                "it was locked before and stays so, whoever vouches for the file; if it is to count at once, use postern \
+                 sessions forget {} and import it again",
+                row.name
+            ));
+        }
         Self {
             index,
             outcome,
             id: Some(row.session.id),
             player: Some(row.name.clone()),
             why: result.err().map(|conflict| conflict.to_string()),
-            notes: if outcome == Outcome::Imported { row.notes.clone() } else { Vec::new() },
+            notes,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Remembered logins: one JSON document per player, and an index in memory.
 //!
 //! ```text
-//! <directory>/.lock                  held by the one running proxy that owns the store
+//! <directory>/.lock                  held by the one proxy or command that owns the store; says which, and where it is asked
 //! <directory>/<2 hex>/<id>.json      a player's document; the folder is named by the id's first two digits
 //! <directory>/<2 hex>/.<id>.tmp      a write that is under way; what a crash left is removed at the next start
 //! <directory>/damaged/               documents that could not be read, set aside for a person to look at
@@ -45,7 +45,7 @@ pub use error::StoreError;
 pub use load::{Damaged, OpenReport};
 pub use record::VerifiedLogin;
 pub use store::Store;
-pub use survey::{Owner, Survey};
+pub use survey::{Hold, Holder, Owner, Role, Survey};
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

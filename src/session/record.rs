@@ -217,6 +217,10 @@ impl Session {
             rehearsal: None,
         });
         session.forget_times_ahead(now);
+        if before.is_some_and(|before| before.is_imported() && before.locked) {
+            // Nobody vouched for these, and a login from elsewhere does not prove them either.
+            session.addresses.clear();
+        }
         session.rehearsal = Some(Box::new(Rehearsal {
             at: now,
             address: login.address.to_canonical(),
@@ -411,6 +415,23 @@ pub(super) mod tests {
             ..first.clone()
         };
         assert_eq!(second, expected);
+    }
+
+    #[test]
+    fn a_login_proves_no_address_that_came_with_an_import() {
+        let mut imported = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        (imported.last_with_dialogs, imported.rehearsal, imported.locked) = (None, None, true);
+        let login = |before: &Session, address| after(Some(before), address, "2026-01-02T00:00:00Z");
+        let elsewhere = login(&imported, "203.0.113.5");
+        assert_eq!((addresses(&elsewhere), elsewhere.locked), (vec!["203.0.113.5".to_owned()], false));
+        assert!(elsewhere.rehearsal.unwrap().addresses.is_empty(), "an outage would not have gone by it");
+        assert_eq!(addresses(&login(&imported, "192.0.2.1")), ["192.0.2.1"]);
+        // Whoever trusts the file trusts its addresses; and a lock says nothing about what was proven here.
+        imported.locked = false;
+        assert_eq!(addresses(&login(&imported, "203.0.113.5")), ["203.0.113.5", "192.0.2.1"]);
+        let mut own = after(None, "192.0.2.1", "2026-01-01T00:00:00Z");
+        own.locked = true;
+        assert_eq!(addresses(&login(&own, "203.0.113.5")), ["203.0.113.5", "192.0.2.1"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Config, OpenReport, StoreError,
+    Config, OpenReport, Role, StoreError,
     alike::{self, AllPrivate},
     files::Files,
     import,
@@ -79,9 +79,9 @@ pub(super) struct State {
 }
 
 impl State {
-    fn could_import(&self, row: &import::Row, now: Timestamp) -> Result<(), import::Conflict> {
+    fn could_import(&self, row: &import::Row, now: Timestamp) -> Result<Session, import::Conflict> {
         let same_id = self.index.by_id(row.session.id).map(AsRef::as_ref);
-        row.against(same_id, self.index.by_name(&row.name).map(AsRef::as_ref), now)
+        row.beside(same_id, self.index.by_name(&row.name).map(AsRef::as_ref), now)
     }
 }
 
@@ -246,21 +246,11 @@ impl Store {
         if self.by_id(id).is_none() {
             return Err(StoreError::NoSession { id });
         }
-        let shared = Arc::clone(&self.0.shared);
-        if let Some(properties) = shared.state().queue.properties(id) {
+        if let Some(properties) = self.0.shared.state().queue.properties(id) {
             return Ok(properties.to_vec());
         }
-        let permit = Arc::clone(&shared.reads).acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let read = tokio::task::spawn_blocking(move || {
-            // Given back when the read is over, not when its caller has lost patience.
-            let _permit = permit;
-            shared.files.read(id)
-        });
-        match read.await {
-            Ok(document) => document?.map(|document| document.properties).ok_or(StoreError::NoSession { id }),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(StoreError::Closed),
-        }
+        let document = self.on_disk(move |files| files.read(id)).await?;
+        document.map(|document| document.properties).ok_or(StoreError::NoSession { id })
     }
 
     /// Records a login that the session server has proven: history, address, name, dialogs; unlocks the session and
@@ -289,25 +279,26 @@ impl Store {
     }
 
     /// Stores a session that comes from elsewhere, unless something here speaks against it: checked and stored in one
-    /// step, so that no login comes between.
+    /// step, so that no login comes between. Returns what was stored: the row, and what is known here of an earlier
+    /// import of the same player.
     ///
     /// Does not wait for the disk; [`flush`](Self::flush) does.
     ///
     /// # Errors
     /// What speaks against it; nothing was changed then.
-    pub fn import(&self, row: &import::Row) -> Result<(), import::Conflict> {
+    pub fn import(&self, row: &import::Row) -> Result<Session, import::Conflict> {
         let shared = &self.0.shared;
         let mut state = shared.state();
-        state.could_import(row, shared.clock.now())?;
-        shared.put(&mut state, row.session.clone(), Some(row.properties.clone().into()));
-        Ok(())
+        let session = state.could_import(row, shared.clock.now())?;
+        shared.put(&mut state, session.clone(), Some(row.properties.clone().into()));
+        Ok(session)
     }
 
     /// What [`import`](Self::import) would say now. Changes nothing.
     ///
     /// # Errors
     /// What speaks against it.
-    pub fn could_import(&self, row: &import::Row) -> Result<(), import::Conflict> {
+    pub fn could_import(&self, row: &import::Row) -> Result<Session, import::Conflict> {
         let shared = &self.0.shared;
         shared.state().could_import(row, shared.clock.now())
     }
@@ -353,17 +344,48 @@ impl Store {
         Some(result)
     }
 
-    /// Deletes a session and its document, and waits until that is durable. Whether there was one in the index.
+    /// Deletes a session, its document and what was set aside of the player as damaged, and waits until that is durable.
+    /// Whether there was any of it: also the document of a session that counts no more is found.
     pub async fn forget(&self, id: Uuid) -> Result<bool, StoreError> {
-        let known = {
+        let is_known = self.0.shared.state().index.by_id(id).is_some();
+        // What is known leaves the index at once, however long the disk takes.
+        let has_document = is_known || self.on_disk(move |files| files.has_document(id)).await?;
+        {
             let mut state = self.0.shared.state();
-            let known = state.index.remove(id).is_some();
-            // Queued in any case: the document of an unused session may be there without being in the index.
+            state.index.remove(id);
             self.0.shared.queue(&mut state, id, Change::Remove);
-            known
-        };
+        }
         self.flush_one(id).await?;
-        Ok(known)
+        let was_set_aside = self.on_disk(move |files| files.remove_set_aside(id)).await?;
+        Ok(has_document || was_set_aside)
+    }
+
+    /// Asks the disk, off the network threads. Takes as long as the disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.0.shared);
+        let permit = Arc::clone(&shared.reads).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let asked = tokio::task::spawn_blocking(move || {
+            // Given back when the disk has answered, not when the caller has lost patience.
+            let _permit = permit;
+            ask(&shared.files)
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Says in the lock file who holds the store, for commands that find it held. Not to be called once the store is
+    /// closed: somebody else may hold it then. Blocks.
+    ///
+    /// # Errors
+    /// A lock file that cannot be written.
+    pub fn announce(&self, role: Role) -> Result<(), StoreError> {
+        self.0.shared.files.announce(role)
     }
 
     /// Waits until all changes made so far are durable. Fails at the first of them that cannot be written now; it
@@ -709,6 +731,33 @@ mod tests {
         assert!(!store.forget(id(1)).await.unwrap());
         assert_eq!((found(&store, "Alice", Some(1)), store.has_session_from(ip("192.0.2.1"))), (None, false));
         assert_eq!(store.record_verified(login(1, "Alice", "192.0.2.1")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_of_a_player_is_forgotten_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path(), START).await;
+        for player in 1..=2 {
+            store.record_verified(login(player, &format!("p{player}"), "192.0.2.1"));
+        }
+        store.close().await.unwrap();
+        let (unused, damaged) = (store.0.shared.files.document(id(1)), store.0.shared.files.document(id(2)));
+        fs::write(&damaged, "{").unwrap();
+
+        let (store, report) = open_with(folder.path(), false, "2026-04-01T00:00:00Z").await;
+        assert_eq!((store.len(), report.damaged.len(), unused.exists()), (0, 1, true));
+        assert!(store.forget(id(1)).await.unwrap() && !unused.exists());
+        assert!(!store.forget(id(1)).await.unwrap());
+        assert!(report.damaged[0].moved_to.exists());
+        assert!(store.forget(id(2)).await.unwrap() && !report.damaged[0].moved_to.exists());
+        assert!(!store.forget(id(2)).await.unwrap());
+        // Ahead of the clock, it counts as little, but is in the index.
+        store.record_verified(login(3, "p3", "192.0.2.1"));
+        store.close().await.unwrap();
+        let store = open(folder.path(), START).await;
+        assert_eq!(store.by_id(id(3)), None);
+        assert!(store.forget(id(3)).await.unwrap());
+        assert!(!store.forget(id(3)).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

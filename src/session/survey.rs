@@ -1,29 +1,129 @@
 //! What a store looks like from outside: for whoever examines one that another process may own.
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     io::{self, Read},
+    net::SocketAddr,
     path::Path,
 };
 
-use super::files::{DAMAGED, LOCK, is_shard};
+use super::{
+    StoreError,
+    files::{DAMAGED, Files, LOCK, Lock, is_shard},
+};
 
-/// Whether a running proxy owns a store.
+/// Longest lock file that is read, in bytes: a process number and few lines with an address.
+const MAX_LOCK: u64 = 512;
+
+/// What holds a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It has not said: it starts, or is of another version.
+    #[default]
+    Unknown,
+    /// A command, which ends soon.
+    Command,
+    /// A proxy.
+    Proxy {
+        /// Where its admin interface listens, if it has one.
+        admin: Option<SocketAddr>,
+    },
+}
+
+impl Role {
+    /// The line of the lock file that says so.
+    pub(super) fn line(self) -> Option<String> {
+        match self {
+            Self::Unknown => None,
+            Self::Command => Some("command".to_owned()),
+            Self::Proxy { admin: None } => Some("admin none".to_owned()),
+            Self::Proxy { admin: Some(address) } => Some(format!("admin {address}")),
+        }
+    }
+
+    fn parse(line: &str) -> Self {
+        match line.split_once(' ') {
+            None if line == "command" => Self::Command,
+            Some(("admin", "none")) => Self::Proxy { admin: None },
+            Some(("admin", address)) => {
+                address.parse().map_or(Self::Unknown, |address| Self::Proxy { admin: Some(address) })
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Who holds a store, as its lock file says: a line with the process number, then one for each time that the holder said
+/// what it is, the last of which counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The process number, if it could be read.
+    pub process: Option<u32>,
+    /// What it is.
+    pub role: Role,
+}
+
+impl Holder {
+    /// Reads a lock file that somebody holds. Where a locked file cannot be read, its holder stays unnamed.
+    pub(super) fn read(file: &File) -> Self {
+        let mut text = String::new();
+        let _ = file.take(MAX_LOCK).read_to_string(&mut text);
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Self {
+        let (process, rest) = text.split_once('\n').unwrap_or((text, ""));
+        // A line without an end is being written: half an address is another one.
+        let line = rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).next_back();
+        Self { process: process.trim().parse().ok(), role: line.map_or(Role::Unknown, Role::parse) }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.role {
+            Role::Unknown => "another running proxy or a command",
+            Role::Command => "a command",
+            Role::Proxy { .. } => "another running proxy",
+        })?;
+        self.process.map_or(Ok(()), |process| write!(f, " (process {process})"))
+    }
+}
+
+/// Keeps proxies and other commands from a store and from what a proxy writes beside it, until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    _lock: Lock,
+}
+
+impl Hold {
+    /// Takes hold for a command. Makes the folder if need be. Blocks.
+    ///
+    /// # Errors
+    /// A store that somebody holds, and a folder or lock file that cannot be written.
+    pub fn take(directory: &Path) -> Result<Self, StoreError> {
+        let (files, lock) = Files::open(directory)?;
+        files.announce(Role::Command)?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// Whether somebody holds a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// None does.
+    /// Nobody does.
     Nobody,
-    /// One does; its process number, if it could be read.
-    Proxy(Option<u32>),
+    /// Somebody does.
+    Held(Holder),
     /// Its lock file cannot be looked at.
     Unknown,
 }
 
 impl Owner {
-    /// Looks at the lock file of the store in this folder. Blocks. For an instant a proxy that starts right now could
-    /// take this look for an owner; ask only when there is reason to.
+    /// Looks at the lock file of the store in this folder. Blocks.
     pub fn of(directory: &Path) -> Self {
-        let mut file = match File::open(directory.join(LOCK)) {
+        let file = match File::open(directory.join(LOCK)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Nobody,
             Err(_) => return Self::Unknown,
@@ -31,12 +131,7 @@ impl Owner {
         match file.try_lock_shared() {
             // Given back when the file is closed.
             Ok(()) => Self::Nobody,
-            Err(TryLockError::WouldBlock) => {
-                let mut number = String::new();
-                // Where a locked file cannot be read, its owner stays unnamed.
-                let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut number);
-                Self::Proxy(number.trim().parse().ok())
-            }
+            Err(TryLockError::WouldBlock) => Self::Held(Holder::read(&file)),
             Err(TryLockError::Error(_)) => Self::Unknown,
         }
     }
@@ -103,9 +198,41 @@ mod tests {
             ipv6_range_prefix: 64,
         };
         let (store, _) = super::super::Store::open(config, crate::clock::Clock::system()).await.unwrap();
-        assert_eq!(Owner::of(&directory), Owner::Proxy(Some(std::process::id())));
+        let by = |role| Owner::Held(Holder { process: Some(std::process::id()), role });
+        assert_eq!(Owner::of(&directory), by(Role::Unknown));
+        let proxy = Role::Proxy { admin: Some("127.0.0.1:9464".parse().unwrap()) };
+        store.announce(proxy).unwrap();
+        assert_eq!(Owner::of(&directory), by(proxy));
         store.close().await.unwrap();
         assert_eq!(Owner::of(&directory), Owner::Nobody);
+        let hold = Hold::take(&directory).unwrap();
+        assert_eq!(Owner::of(&directory), by(Role::Command));
+        assert!(matches!(Hold::take(&directory), Err(StoreError::Locked { .. })));
+        drop(hold);
+        assert_eq!(Owner::of(&directory), Owner::Nobody);
+    }
+
+    #[test]
+    fn lock_files() {
+        let proxy = |admin: &str| Role::Proxy { admin: Some(admin.parse().unwrap()) };
+        for (text, process, role) in [
+            ("", None, Role::Unknown),
+            // As it was before there was more in it.
+            ("42", Some(42), Role::Unknown),
+            ("42\n", Some(42), Role::Unknown),
+            ("42\ncommand\n", Some(42), Role::Command),
+            ("42\nadmin none\n", Some(42), Role::Proxy { admin: None }),
+            ("42\nadmin 127.0.0.1:9464\n", Some(42), proxy("127.0.0.1:9464")),
+            ("42\nadmin [::1]:9464\n", Some(42), proxy("[::1]:9464")),
+            // Half written.
+            ("42\nadmin 127.0.0.1:94", Some(42), Role::Unknown),
+            ("42\nadmin 127.0.0.1:9464\nadmin no", Some(42), proxy("127.0.0.1:9464")),
+            ("42\nadmin 127.0.0.1:9464\nadmin none\n", Some(42), Role::Proxy { admin: None }),
+            ("42\nadmin somewhere\n", Some(42), Role::Unknown),
+            ("x\nwhat\n", None, Role::Unknown),
+        ] {
+            assert_eq!(Holder::parse(text), Holder { process, role }, "{text:?}");
+        }
     }
 
     #[test]

@@ -156,6 +156,48 @@ fn what_is_odd_but_right_is_noted() {
 }
 
 #[test]
+fn a_row_with_a_pin_is_noted() {
+    let row = read(&with("pin-sha256", json!("ab".repeat(32)))).unwrap();
+    assert!(row.notes[0].contains("cannot ask for PINs") && row.notes[0].contains("pin-failed"), "{row:?}");
+}
+
+#[test]
+fn an_import_over_another_takes_no_lock_away() {
+    let now = at(NOW);
+    let trusted = Row::read(&row(), Trust::Yes, now).unwrap();
+    let denied = Place { country: None, asn: Some(64_496) };
+    let known = |locked| Session {
+        locked,
+        fallback_logins: 3,
+        denied_networks: vec![denied],
+        addresses: Vec::new(),
+        ..trusted.session.clone()
+    };
+    let import = |row: &Row, known: &Session| Known::of([known]).could_import(row, now).unwrap();
+    let stored = import(&trusted, &known(true));
+    let carried = Session { fallback_logins: 3, denied_networks: vec![denied], ..trusted.session.clone() };
+    assert_eq!(stored, Session { locked: true, ..carried.clone() });
+    let told = Told::of(0, &trusted, Ok(&stored));
+    assert_eq!(told.outcome, Outcome::Imported);
+    assert!(
+        told.notes[0].contains("stays so") && told.notes[0].contains("sessions forget Notch"),
+        "{told:?}"
+    );
+
+    let stored = import(&trusted, &known(false));
+    assert_eq!((&stored, Told::of(0, &trusted, Ok(&stored)).notes.len()), (&carried, 0));
+    // Without trust it is locked anyway, of which nothing has to be said.
+    let untrusted = read(&row()).unwrap();
+    let stored = import(&untrusted, &known(true));
+    assert!(stored.locked && Told::of(0, &untrusted, Ok(&stored)).notes.is_empty());
+    assert!(import(&untrusted, &known(false)).locked);
+    // After 36 days nothing of it counts, as in everything else.
+    let mut unused = known(true);
+    unused.last_verified = at("2026-10-01T00:00:00Z");
+    assert_eq!(import(&trusted, &unused), trusted.session);
+}
+
+#[test]
 fn the_second_of_two_rows_is_refused() {
     let other = "169a79f4-44e9-4726-a5be-fca90e38aaf5";
     let mut same_name = with("uuid", json!(other));
@@ -203,16 +245,16 @@ fn what_was_proven_here_stays() {
     };
     let held = |imported| Err(Conflict::NameHeld { by: other, imported });
     for (what, sessions, result) in [
-        ("nobody", vec![], Ok(())),
-        ("somebody else", vec![verified(other, "Other", recent)], Ok(())),
+        ("nobody", vec![], Ok(&row.session)),
+        ("somebody else", vec![verified(other, "Other", recent)], Ok(&row.session)),
         ("the player", vec![verified(own, "Notch", recent)], Err(Conflict::Known)),
         ("the player under another name", vec![verified(own, "Renamed", recent)], Err(Conflict::Known)),
         ("the player, after the clock went back", vec![verified(own, "Notch", ahead)], Err(Conflict::Known)),
-        ("the player, long ago", vec![verified(own, "Notch", unused)], Ok(())),
-        ("the player, imported", vec![imported(own, "Notch")], Ok(())),
+        ("the player, long ago", vec![verified(own, "Notch", unused)], Ok(&row.session)),
+        ("the player, imported", vec![imported(own, "Notch")], Ok(&row.session)),
         ("who has the name", vec![verified(other, "nOTCH", recent)], held(false)),
         ("who has the name, after the clock went back", vec![verified(other, "Notch", ahead)], held(false)),
-        ("who had the name long ago", vec![verified(other, "Notch", unused)], Ok(())),
+        ("who had the name long ago", vec![verified(other, "Notch", unused)], Ok(&row.session)),
         ("who has the name, imported", vec![imported(other, "Notch")], held(true)),
         (
             "the player, imported, and who has the name",
@@ -220,7 +262,7 @@ fn what_was_proven_here_stays() {
             held(false),
         ),
     ] {
-        assert_eq!(Known::of(&sessions).could_import(&row, now), result, "{what}");
+        assert_eq!(Known::of(&sessions).could_import(&row, now).as_ref(), result.as_ref().copied(), "{what}");
     }
     let told = Told::of(3, &row, Err(Conflict::Known));
     assert_eq!(told.outcome, Outcome::Known);
