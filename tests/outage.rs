@@ -237,6 +237,7 @@ async fn silence_and_nonsense_hide_no_failure() {
         }
         let event = scene.audit.reason(reason).await;
         assert_eq!(event["facts"]["refused_as"], "address-changed");
+        assert_eq!(event["facts"]["address_match"], "none", "what the rules weighed is told");
         assert_eq!(event["id"], Player::new(name).id.to_string());
     }
     scene.setup.audit().next("ban.added", |event| event["target"] == ABROAD).await;

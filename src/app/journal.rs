@@ -99,11 +99,14 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
             // While the proxy runs there is no other way.
             line = line.field("by", "admin");
         }
-        if let Some(May { left_out }) = audited.may(kind.name()) {
-            audit.emit(match left_out {
-                Some(left_out) => line.field("left_out", left_out),
-                None => line,
-            });
+        match event {
+            // Strangers have no part in these.
+            BanEvent::Lifted(_) => audit.emit(line),
+            BanEvent::Added(_) | BanEvent::Expired(_) => match audited.may(kind.name()) {
+                Some(May { left_out: Some(left_out) }) => audit.emit(line.field("left_out", left_out)),
+                Some(May { left_out: None }) => audit.emit(line),
+                None => {}
+            },
         }
         let Some(May { left_out }) = chatter.may(kind.name()) else { return };
         let (target, failures, until) = (ban.target, ban.failures, ban.until);

@@ -183,7 +183,7 @@ impl Queue {
             queue.iter().find(|(_, exit)| exit.client.get() == Some(&client)).map(|(serial, _)| *serial)
         };
         // Among strangers stand those of before it had one, which are older.
-        of(&self.known).or_else(|| of(&self.strangers))
+        of(&self.strangers).or_else(|| of(&self.known))
     }
 }
 
@@ -323,8 +323,8 @@ impl Shared {
             Full::PerAddress => tracing::info!(
                 address,
                 times,
-                "a client address has more connections open than network.max-connections-per-address allows; further \
-                 ones are closed"
+                "a client address wants more connections than network.max-connections-per-address allows; those too \
+                 many are closed"
             ),
             Full::Connections | Full::PendingLogins => tracing::warn!(
                 times,
@@ -371,7 +371,7 @@ impl Passage {
             state.unproven.known.insert(self.waiting.serial, exit);
         }
         state.clients.entry(client).or_default().open += 1;
-        let stranger = state.unproven.oldest(false).filter(|_| crowded);
+        let stranger = state.unproven.oldest(false).filter(|_| crowded && oldest.is_none());
         if let Some(stranger) = stranger {
             state.ask_to_leave(stranger, Full::Connections);
         }

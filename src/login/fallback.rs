@@ -12,7 +12,7 @@ use super::{
     admitted::Admitted,
     online::{self, Proven, Unproven},
     refusal::{Moved, Refusal},
-    roster::{Company, Seated},
+    roster::{Company, Judged, Seated},
 };
 use crate::{
     identity::Property,
@@ -83,8 +83,11 @@ pub(super) async fn admit<S: Io>(
         return Err(refusal);
     }
     // For whoever leaves it at that, in whatever way.
-    let _ = attempt.line.judged.set((refusal.reason, refusal.who.id));
-    match online::prove(conn, &mut named, cx, attempt).await {
+    let judged = Judged { reason: refusal.reason, id: refusal.who.id, facts: refusal.facts.clone() };
+    attempt.line.set_judged(Some(judged));
+    let proven = online::prove(conn, &mut named, cx, attempt).await;
+    attempt.line.set_judged(None);
+    match proven {
         Ok(Proven::Verified(verified)) => Ok(online::seat(verified, named, cx, attempt)),
         // The link is encrypted now, which may be all that was missing.
         Ok(Proven::Outage(confirmed)) => admit_in_place(named, confirmed, cx, attempt)
@@ -94,18 +97,14 @@ pub(super) async fn admit<S: Io>(
             if basis.holds(cx) {
                 cx.hang_ups.remember(named.name.key(), attempt.address);
             }
-            let Refusal { reason, judged_as, message, facts, .. } =
-                Refusal::from(Unproven::HungUp(error)).judged_as(refusal.reason);
-            let facts = refusal.facts.into_iter().chain(facts).collect();
-            Err(Refusal { reason, judged_as, message, facts, ..refusal })
+            Err(refusal.unheard(Refusal::from(Unproven::HungUp(error))))
         }
         // These tell the player more than the outage does.
         Err(Unproven::Refused(online)) if online.reason == Reason::NotJoined => Err(online),
-        Err(Unproven::Refused(mut online))
+        Err(Unproven::Refused(online))
             if matches!(online.reason, Reason::BadHandshake | Reason::ClientLeft) =>
         {
-            online.who.id = refusal.who.id;
-            Err(online.judged_as(refusal.reason))
+            Err(refusal.unheard(online))
         }
         Err(Unproven::Refused(online)) => Err(refusal.fact("online_attempt", online.reason.code())),
     }

@@ -45,7 +45,7 @@ pub use stage::{Hello, Named};
 use admitted::Admitted;
 use keys::Keys;
 use refusal::{Moved, Refusal, Who};
-use roster::{Leaving, Line, Place, Roster};
+use roster::{Judged, Leaving, Line, Place, Roster};
 
 /// From accept to login success, unless a mod handshake makes progress: the client gives up at 30 s.
 pub const LOGIN_TIME: Duration = Duration::from_secs(25);
@@ -190,9 +190,10 @@ pub fn cut_short(reason: Reason, line: &Line, cx: &LoginCx, address: IpAddr) -> 
         refusal.who.id = Some(*id);
         return refusal.fact("proof", proof.label());
     }
-    if let Some((judged_as, id)) = line.judged.get() {
-        refusal.who.id = *id;
-        refusal = refusal.judged_as(*judged_as);
+    if let Some(judged) = line.take_judged() {
+        let Judged { reason, id, facts } = *judged;
+        let who = Who { id, ..refusal.who.clone() };
+        refusal = Refusal { who, facts, ..Refusal::new(reason) }.unheard(refusal);
     }
     if let Some(name) = name {
         count_failure(&refusal, &name, cx, address);

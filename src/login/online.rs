@@ -148,7 +148,6 @@ pub(super) async fn exchange_keys<S: Io>(
 /// Records the session and takes the player's place, whoever of that id holds it now.
 pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Attempt<'_>) -> Admission {
     let (place, leaving) = cx.roster.seat_verified(verified.profile().id, attempt.address, attempt.line);
-    cx.bans.clear(verified.profile().id, attempt.address);
     let before = cx.store.record_verified(VerifiedLogin {
         profile: verified.profile().clone(),
         address: attempt.address,
@@ -158,6 +157,8 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Atte
     let admitted = Admitted::verified(verified, attempt.address);
     let mut facts = Map::new();
     facts.insert("in_an_outage".to_owned(), fallback::rehearse(before, &named, cx, attempt).into());
+    // Behind the rehearsal, which it would have spoken against.
+    cx.bans.clear(admitted.profile().id, attempt.address);
     if leaving.is_some() {
         facts.insert("displaced".to_owned(), true.into());
     }

@@ -65,11 +65,13 @@ impl Refusal {
         self
     }
 
-    /// Says what policy had said of a client that did not wait for it.
+    /// The end of a login whose client did not wait to hear this: the end's reason and text, and the facts of both.
     #[must_use]
-    pub fn judged_as(mut self, reason: Reason) -> Self {
-        self.judged_as = Some(reason);
-        self.fact("refused_as", reason.code())
+    pub(super) fn unheard(self, end: Self) -> Self {
+        let judged_as = Some(self.reason);
+        let Self { reason, message, facts, .. } = end.fact("refused_as", self.reason.code());
+        let facts = self.facts.into_iter().chain(facts).collect();
+        Self { reason, judged_as, message, facts, ..self }
     }
 
     /// Adds what policy weighed.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
@@ -39,10 +40,21 @@ pub struct Line {
     pub who: OnceLock<Who>,
     /// The player's proven id and how it was proven, once it has a place.
     pub seated: OnceLock<(Uuid, Proof)>,
-    /// What policy said of it, and of whose session, if it was offered the online login instead of hearing that.
-    pub judged: OnceLock<(Reason, Option<Uuid>)>,
+    /// What policy said of it, while it is offered the online login instead of hearing that.
+    judged: Mutex<Option<Box<Judged>>>,
     piped: AtomicBool,
     close: Mutex<Close>,
+}
+
+/// A refusal that has not been said.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The code.
+    pub reason: Reason,
+    /// The session's id, if one was found.
+    pub id: Option<Uuid>,
+    /// What it rests on.
+    pub facts: Map<String, Value>,
 }
 
 /// What a connection was asked, and the task that is to obey. A channel would take half a kilobyte.
@@ -58,7 +70,7 @@ impl Default for Line {
             activity: Arc::default(),
             who: OnceLock::new(),
             seated: OnceLock::new(),
-            judged: OnceLock::new(),
+            judged: Mutex::default(),
             piped: AtomicBool::new(false),
             close: Mutex::default(),
         }
@@ -85,6 +97,16 @@ impl Line {
         if let Some(waiting) = waiting {
             waiting.wake();
         }
+    }
+
+    /// Notes what policy said, or that it is of no more weight.
+    pub fn set_judged(&self, judged: Option<Judged>) {
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = judged.map(Box::new);
+    }
+
+    /// What policy said, if nothing has come of it yet.
+    pub fn take_judged(&self) -> Option<Box<Judged>> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Returns the reason once the connection was asked to end. For the connection's own task: of several that wait,

@@ -74,8 +74,7 @@ pub(super) const fn hint(reason: Reason) -> &'static str {
              place is a foreign one, except at exactly a verified address"
         }
         Reason::GeoUnknown => {
-            "country and network are looked up after verified logins; logins from before geo checks were on have none, \
-             and private addresses are never looked up"
+            "country and network are looked up after verified logins; logins from before geo checks were on have none"
         }
         Reason::PinFailed => {
             "a player with a PIN is always asked for it in an outage, and this version cannot ask yet"

@@ -265,9 +265,9 @@ impl Session {
         let address = address.to_canonical();
         for known in self.addresses.iter_mut().filter(|known| known.address == address) {
             known.place = place;
+            // What was refused as foreign before this was known is no longer.
+            self.denied_networks.retain(|denied| *denied != place);
         }
-        // What was refused as foreign before this was known is no longer.
-        self.denied_networks.retain(|denied| *denied != place);
         if let Some(rehearsal) = self.rehearsal.as_mut().filter(|rehearsal| rehearsal.address == address) {
             rehearsal.place = place;
         }

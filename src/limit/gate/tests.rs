@@ -1,10 +1,11 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::*;
 
-/// A gate that knows everybody from 203.0.113.0/24.
+/// A gate that knows everybody from 203.0.113.0/24, and from some time on 198.51.100.1.
 struct Scene {
     gate: Gate,
+    has_logged_in: Arc<AtomicBool>,
     hits: Arc<AtomicUsize>,
 }
 
@@ -12,10 +13,15 @@ impl Scene {
     fn new(connections: u32, per_address: u32, pending_logins: u32) -> Self {
         let hits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&hits);
-        let known = |address: IpAddr| address.to_string().starts_with("203.0.113.");
+        let has_logged_in = Arc::new(AtomicBool::new(false));
+        let has = Arc::clone(&has_logged_in);
+        let known = move |address: IpAddr| {
+            let is_late = address == ip("198.51.100.1") && has.load(Ordering::Relaxed);
+            is_late || address.to_string().starts_with("203.0.113.")
+        };
         let limits = Limits { connections, per_address, pending_logins };
         let on_limit = move || _ = count.fetch_add(1, Ordering::Relaxed);
-        Self { gate: Gate::new(limits, Box::new(known), Box::new(on_limit)), hits }
+        Self { gate: Gate::new(limits, Box::new(known), Box::new(on_limit)), has_logged_in, hits }
     }
 
     fn enter(&self, address: &str) -> Result<Passage, Full> {
@@ -251,4 +257,14 @@ async fn nobody_who_shares_a_known_address_keeps_it_out_by_silence() {
     let strangers: Vec<Passage> = (0..3).map(|_| scene.enter("10.0.0.1").unwrap()).collect();
     assert_eq!(scene.enter("10.0.0.1").unwrap_err(), Full::PerAddress);
     assert_eq!(asked(&strangers), [0; 0]);
+}
+
+#[tokio::test]
+async fn those_of_before_an_address_had_a_session_go_first() {
+    let scene = Scene::new(100, 3, 64);
+    let silent: Vec<Passage> = (0..2).map(|_| scene.enter("198.51.100.1").unwrap()).collect();
+    scene.has_logged_in.store(true, Ordering::Relaxed);
+    let player = scene.enter("198.51.100.1").unwrap();
+    let next = scene.enter("198.51.100.1").unwrap();
+    assert_eq!((asked(&silent), asked([&player, &next])), (vec![0], vec![]));
 }
