@@ -830,7 +830,7 @@ fn where_figures_rest_on_look_ups_it_is_said() {
     friend.login.as_mut().unwrap().country = None;
     let found = report(&[friend], &terms);
     let hint = cost(&found, Reason::GeoUnknown).hint;
-    assert!(hint.contains("private addresses are never looked up"), "{hint}");
+    assert!(hint.contains("looked up after verified logins"), "{hint}");
 }
 
 #[test]
