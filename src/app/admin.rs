@@ -5,7 +5,6 @@ use std::{panic, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::StartError;
-
 use crate::{
     admin::{Config, Handles, Interface, OpenError, Phase, Serving},
     audit::Audit,
