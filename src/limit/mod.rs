@@ -1,6 +1,6 @@
 //! Limits: how many connections and logins at once and from one address, and who failed too often.
 //!
-//! Every table here is bounded, whatever strangers bring: see [`attempts`], [`bans`], [`rate`] and [`gate`].
+//! Every table here is bounded, whatever strangers bring: see `attempts`, [`bans`], [`rate`] and [`gate`].
 
 use std::time::Duration;
 
