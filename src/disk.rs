@@ -43,6 +43,24 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Moves a damaged file out of the way, to a name beside it that nothing has yet, and returns that name. For files that
+/// one process at a time sets aside.
+///
+/// # Errors
+/// Whatever kept it from being moved; it is still there then.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    for number in 0_u32.. {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
+        let aside = PathBuf::from(aside);
+        if fs::symlink_metadata(&aside).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            fs::rename(path, &aside)?;
+            return Ok(aside);
+        }
+    }
+    Err(io::Error::other("there are too many damaged ones already"))
+}
+
 /// Makes a rename or removal last. Where a folder cannot be opened as a file (Windows), the file system sees to it.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
@@ -100,6 +118,22 @@ mod tests {
         remove(&path).unwrap();
         assert_eq!(read_small(&path, 2).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no temporary file stays");
+    }
+
+    #[test]
+    fn damaged_files_are_set_aside_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.json");
+        for name in ["it.json.damaged", "it.json.damaged.1", "it.json.damaged.2"] {
+            fs::write(&path, name).unwrap();
+            assert_eq!(set_aside(&path).unwrap(), folder.path().join(name));
+            assert!(!path.exists());
+        }
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(fs::read_to_string(&path).unwrap(), path.file_name().unwrap().to_str().unwrap());
+        }
+        assert_eq!(set_aside(&path).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

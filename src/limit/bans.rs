@@ -25,7 +25,7 @@ use super::{
     file,
     table::{FEWER, Table},
 };
-use crate::{address, clock::Clock, identity::NameKey, task::Shutdown};
+use crate::{address, clock::Clock, disk, identity::NameKey, task::Shutdown};
 
 pub use super::{
     file::{FileError, lift_in_file, read_file},
@@ -532,7 +532,7 @@ fn stored(config: &Config) -> Result<Vec<Ban>, OpenError> {
         Ok(bans) => Ok(bans),
         Err(error @ FileError::Io { .. }) => Err(OpenError(error)),
         Err(damaged @ FileError::Damaged { .. }) => {
-            match file::set_aside(path) {
+            match disk::set_aside(path) {
                 Ok(moved_to) => tracing::warn!(%damaged, moved_to = %moved_to.display(),
                     "the file of bans is damaged and was set aside; the proxy starts without the bans in it"),
                 Err(error) => tracing::warn!(%damaged, %error,

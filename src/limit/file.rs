@@ -1,7 +1,7 @@
 //! Bans on disk: one small JSON file, replaced whole. Everything here blocks.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -103,21 +103,10 @@ pub(super) fn write(path: &Path, bans: Vec<Ban>) -> Result<(), FileError> {
     written.map_err(FileError::io(path))
 }
 
-/// Moves a damaged file out of the way, to a name beside it that nothing has yet. Returns that name.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
-    let free = |n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(if n == 0 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
-        Some(PathBuf::from(name)).filter(|name| !name.exists())
-    };
-    // After a hundred damaged files the last one is replaced.
-    let name = (0..100).find_map(free).unwrap_or_else(|| path.with_extension("damaged"));
-    fs::rename(path, &name).map_err(FileError::io(path))?;
-    Ok(name)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -202,13 +191,5 @@ mod tests {
             assert!(lift_in_file(&path, Some(&"AS1".parse().unwrap()), at(NOW)).is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), text, "left alone");
         }
-        let names: Vec<_> = (0..3)
-            .map(|_| {
-                fs::write(&path, "damaged").unwrap();
-                set_aside(&path).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
-            })
-            .collect();
-        assert_eq!(names, ["bans.json.damaged", "bans.json.damaged-1", "bans.json.damaged-2"]);
-        assert!(!path.exists());
     }
 }

@@ -233,19 +233,18 @@ impl Gate {
         let most = shared.limits.connections;
         let crowded = open_to_all(most);
         let mut state = shared.state();
-        let crowded_out = client.filter(|client| shared.has_enough(&state, *client));
-        let successor = match crowded_out.map(|client| (is_known, state.unproven.oldest_of(client))) {
-            None => None,
-            Some((true, Some(oldest))) => Some(oldest),
-            Some(_) => return Err(shared.hit(state, Full::PerAddress, address)),
+        let predecessor = client.map_or(Ok(None), |client| shared.predecessor_in(&state, client, is_known));
+        let predecessor = match predecessor {
+            Ok(predecessor) => predecessor,
+            Err(full) => return Err(shared.hit(state, full, address)),
         };
         if state.open >= most.saturating_add(MAX_LEAVING) {
             return Err(shared.hit(state, Full::Connections, address));
         }
-        if let Some(oldest) = successor {
+        if let Some(oldest) = predecessor {
             state.ask_to_leave(oldest, Full::PerAddress);
         }
-        let mut made_room = successor.map(|_| Full::PerAddress);
+        let mut made_room = predecessor.map(|_| Full::PerAddress);
         if state.in_use() >= crowded {
             let is_full = |state: &State| state.in_use() >= most;
             let oldest = match (client, is_known) {
@@ -291,9 +290,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_enough(&self, state: &State, client: IpNet) -> bool {
+    /// Which connection of that client makes room for one more; `None` if it has fewer than one may have.
+    fn predecessor_in(&self, state: &State, client: IpNet, is_known: bool) -> Result<Option<u64>, Full> {
         let in_use = |client: &Client| client.open - client.leaving;
-        state.clients.get(&client).is_some_and(|client| in_use(client) >= self.limits.per_address)
+        if state.clients.get(&client).map_or(0, in_use) < self.limits.per_address {
+            return Ok(None);
+        }
+        let oldest = state.unproven.oldest_of(client).filter(|_| is_known);
+        oldest.map(Some).ok_or(Full::PerAddress)
     }
 
     /// A limit was hit: gives the lock back, and tells of it.
@@ -347,14 +351,10 @@ impl Passage {
         let is_known = (shared.known)(address);
         let client = address::limit_key(address);
         let mut state = shared.state();
-        let oldest = match (shared.has_enough(&state, client), is_known) {
-            (false, _) => None,
-            (true, true) => state.unproven.oldest_of(client),
-            (true, false) => return Err(shared.hit(state, Full::PerAddress, Some(address))),
+        let oldest = match shared.predecessor_in(&state, client, is_known) {
+            Ok(oldest) => oldest,
+            Err(full) => return Err(shared.hit(state, full, Some(address))),
         };
-        if oldest.is_none() && shared.has_enough(&state, client) {
-            return Err(shared.hit(state, Full::PerAddress, Some(address)));
-        }
         // This one is among them.
         let crowded = state.in_use() > open_to_all(shared.limits.connections);
         if crowded && !is_known {

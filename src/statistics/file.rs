@@ -1,9 +1,8 @@
 //! The file of the totals: one JSON object, replaced whole. Everything here blocks.
 
 use std::{
-    fs,
     io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +59,7 @@ pub fn read_file(path: &Path) -> Result<Option<Totals>, ReadError> {
 pub(super) fn open(path: &Path) -> Result<Option<Totals>, ReadError> {
     match read_file(path) {
         Err(ReadError::Damaged(why)) => {
-            let aside = set_aside(path)?;
+            let aside = disk::set_aside(path)?;
             warn!(
                 path = %path.display(), why, moved_to = %aside.display(),
                 "the statistics file is damaged; it was set aside, and counting starts anew"
@@ -75,19 +74,4 @@ pub(super) fn write(path: &Path, totals: &Totals) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(&Document { version: FORMAT_VERSION, totals })?;
     bytes.push(b'\n');
     disk::replace(path, &bytes)
-}
-
-/// Moves a file out of the way, never over another, and says where it went.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    for number in 0_u32.. {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
-        let aside = PathBuf::from(aside);
-        // The store is locked, so no other proxy of ours sets aside in between.
-        if fs::symlink_metadata(&aside).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
-    }
-    Err(io::Error::other("there are too many damaged ones already"))
 }
