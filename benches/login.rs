@@ -91,6 +91,7 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
             online_attempt_when_ineligible: true,
             allow_plaintext_fallback: true,
             accepts_transfers: false,
+            compression_threshold: Some(256),
         },
         rules: Rules {
             max_session_age: Duration::from_hours(72),
@@ -108,6 +109,9 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
             blocked_asns: std::collections::HashSet::new(),
             deny_on_geo_change: false,
             deny_on_geo_unknown: false,
+            pins: true,
+            require_pin: false,
+            allow_pin_for_changed_address: false,
         },
         keys: Keys::generate().unwrap(),
         health,

@@ -33,6 +33,9 @@ fn rules() -> Rules {
         blocked_asns: std::collections::HashSet::new(),
         deny_on_geo_change: false,
         deny_on_geo_unknown: false,
+        pins: true,
+        require_pin: false,
+        allow_pin_for_changed_address: false,
     }
 }
 
@@ -56,6 +59,7 @@ fn facts(now: Timestamp, address: &str) -> Facts {
         last_with_dialogs: Some(now - 30 * HOUR),
         pin_hash: None,
         locked: false,
+        unproven_quarantine: false,
         denied_networks: Vec::new(),
         rehearsal: None,
     };

@@ -36,6 +36,9 @@ fn terms() -> Terms {
         blocked_asns: HashSet::new(),
         deny_on_geo_change: false,
         deny_on_geo_unknown: false,
+        pins: true,
+        require_pin: false,
+        allow_pin_for_changed_address: false,
     };
     Terms { rules, allow_plaintext_fallback: true }
 }
@@ -69,6 +72,7 @@ fn session(number: u64, now: Timestamp) -> Session {
         last_with_dialogs: Some(at),
         pin_hash: None,
         locked: number % 100 == 1,
+        unproven_quarantine: false,
         denied_networks: Vec::new(),
         rehearsal: Some(Box::new(Rehearsal {
             at,

@@ -10,13 +10,15 @@
 //! | --- | --- |
 //! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`secret`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, secrets in files, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
-//! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals |
+//! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`], [`alert`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals, what staff is told |
+//! | [`pin`] | PIN codes: kept, tried, counted |
 //! | [`login`], [`backend`], [`relay`], [`status`], [`readiness`], [`admin`] | the login from handshake to admission, the way into a backend, the pipe, the server list, who could join in an outage now, the admin interface |
 //! | [`config`], [`cli`] | the YAML file, resolved into each room's own `Config`; the command line |
 //! | [`app`], [`doctor`], [`commands`] | the rooms that know all others: the first wires handles and tasks, and the order of stopping; the second examines an installation; the third looks into a store, or asks the proxy that holds it |
 
 pub mod address;
 pub mod admin;
+pub mod alert;
 pub mod app;
 pub mod audit;
 pub mod backend;
@@ -35,6 +37,7 @@ pub mod login;
 pub mod messages;
 pub mod mojang;
 pub mod net;
+pub mod pin;
 pub mod place;
 pub mod policy;
 pub mod protocol;

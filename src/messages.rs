@@ -42,6 +42,48 @@ messages! {
     PinNotSet = "pin-not-set", "&cPINs are required during outages and you have none yet.";
     /// Reminder to set a PIN.
     PinRequiredNotice = "pin-required-notice", "&ePins are required during auth outages. Set your PIN with &6/setpin <code>&e.";
+    /// The PIN was saved.
+    PinSaved = "pin-saved", "&aYour PIN is saved. You are asked for it when you join while the authentication servers are down.";
+    /// `/pin` by somebody who has one, and is not asked for it.
+    PinExists = "pin-exists", "&eYou have a PIN already. Change it with &6/setpin <code>&e.";
+    /// The PIN is gone.
+    PinReset = "pin-reset", "&eYour PIN is removed.";
+    /// There was none to remove.
+    PinNone = "pin-none", "&eYou have no PIN.";
+    /// How the command is used.
+    PinUsage = "pin-usage", "&eUse &6/setpin <code>&e to set a PIN, &6/pin <code>&e to enter it, &6/resetpin&e to remove it.";
+    /// The PIN to be set is a weak one.
+    PinWeak = "pin-weak", "&cThat PIN cannot be used. Take %length% to 32 letters and digits, not one repeated and not a row like 123456.";
+    /// Not now: only on a verified connection, or one that has proven its PIN.
+    PinNotNow = "pin-not-now", "&cThat works only after you joined while the authentication servers were online.";
+    /// Too many commands.
+    PinTooFast = "pin-too-fast", "&eNot so fast. Please wait a moment and try again.";
+    /// Another verification of this player is under way.
+    PinBusy = "pin-busy", "&eYour PIN could not be checked just now. Please try again in a moment.";
+    /// The PIN could not be saved.
+    PinNotSaved = "pin-not-saved", "&cYour PIN could not be saved. Please try again later, and tell the server's owner.";
+    /// The player's chat does not fit any more: it was left out while the PIN was asked for.
+    PinRejoin = "pin-rejoin", "&eYou wrote in chat before your PIN was checked, so your chat does not work now. Please rejoin, and enter the PIN without chatting first.";
+    /// Title of the dialog that asks for the PIN.
+    PinDialogTitle = "pin-dialog-title", "Verify your identity";
+    /// What the dialog explains.
+    PinDialogText = "pin-dialog-text", "The authentication servers are down. Enter your PIN to join as %player%. You have %timeout% seconds. It is visible while you type.";
+    /// Label of the dialog's text field.
+    PinDialogField = "pin-dialog-field", "PIN";
+    /// The dialog's button to go on.
+    PinDialogSubmit = "pin-dialog-submit", "Join";
+    /// The dialog's button to give up.
+    PinDialogLeave = "pin-dialog-leave", "Leave";
+    /// Staff: a player joined by policy.
+    AlertFallback = "alert-fallback", "&6[Postern] &e%player%&7 joined without Mojang from &f%address%&7: %reason%";
+    /// Staff: a player came from elsewhere.
+    AlertGeo = "alert-geo", "&6[Postern] &e%player%&7 came from &f%place%&7, so far from %known%";
+    /// Staff: the session servers went down, or answer again.
+    AlertState = "alert-state", "&6[Postern] &7authentication servers: &f%state%&7 (%reason%)";
+    /// Staff: somebody was banned.
+    AlertBan = "alert-ban", "&6[Postern] &7banned &f%target%&7 until %until%: %count% failures";
+    /// Staff: there was more than fits.
+    AlertMore = "alert-more", "&6[Postern] &7and more: %count%";
     /// Country or network rules.
     GeoDenied = "geo-denied", "&cConnection denied due to location or network change. Please try again later.";
     /// The owner locked the session.

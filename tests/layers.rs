@@ -15,7 +15,8 @@ use std::{
 const TIERS: &[&[&str]] = &[
     &["address", "clock", "disk", "foreign", "identity", "local", "messages", "place", "secret", "task"],
     &["reason", "protocol"],
-    &["net", "mojang", "session", "policy", "geo", "audit", "limit", "statistics"],
+    &["net", "mojang", "session", "policy", "geo", "audit", "limit", "statistics", "alert"],
+    &["pin"],
     &["login", "backend", "relay", "status", "readiness", "admin"],
     &["config", "cli"],
     &["app", "doctor", "commands"],

@@ -57,6 +57,9 @@ fn terms() -> Terms {
             blocked_asns: [].into(),
             deny_on_geo_change: false,
             deny_on_geo_unknown: false,
+            pins: true,
+            require_pin: false,
+            allow_pin_for_changed_address: false,
         },
         allow_plaintext_fallback: true,
     }

@@ -59,7 +59,7 @@ pub(super) fn note(admission: &Admission, caller: &Caller, cx: &ConnCx) {
     }
     let Some(session) = cx.login.store.by_id(profile.id) else { return };
     let before = match (proof, &session.rehearsal) {
-        (Proof::Fallback | Proof::Pinned, _) => session.addresses.clone(),
+        (Proof::Fallback | Proof::Pinned | Proof::Held, _) => session.addresses.clone(),
         (Proof::Verified, Some(rehearsal)) if rehearsal.address == caller.address => {
             rehearsal.addresses.clone()
         }

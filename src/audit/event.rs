@@ -30,6 +30,16 @@ pub enum Kind {
     LoginRefused,
     /// A player came from a country or network that is new for it.
     GeoChanged,
+    /// A player was asked for the PIN.
+    PinPrompted,
+    /// A player gave the right one.
+    PinVerified,
+    /// A player gave a wrong one.
+    PinFailed,
+    /// A player set a PIN.
+    PinSet,
+    /// A player gave up its PIN.
+    PinReset,
     /// Somebody failed too often.
     BanAdded,
     /// A ban came to its end.
@@ -61,6 +71,11 @@ impl Kind {
             Self::LoginFallback => "login.fallback",
             Self::LoginRefused => "login.refused",
             Self::GeoChanged => "geo.changed",
+            Self::PinPrompted => "pin.prompted",
+            Self::PinVerified => "pin.verified",
+            Self::PinFailed => "pin.failed",
+            Self::PinSet => "pin.set",
+            Self::PinReset => "pin.reset",
             Self::BanAdded => "ban.added",
             Self::BanExpired => "ban.expired",
             Self::BanLifted => "ban.lifted",

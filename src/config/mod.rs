@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    admin, audit, backend, disk, geo, limit, login, messages::Messages, mojang, net, policy::rules::Rules,
-    relay, session, statistics, status,
+    admin, alert, audit, backend, disk, geo, limit, login, messages::Messages, mojang, net, pin,
+    policy::rules::Rules, relay, session, statistics, status,
 };
 
 mod kinds;
@@ -66,6 +66,8 @@ pub struct Config {
     pub health: mojang::health::Config,
     /// Where sessions are kept.
     pub session: session::Config,
+    /// How PINs are kept and asked for.
+    pub pins: pin::Config,
     /// Whom an outage login lets in.
     pub rules: Rules,
     /// Backends and the way to them.
@@ -80,6 +82,8 @@ pub struct Config {
     pub geo: geo::Config,
     /// Whether audit.log is told of players whose country or network is new for them.
     pub alert_on_geo_change: bool,
+    /// Who is alerted of what.
+    pub alerts: alert::Config,
     /// How much is taken from whom.
     pub limit: limit::Config,
     /// Where totals are kept.
@@ -105,6 +109,7 @@ impl Config {
             player_keys,
             health,
             session,
+            pins,
             rules,
             backend,
             relay,
@@ -112,6 +117,7 @@ impl Config {
             audit,
             geo,
             alert_on_geo_change,
+            alerts,
             limit,
             statistics,
             admin,
@@ -125,6 +131,7 @@ impl Config {
             && *player_keys == other.player_keys
             && *health == other.health
             && *session == other.session
+            && *pins == other.pins
             && *rules == other.rules
             && backend.is_same_but_secrets(&other.backend)
             && *relay == other.relay
@@ -132,6 +139,7 @@ impl Config {
             && *audit == other.audit
             && *geo == other.geo
             && *alert_on_geo_change == other.alert_on_geo_change
+            && *alerts == other.alerts
             && *limit == other.limit
             && *statistics == other.statistics
             && *admin == other.admin

@@ -273,21 +273,6 @@ impl<'r, 't> Section<'r, 't> {
         value.unwrap_or(default)
     }
 
-    /// A key whose part is not built yet, and whose silent absence would let in players that the owner meant to keep
-    /// out: anything but the default stops the start.
-    pub(super) fn refuse<T: PartialEq>(
-        &mut self,
-        key: &'static str,
-        default: &T,
-        hint: &str,
-        kind: impl FnOnce(&At<'_, 't>) -> Option<T>,
-    ) {
-        let Some(at) = self.find(key) else { return };
-        if kind(&at).is_some_and(|value| value != *default) {
-            at.error("not supported by this version yet", hint);
-        }
-    }
-
     /// A section below this one; empty if it is missing or wrong.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'r, 't> {
         let spot = self.spot.child(key, None);

@@ -10,9 +10,9 @@ use super::{
     secret::{self, Environment},
 };
 use crate::{
-    audit,
+    alert, audit,
     backend::{self, Backend, ForwardingMode, Lookup, NameServers, srv::DEFAULT_PORT},
-    geo, limit, mojang, net,
+    geo, limit, login, mojang, net,
     policy::rules::Rules,
     relay, session, statistics,
 };
@@ -33,7 +33,9 @@ pub(super) fn resolve(
             accept_proxy_protocol: values.network.accept_proxy_protocol,
             trusted_proxies: values.network.trusted_proxies,
         },
-        login: auth.login,
+        login: login::Config { compression_threshold: values.network.compression_threshold, ..auth.login },
+        pins: security.pins.clone(),
+        alerts: alert::Config { staff: values.staff, on_fallback: security.alert_on_fallback },
         session_server: mojang::session_server::Config {
             base_url: auth.session_server?,
             timeout: auth.timeout,
@@ -65,6 +67,9 @@ pub(super) fn resolve(
             blocked_asns: security.blocked_asns,
             deny_on_geo_change: security.deny_on_geo_change,
             deny_on_geo_unknown: security.deny_on_geo_unknown,
+            pins: security.pins.enabled,
+            require_pin: security.require_pin,
+            allow_pin_for_changed_address: security.allow_pin_for_changed_address,
         },
         session: session::Config {
             directory: session_cache.directory,

@@ -1,6 +1,6 @@
 //! Every key there is: its name, its default, what may stand under it, and whether it is in force.
 //!
-//! One call per key, in the order of the example file. `get` and `optional` are in force; `later` and `refuse` belong to
+//! One call per key, in the order of the example file. `get` and `optional` are in force; `later` belongs to
 //! parts of the proxy that are not built yet. To put such a key in force, read it with `get` and hand its value on.
 
 use std::{
@@ -31,7 +31,7 @@ use crate::{
     geo,
     login::{self, FallbackMode},
     messages::{MessageKey, Messages},
-    status,
+    pin, status,
 };
 
 /// A network prefix of at least this length tells strangers apart; shorter ones cover whole countries.
@@ -54,6 +54,7 @@ pub(super) struct Values {
     pub(super) messages: Messages,
     pub(super) status: status::Config,
     pub(super) network: Network,
+    pub(super) staff: Vec<String>,
     pub(super) admin: admin::Config,
 }
 
@@ -99,6 +100,10 @@ pub(super) struct Security {
     pub(super) require_mojang_auth: HashSet<Uuid>,
     pub(super) enable_geo_checks: bool,
     pub(super) alert_on_geo_change: bool,
+    pub(super) alert_on_fallback: bool,
+    pub(super) pins: pin::Config,
+    pub(super) require_pin: bool,
+    pub(super) allow_pin_for_changed_address: bool,
     pub(super) deny_on_geo_change: bool,
     pub(super) deny_on_geo_unknown: bool,
     pub(super) blocked_asns: HashSet<u32>,
@@ -135,6 +140,7 @@ pub(super) struct Network {
     pub(super) max_connections: u32,
     pub(super) max_connections_per_address: u32,
     pub(super) max_pending_logins: u32,
+    pub(super) compression_threshold: Option<usize>,
 }
 
 /// Walks the whole file. `base` is the folder that its paths are relative to.
@@ -157,8 +163,9 @@ pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings
     let try_order = root.get("try", (0..names.len()).collect(), backend_names(&names));
     let forced_hosts = root.get("forced-hosts", Vec::new(), |at| forced_hosts(at, &names));
 
-    alerts(root.section("alerts"));
+    let staff = alerts(root.section("alerts"));
     let values = Values {
+        staff,
         auth: auth(root.section("auth")),
         session_cache: session_cache(root.section("session-cache"), base, findings),
         security: security(root.section("security"), base, findings),
@@ -301,6 +308,8 @@ fn auth(mut auth: Section<'_, '_>) -> Auth {
             online_attempt_when_ineligible: auth.get("online-attempt-when-ineligible", true, boolean),
             allow_plaintext_fallback: auth.get("allow-plaintext-fallback", true, boolean),
             accepts_transfers: auth.get("accepts-transfers", false, boolean),
+            // The network section has it.
+            compression_threshold: None,
         },
         unknown_logins_per_minute: auth.get("unknown-logins-per-minute", 120, number(0..=1_000_000)),
         prevent_client_proxy_connections: auth.get("prevent-client-proxy-connections", false, boolean),
@@ -349,23 +358,22 @@ fn session_cache(mut cache: Section<'_, '_>, base: &Path, findings: &Findings) -
 }
 
 fn security(mut security: Section<'_, '_>, base: &Path, findings: &Findings) -> Security {
-    const ADDRESSES_ALONE: &str = "without it players are judged by name, id and address alone; write false only if that is enough for you";
     let max_failed_attempts = security.get("max-failed-attempts", 10, number(1..=1_000_000));
     let failure_ban_duration = security.get("failure-ban-duration", Minutes.times(30), time(Minutes));
-    security.later("alert-on-fallback", true, boolean);
+    let alert_on_fallback = security.get("alert-on-fallback", true, boolean);
     let enable_geo_checks = security.get("enable-geo-checks", true, boolean);
     let alert_on_geo_change = security.get("alert-on-geo-change", true, boolean);
     let deny_on_geo_change = security.get("deny-on-geo-change", false, boolean);
     let deny_on_geo_unknown = security.get("deny-on-geo-unknown", false, boolean);
-    security.refuse("require-pin-on-fallback", &false, ADDRESSES_ALONE, boolean);
-    security.later("pin-timeout-seconds", Seconds.times(60), time(Seconds));
-    security.later("pin-min-length", 6, number::<u32>(4..=32));
+    let require_pin = security.get("require-pin-on-fallback", false, boolean);
+    let pin_timeout = security.get("pin-timeout-seconds", Seconds.times(60), time(Seconds));
+    let pin_min_length = security.get("pin-min-length", 6, number(4..=32));
     let max_failed_attempts_per_subnet =
         security.get("max-failed-attempts-per-subnet", 30, number(1..=1_000_000));
     let max_failed_attempts_per_asn = security.get("max-failed-attempts-per-asn", 100, number(1..=1_000_000));
-    security.later("allow-pin-for-changed-address", false, boolean);
+    let allow_pin_for_changed_address = security.get("allow-pin-for-changed-address", false, boolean);
     let blocked_asns = security.get("blocked-asns", Vec::new(), list(asn));
-    security.later("pin-commands", true, boolean);
+    let pin_commands = security.get("pin-commands", true, boolean);
     let ban_file = security.get("ban-file", base.join("bans.json"), path(base));
     let required = security.get("require-recent-activity", true, boolean);
     let days = security.get("recent-activity-days", Days.times(30), time(Days));
@@ -397,6 +405,10 @@ fn security(mut security: Section<'_, '_>, base: &Path, findings: &Findings) -> 
         max_failed_attempts_per_asn,
         failure_ban_duration,
         ban_file,
+        alert_on_fallback,
+        pins: pin::Config { enabled: pin_commands, min_length: pin_min_length, timeout: pin_timeout },
+        require_pin,
+        allow_pin_for_changed_address,
     };
     security.finish();
     values
@@ -463,11 +475,13 @@ fn status(mut status: Section<'_, '_>, base: &Path) -> status::Config {
     values
 }
 
-fn alerts(mut alerts: Section<'_, '_>) {
-    alerts.later("staff", Vec::new(), list(player));
+/// Who is alerted in the game.
+fn alerts(mut alerts: Section<'_, '_>) -> Vec<String> {
+    let staff = alerts.get("staff", Vec::new(), list(player));
     // The URLs are secrets: what is compared here is dropped at once.
     alerts.later("webhooks", Vec::new(), list(webhook));
     alerts.finish();
+    staff
 }
 
 fn webhook(at: &At<'_, '_>) -> Option<String> {
@@ -488,7 +502,7 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
     const MAX_PACKET: i64 = (1 << 21) - 1;
     let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| text.parse().ok()).collect();
     // -1 is how other proxies, and the protocol, say that nothing is compressed.
-    network.later("compression-threshold", 256, number::<i64>(-1..=MAX_PACKET));
+    let compression_threshold = network.get("compression-threshold", 256, number::<i64>(-1..=MAX_PACKET));
     let values = Network {
         connection_timeout: network.get("connection-timeout", Milliseconds.times(5000), time(Milliseconds)),
         read_timeout: network.get("read-timeout", Milliseconds.times(30_000), time(Milliseconds)),
@@ -499,6 +513,7 @@ fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {
         max_connections: network.get("max-connections", 20_000, number(1..=10_000_000)),
         max_connections_per_address: network.get("max-connections-per-address", 64, number(1..=10_000_000)),
         max_pending_logins: network.get("max-pending-logins", 2000, number(1..=10_000_000)),
+        compression_threshold: usize::try_from(compression_threshold).ok(),
     };
     if values.accept_proxy_protocol && values.trusted_proxies.is_empty() {
         let what = "does nothing: network.trusted-proxies is empty";

@@ -74,6 +74,8 @@ pub struct Config {
     pub allow_plaintext_fallback: bool,
     /// Whether clients that another server sent here may join.
     pub accepts_transfers: bool,
+    /// From how many bytes on packets are compressed towards a client that meets its backend later; `None` is never.
+    pub compression_threshold: Option<usize>,
 }
 
 /// What every login shares.

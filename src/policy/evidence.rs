@@ -262,7 +262,8 @@ fn displaces(online: Option<Online>, address_match: AddressMatch) -> Option<Disp
     }
     match up.proof {
         Proof::Verified | Proof::Pinned => None,
-        Proof::Fallback => (address_match == AddressMatch::Exact && up.address_match < AddressMatch::Exact)
+        Proof::Fallback | Proof::Held => (address_match == AddressMatch::Exact
+            && up.address_match < AddressMatch::Exact)
             .then_some(Displace::WeakerMatch),
     }
 }

@@ -93,6 +93,8 @@ pub enum Proof {
     Pinned,
     /// Admitted by policy alone.
     Fallback,
+    /// Let to its backend by policy, to be asked for the PIN there: not in before that is right.
+    Held,
 }
 
 impl Proof {
@@ -102,6 +104,7 @@ impl Proof {
             Self::Verified => "verified",
             Self::Pinned => "pinned",
             Self::Fallback => "fallback",
+            Self::Held => "held",
         }
     }
 }

@@ -37,4 +37,10 @@ pub struct Rules {
     pub deny_on_geo_change: bool,
     /// Whether an address that could not be looked up refuses.
     pub deny_on_geo_unknown: bool,
+    /// Whether there are PINs at all: without them nobody is asked for one, and none weighs anything.
+    pub pins: bool,
+    /// Whether players without a PIN are refused.
+    pub require_pin: bool,
+    /// Whether a player with a PIN may come from a new address in a network (ASN) of its own.
+    pub allow_pin_for_changed_address: bool,
 }

@@ -105,6 +105,7 @@ impl Row {
             last_with_dialogs: None,
             pin_hash,
             locked: trust == Trust::No,
+            unproven_quarantine: false,
             denied_networks: Vec::new(),
             rehearsal: None,
         };

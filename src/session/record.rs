@@ -129,6 +129,10 @@ pub struct Session {
     /// Whether the owner locked it until the next verified login.
     #[serde(default)]
     pub locked: bool,
+    /// Whether somebody has joined a backend under this name since the last verified login, to be asked for the PIN
+    /// there, and has not known it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven_quarantine: bool,
     /// Foreign networks refused since the last verified login.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied_networks: Vec<Place>,
@@ -158,6 +162,7 @@ impl fmt::Debug for Session {
             .field("last_with_dialogs", &self.last_with_dialogs)
             .field("pin_hash", &self.pin_hash.as_ref().map(|_| "[REDACTED]"))
             .field("locked", &self.locked)
+            .field("unproven_quarantine", &self.unproven_quarantine)
             .field("denied_networks", &self.denied_networks)
             .field("rehearsal", &self.rehearsal)
             .finish()
@@ -213,6 +218,7 @@ impl Session {
             last_with_dialogs: None,
             pin_hash: None,
             locked: false,
+            unproven_quarantine: false,
             denied_networks: Vec::new(),
             rehearsal: None,
         });
@@ -232,6 +238,7 @@ impl Session {
         session.last_verified = now;
         session.verified_logins = session.verified_logins.saturating_add(1);
         session.locked = false;
+        session.unproven_quarantine = false;
         session.denied_networks.clear();
         if login.has_dialogs {
             session.last_with_dialogs = Some(now);

@@ -158,6 +158,7 @@ impl Friend {
             last_with_dialogs: (!self.imported).then(|| at(self.last_verified)),
             pin_hash: self.pin.then(|| "$argon2id$".to_owned()),
             locked: self.locked,
+            unproven_quarantine: false,
             denied_networks: self.denied.iter().map(|(country, asn)| place(*country, *asn)).collect(),
             rehearsal: self.login.as_ref().map(|login| {
                 Box::new(Rehearsal {

@@ -104,6 +104,9 @@ impl Plain {
                 blocked_asns: self.blocked.iter().copied().collect(),
                 deny_on_geo_change: self.geo_change,
                 deny_on_geo_unknown: self.geo_unknown,
+                pins: true,
+                require_pin: false,
+                allow_pin_for_changed_address: false,
             },
             allow_plaintext_fallback: self.plaintext,
         }

@@ -76,6 +76,7 @@ impl Scene {
             last_with_dialogs: None,
             pin_hash: None,
             locked: false,
+            unproven_quarantine: false,
             denied_networks: Vec::new(),
             rehearsal: None,
         };
@@ -95,6 +96,9 @@ impl Scene {
             blocked_asns: HashSet::new(),
             deny_on_geo_change: false,
             deny_on_geo_unknown: false,
+            pins: true,
+            require_pin: false,
+            allow_pin_for_changed_address: false,
         };
         Self {
             rules,

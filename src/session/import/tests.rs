@@ -44,6 +44,7 @@ fn a_bare_row_and_a_full_one() {
         last_with_dialogs: None,
         pin_hash: None,
         locked: true,
+        unproven_quarantine: false,
         denied_networks: Vec::new(),
         rehearsal: None,
     };
