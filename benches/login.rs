@@ -15,7 +15,7 @@ use postern::{
     identity::Username,
     limit::{self, Bans},
     login::{
-        self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx,
+        self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx, OnPin, Route,
         keys::{Challenge, Keys},
         roster::{Line, Roster},
     },
@@ -25,6 +25,7 @@ use postern::{
         session_server::{self, SessionServer, Standing},
     },
     net::{conn::Conn, deadline::Deadline},
+    pin::{self, Pins},
     policy::Rules,
     protocol::{
         handshake::Handshake,
@@ -85,6 +86,9 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         timeout: Duration::from_secs(1),
         cache_ttl: Duration::ZERO,
     };
+    let store = Store::open(store, clock.clone()).await.unwrap().0;
+    let bans = Bans::open(&bans, clock.clone(), Box::new(|_| ())).unwrap();
+    let pins = pin::Config { enabled: true, min_length: 6, timeout: Duration::from_mins(1) };
     LoginCx {
         config: Config {
             fallback: FallbackMode::Enabled,
@@ -117,10 +121,12 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         health,
         server,
         player_keys,
-        store: Store::open(store, clock.clone()).await.unwrap().0,
+        pins: Pins::new(pins, store.clone(), bans.clone(), clock.clone()),
+        messages: Arc::default(),
+        store,
         geo: Geo::new(&geo_off).unwrap(),
         roster: Roster::new(clock.clone()),
-        bans: Bans::open(&bans, clock.clone(), Box::new(|_| ())).unwrap(),
+        bans,
         hang_ups: HangUps::default(),
         ipv4_subnet_prefix: 24,
         clock,
@@ -136,9 +142,10 @@ async fn one(cx: &LoginCx, sessions: &support::SessionServer, player: &Player) {
         let mut conn = Conn::new(near);
         let line = Arc::new(Line::default());
         let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
-        let attempt = Attempt { address, line: &line, deadline: &deadline };
+        let (route, on_pin) = (Route { too_old: false, threshold: None }, OnPin(&|_, _, _| ()));
+        let attempt = Attempt { address, line: &line, deadline: &deadline, route, on_pin };
         let hello = Hello::read(&mut conn).await.unwrap();
-        login::drive(&mut conn, hello, false, cx, attempt).await.unwrap()
+        login::drive(&mut conn, hello, cx, &attempt).await.unwrap()
     };
     let player = async {
         client.handshake("play.example.com", 2).await;

@@ -58,8 +58,8 @@ fn facts(now: Timestamp, address: &str) -> Facts {
         last_without_dialogs: None,
         last_with_dialogs: Some(now - 30 * HOUR),
         pin_hash: None,
-        locked: false,
         unproven_quarantine: false,
+        locked: false,
         denied_networks: Vec::new(),
         rehearsal: None,
     };
@@ -73,6 +73,9 @@ fn facts(now: Timestamp, address: &str) -> Facts {
         online: None,
         bans: Bans::default(),
         location: Location::Known(Place { country: None, asn: Some(64_496) }),
+        has_dialogs: true,
+        wrong_pin_codes: 0,
+        pin_proven: false,
     }
 }
 

@@ -71,8 +71,8 @@ fn session(number: u64, now: Timestamp) -> Session {
         last_without_dialogs: None,
         last_with_dialogs: Some(at),
         pin_hash: None,
-        locked: number % 100 == 1,
         unproven_quarantine: false,
+        locked: number % 100 == 1,
         denied_networks: Vec::new(),
         rehearsal: Some(Box::new(Rehearsal {
             at,

@@ -13,7 +13,7 @@ use postern::{
         frame::put_frame,
         version::{Dialect, ProtocolVersion},
     },
-    relay::{Config, Relay, link},
+    relay::{Begin, Config, Relay, Terms, link},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -26,10 +26,18 @@ const CAPACITY: usize = 64 << 10;
 /// Bytes of frames passed in one round.
 const ROUND: usize = 1 << 20;
 
-/// A running relay in the play state of a release without configuration; the client's and the backend's ends.
-fn start(runtime: &Runtime, encrypted: bool) -> (DuplexStream, DuplexStream) {
-    let (client, client_io) = duplex(CAPACITY);
-    let (backend, backend_io) = duplex(CAPACITY);
+/// A release without configuration.
+const PROTOCOL: i32 = 763;
+
+/// Join Game and the commands packet of that release.
+const JOIN: u8 = 0x28;
+const COMMANDS: u8 = 0x10;
+
+/// A running relay in the play state; the client's and the backend's ends. The player is in the world, and has the tree
+/// of its commands. With `pins`, PIN commands are looked for.
+fn start(runtime: &Runtime, encrypted: bool, pins: bool) -> (DuplexStream, DuplexStream) {
+    let (mut client, client_io) = duplex(CAPACITY);
+    let (mut backend, backend_io) = duplex(CAPACITY);
     let secret = encrypted.then(|| SharedSecret::new(&[7; 16]).unwrap());
     let client_parts = Parts {
         io: client_io,
@@ -45,10 +53,19 @@ fn start(runtime: &Runtime, encrypted: bool) -> (DuplexStream, DuplexStream) {
         encryptor: None,
         threshold: Some(256),
     };
-    let (_, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
+    let (_, link) = link(Dialect::of(ProtocolVersion(PROTOCOL)), Arc::default());
     let config = Config { read_timeout: Duration::from_mins(10) };
+    let terms = Terms { begin: Begin::BehindLoginSuccess, pins, held: false };
     runtime.spawn(async move {
-        Relay::new(client_parts, backend_parts, link, Arc::default(), &config).run().await
+        Relay::new(client_parts, backend_parts, link, Arc::default(), &config, terms).run().await
+    });
+    runtime.block_on(async {
+        let mut bytes = Vec::new();
+        put_frame(&mut bytes, &[JOIN; 100], Some(256));
+        // Not as a server writes it: it passes as it is, and is known for the tree all the same.
+        put_frame(&mut bytes, &[COMMANDS; 12_000], Some(256));
+        let mut room = vec![0; bytes.len()];
+        pass(&mut backend, &mut client, &bytes, &mut room).await;
     });
     (client, backend)
 }
@@ -69,15 +86,16 @@ fn relay(c: &mut Criterion) {
         let bytes = one.repeat(ROUND / one.len());
         let mut room = vec![0; bytes.len()];
         group.throughput(Throughput::Bytes(bytes.len() as u64));
-        for encrypted in [false, true] {
+        for (encrypted, pins) in [(false, false), (false, true), (true, false), (true, true)] {
             let cipher = if encrypted { "cipher" } else { "plain" };
-            let (mut client, mut backend) = start(&runtime, encrypted);
-            group.bench_function(BenchmarkId::new(format!("to-client/{cipher}"), len), |b| {
+            let pinned = if pins { "/pins" } else { "" };
+            let (mut client, mut backend) = start(&runtime, encrypted, pins);
+            group.bench_function(BenchmarkId::new(format!("to-client/{cipher}{pinned}"), len), |b| {
                 b.iter(|| runtime.block_on(pass(&mut backend, &mut client, &bytes, &mut room)));
             });
             // What the client sends must decrypt to frames: the cipher goes on from round to round, as the relay's does.
             let mut encryptor = encrypted.then(|| Encryptor::new(&SharedSecret::new(&[7; 16]).unwrap()));
-            group.bench_function(BenchmarkId::new(format!("to-server/{cipher}"), len), |b| {
+            group.bench_function(BenchmarkId::new(format!("to-server/{cipher}{pinned}"), len), |b| {
                 b.iter_batched(
                     || {
                         let mut bytes = bytes.clone();

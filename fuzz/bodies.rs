@@ -18,14 +18,23 @@ use postern::{
     },
     protocol::{
         cipher::SharedSecret,
+        command_tree::with_pin_commands,
+        configuration,
+        dialog::Click,
         frame::{self, MAX_INFLATED},
         handshake::Handshake,
         legacy_ping,
         login::{
             self, EncryptionResponse, FromBackend, FromClient, LoginStart, LoginSuccess, PluginResponse,
         },
-        reader::Malformed,
+        nbt,
+        pin_command::{SpeechIds, Spoken},
+        play::{RelayState, write_system_chat},
+        player_chat,
+        quarantine::{Down, Quarantine, Up},
+        reader::{Malformed, Reader},
         status::{self, StatusRequest},
+        text::Text,
         version::{Dialect, ProtocolVersion},
     },
     session::{
@@ -156,6 +165,139 @@ pub fn backend_packets(data: &[u8]) {
             FromBackend::CookieRequest(key) => login::write_cookie_request(&dialect, key).unwrap(),
         };
         assert_eq!(FromBackend::read(&written, &dialect), Ok(packet));
+    }
+}
+
+/// One tag is passed over, or is none: then no longer input that begins so is one, unless more was needed.
+pub fn nbt(data: &[u8]) {
+    let skipped = |data: &[u8]| {
+        let mut reader = Reader::new(data);
+        nbt::skip(&mut reader).map(|()| data.len() - reader.rest().len())
+    };
+    let whole = skipped(data);
+    for more in [&[0][..], &[0xff; 9]] {
+        let longer = skipped(&[data, more].concat());
+        assert!(longer == whole || whole == Err(Malformed::Truncated));
+    }
+    if let Ok(len) = whole {
+        assert!((1..=data.len()).contains(&len));
+        assert_eq!(skipped(&data[..len]), whole);
+        assert_eq!(skipped(&data[..len - 1]), Err(Malformed::Truncated));
+    }
+    for key in ["pin", "", "a"] {
+        if let Ok(found) = nbt::string_at(data, key) {
+            // What clients may send, backends may, too, and it is the only tag there is.
+            assert_eq!((whole, data[0]), (Ok(data.len()), 10));
+            assert!(found.is_none_or(|text| text.len() <= data.len()));
+        }
+    }
+}
+
+/// What is added to a command tree leaves all else as it was, wherever it is taken for one.
+pub fn command_tree(data: &[u8]) {
+    for dialect in dialects() {
+        let Some(made) = with_pin_commands(&dialect, data) else { continue };
+        // Three literals, an argument, and numbers: at most so much.
+        let more = made.len() - data.len();
+        assert!((30..120).contains(&more), "{more}");
+        let tail = |packet: &[u8], skip: usize| packet[..packet.len() - skip].to_vec();
+        let added = made.windows(8).rposition(|part| part == b"resetpin").unwrap();
+        assert_eq!(added + 8, made.len() - 1, "the last thing before the root's number");
+        assert_eq!(made.last(), data.last());
+        // All but the root, which is at the beginning.
+        let code = made.windows(4).rposition(|part| part == b"code").unwrap() - 3;
+        let others = tail(&made, made.len() - code);
+        let same = others.iter().rev().zip(data[..data.len() - 1].iter().rev());
+        let same = same.take_while(|(own, its)| own == its).count();
+        // Id, counts and flags of the root, and up to five bytes for each number of its children.
+        let mut root = Reader::new(data);
+        root.varint().unwrap();
+        root.varint().unwrap();
+        root.u8().unwrap();
+        for _ in 0..root.varint().unwrap() {
+            root.varint().unwrap();
+        }
+        assert!(same >= root.rest().len() - 1);
+        // And once more.
+        assert!(with_pin_commands(&dialect, &made).is_some());
+    }
+}
+
+/// What the first bytes tell, the whole tells, too; and what is said passes no quarantine.
+pub fn speech(data: &[u8]) {
+    for dialect in dialects() {
+        let (ids, quarantine) = (SpeechIds::of(&dialect), Quarantine::of(&dialect));
+        let whole = ids.concerns_pins(data);
+        for len in (0..data.len().min(SpeechIds::LOOK)).step_by(1 + data.len() / 64) {
+            let part = ids.concerns_pins(&data[..len]);
+            assert!(part == whole || part == Err(Malformed::Truncated), "{part:?} {whole:?}");
+            assert!(matches!(part, Ok(_) | Err(Malformed::Truncated)));
+        }
+        if let Ok(id) = Reader::new(data).varint()
+            && ids.is_speech(id)
+        {
+            assert_eq!(quarantine.lets_up(RelayState::Play, data), Ok(Up::Speech));
+        }
+        let Ok(speech) = ids.read(data) else { continue };
+        let is_ours = match speech.spoken {
+            Spoken::Command(typed) => {
+                assert!(["setpin", "pin", "resetpin"].contains(&typed.command.name()));
+                true
+            }
+            Spoken::Suggestion => true,
+            Spoken::Other { .. } => false,
+        };
+        // What hides behind more than is looked at is taken, and read.
+        assert!(whole == Ok(is_ours) || (data.len() > SpeechIds::LOOK && whole == Ok(true)), "{whole:?}");
+    }
+}
+
+/// What a client says in configuration is read whole or not at all, also when it answers a dialog.
+pub fn click(data: &[u8]) {
+    for dialect in dialects() {
+        let read = |data| configuration::FromClient::read(data, &dialect);
+        let Ok(packet) = read(data) else { continue };
+        let shown = format!("{packet:?}");
+        match packet {
+            configuration::FromClient::Click(click) => {
+                assert!(dialect.dialogs);
+                assert!(read(&data[..data.len() - 1]).is_err());
+                assert!(matches!(read(&[data, &[0]].concat()), Err(Malformed::LeftOver)));
+                if let Click::Code(_) = click {
+                    assert!(shown.contains("REDACTED"), "{shown}");
+                }
+            }
+            configuration::FromClient::KeepAlive(_) | configuration::FromClient::Pong(_) => {
+                assert!(data.len() <= 13, "an id of five bytes, and a number");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A line of somebody is withheld from those who are held, and shown to others as the same line.
+pub fn player_chat(data: &[u8]) {
+    for dialect in dialects() {
+        let quarantine = Quarantine::of(&dialect);
+        let signed = player_chat::is_signed(&dialect, data);
+        if let Ok(signed) = signed {
+            let down = quarantine.lets_down(RelayState::Play, data).unwrap();
+            let is_looked_into = signed || dialect.chat_headers;
+            assert_eq!(down, if is_looked_into { Down::WithholdSigned } else { Down::Withhold });
+            assert_eq!(player_chat::is_signed(&dialect, &data[..data.len().min(32)]), Ok(signed));
+        }
+        if let Some(header) = player_chat::header(&dialect, data) {
+            // A hash in place of the words and what goes with them.
+            assert!(header.len() <= data.len() + 33 && dialect.chat_headers);
+            assert_eq!(quarantine.lets_down(RelayState::Play, &header), Ok(Down::Pass));
+        }
+        let Some(disguised) = player_chat::disguise(&dialect, data) else { continue };
+        assert!(signed.is_ok());
+        assert_eq!(player_chat::signature(&dialect, data).unwrap().is_some(), signed.unwrap());
+        // Nothing is made up: what it says is in the packet, but for what is written around a plain line.
+        let plain = write_system_chat(&dialect, &Text::plain("")).unwrap().len();
+        assert!(disguised.len() <= data.len() + plain + data.len(), "{} of {}", disguised.len(), data.len());
+        assert_eq!(quarantine.lets_down(RelayState::Play, &disguised), Ok(Down::Withhold));
     }
 }
 

@@ -164,6 +164,64 @@ fn backend_packets() {
     smoke(bodies::backend_packets, &packets("clientbound"), 3000);
 }
 
+/// The packets of these kinds in the relayed states, each once.
+fn relayed(kinds: &[&str]) -> Vec<Vec<u8>> {
+    let fixtures = pinned("fixtures.json");
+    let mut found = Vec::new();
+    for fixture in fixtures.as_array().unwrap() {
+        if kinds.contains(&fixture["packet"].as_str().unwrap()) {
+            hex(fixture, &["hex"], &mut found);
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn nbt() {
+    // Packets that are an id and a tag.
+    let mut seeds = relayed(&["show_dialog", "set_action_bar_text", "disconnect"]);
+    for seed in &mut seeds {
+        let start = seed.iter().position(|byte| *byte == 10).unwrap_or_default();
+        seed.drain(..start);
+    }
+    seeds.retain(|seed| !seed.is_empty());
+    seeds.push(b"\x0a\x08\x00\x03pin\x00\x044821\x00".to_vec());
+    let many =
+        b"\x0a\x07\0\x01a\0\0\0\x01\0\x09\0\x01b\x0a\0\0\0\x01\0\x0b\0\x01c\0\0\0\0\x0c\0\x01d\0\0\0\0\0";
+    seeds.push(many.to_vec());
+    smoke(bodies::nbt, &seeds, 8000);
+}
+
+#[test]
+fn command_tree() {
+    let mut seeds = Vec::new();
+    hex(&pinned("trees.json"), &["before", "after"], &mut seeds);
+    seeds.retain(|tree| tree.len() < 5000);
+    seeds.sort();
+    seeds.dedup();
+    smoke(bodies::command_tree, &seeds, 3000);
+}
+
+#[test]
+fn speech() {
+    let kinds =
+        ["chat_message", "chat_command", "chat_command_signed", "command_suggestions_request", "chat_ack"];
+    smoke(bodies::speech, &relayed(&kinds), 3000);
+}
+
+#[test]
+fn click() {
+    let kinds = ["custom_click_action", "keep_alive", "pong", "cookie_response", "plugin_message"];
+    smoke(bodies::click, &relayed(&kinds), 4000);
+}
+
+#[test]
+fn player_chat() {
+    smoke(bodies::player_chat, &relayed(&["player_chat"]), 4000);
+}
+
 #[test]
 fn frame() {
     let mut streams = Vec::new();

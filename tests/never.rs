@@ -16,6 +16,7 @@ use serde_json::Value;
 use support::{
     Backend, BackendKind, Client, End, Mode, Player, SessionServer, Setup,
     backend::SECRET,
+    dialog,
     logs::Logs,
     player_keys::Authority,
     proxy::address,
@@ -172,22 +173,31 @@ async fn with_a_pin(change: impl FnOnce(Setup) -> Setup, mode: Mode) -> (Scene, 
     let mut scene = Scene::with("", change).await;
     let pinned = scene.make_known("Pinned").await;
     let known = scene.make_known("Known").await;
-    let scene = scene.restart_after(mode, |setup| {
-        setup.edit(pinned.id, "pin_hash", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".into());
-    });
-    (scene.await, pinned, known)
+    (dialog::restart_with_pin(scene, &pinned, mode).await, pinned, known)
 }
 
+/// Everything but the right code, and everybody the player is not told from.
 #[tokio::test]
-async fn nobody_gets_past_a_pin_that_cannot_be_asked_for() {
+async fn nobody_gets_past_a_pin_without_its_code() {
     let (mut scene, pinned, known) = with_a_pin(refuse_at_once, Mode::Down).await;
     scene.audit.state("down").await;
-    for protocol in [758, MODERN] {
-        let (_, end) = scene.join(protocol, &pinned).await;
-        assert_refused(&end, PIN_UNASKED);
-        let event = scene.audit.reason("pin-failed").await;
-        assert_eq!((&event["player"], &event["facts"]["has_pin"]), (&"Pinned".into(), &true.into()));
+    let before = scene.backend.connections();
+    // Whoever has another's name and id is asked like the player itself.
+    let thief = Player::thief("Pinned");
+    let mut client = dialog::begin(&scene, MODERN, &thief).await;
+    for code in ["", "fjord1984", "Fjord1985"] {
+        dialog::dialog(&mut client).await;
+        client.send(dialog::code(code)).await;
     }
+    dialog::dialog(&mut client).await;
+    client.send(dialog::code(&format!("{}4", dialog::CODE))).await;
+    dialog::refused(&mut client).await;
+    scene.audit.reason("pin-failed").await;
+    let mut client = dialog::begin(&scene, MODERN, &thief).await;
+    dialog::dialog(&mut client).await;
+    client.send(dialog::leave()).await;
+    dialog::refused(&mut client).await;
+    assert_eq!(scene.backend.connections(), before);
     assert!(is_in(&scene.login(&known).await), "policy admits whoever has none");
     scene.gone().await;
     // The session server's word needs no PIN.
@@ -195,25 +205,36 @@ async fn nobody_gets_past_a_pin_that_cannot_be_asked_for() {
     assert!(is_in(&scene.login(&pinned).await));
 }
 
+/// Asks for the PIN, gets none, and sees that nobody was let in.
+async fn is_asked(scene: &mut Scene, pinned: &Player) {
+    let before = scene.backend.connections();
+    let mut client = dialog::begin(scene, MODERN, pinned).await;
+    dialog::dialog(&mut client).await;
+    drop(client);
+    let event = scene.audit.reason("client-left").await;
+    assert_eq!((&event["player"], &event["facts"]["must_prove_pin"]), (&"Pinned".into(), &true.into()));
+    assert_eq!(scene.backend.connections(), before);
+}
+
 #[tokio::test]
 async fn a_pin_holds_in_place_too() {
     // Degraded all along: what decides is this login's own failure.
     let (mut scene, pinned, known) = with_a_pin(never_down, Mode::DownForProxy).await;
-    scene.refused(&pinned, PIN_UNASKED, "pin-failed").await;
+    is_asked(&mut scene, &pinned).await;
     assert!(is_in(&scene.login(&known).await));
     let event = scene.audit.next("login.fallback", |_| true).await;
     assert_eq!(event["facts"]["in_place"], true);
-    assert_eq!(scene.backend.connections(), 3, "two before, and this one");
 }
 
 #[tokio::test]
-async fn a_pin_holds_after_a_failed_online_attempt() {
-    // Down, and the online attempt that a refused player is offered fails.
-    let (mut scene, pinned, known) = with_a_pin(|setup| setup, Mode::DownForProxy).await;
+async fn a_player_whose_client_is_older_than_its_known_ones_is_not_asked_on_a_backend() {
+    let (mut scene, pinned, _) = with_a_pin(refuse_at_once, Mode::Down).await;
     scene.audit.state("down").await;
-    scene.refused(&pinned, PIN_UNASKED, "pin-failed").await;
-    assert!(is_in(&scene.login(&known).await));
-    assert_eq!(scene.backend.connections(), 3, "two before, and this one");
+    let before = scene.backend.connections();
+    let (_, end) = scene.join(758, &pinned).await;
+    assert_refused(&end, "needs a newer Minecraft version");
+    scene.audit.reason("weaker-client").await;
+    assert_eq!(scene.backend.connections(), before);
 }
 
 // No client declares an outage, or holds one open.

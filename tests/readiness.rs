@@ -84,6 +84,7 @@ fn assert_right(report: &Report, friends: &[Friend], plain: &Plain) {
     let counted = store.recount(plain);
     assert_eq!((report.considered, report.ready), (counted.considered, counted.ready));
     assert_eq!(report.not_ready, report.considered - report.ready);
+    assert_eq!(report.must_enter_pin, counted.must_enter_pin);
     assert_eq!(report.unrehearsed, counted.unrehearsed);
     let reported: Vec<_> =
         report.reasons.iter().map(|cost| (cost.reason.code(), cost.first, cost.any, cost.alone)).collect();
@@ -133,6 +134,7 @@ fn a_hundred_thousand_players_are_counted_right() {
             "session-cache.ipv4-range-prefix: 16",
             "session-cache.ipv6-range-prefix: 56",
             "session-cache.ipv6-range-prefix: 48",
+            "security.allow-pin-for-changed-address: true",
             "session-cache.strict-ip-check: false",
         ]
     );
@@ -345,7 +347,76 @@ fn every_reason() {
             &["address-changed"],
             &["max-address-age: 336"],
         ),
-        row("has a PIN", |friend, _| friend.pin = true, &["pin-failed"], &[]),
+        row("has a PIN", |friend, _| friend.pin = true, &[], &[]),
+        row(
+            "has none where one is required",
+            |_, terms| terms.rules.require_pin = true,
+            &["pin-not-set"],
+            &["require-pin-on-fallback: false"],
+        ),
+        row(
+            "has one where one is required",
+            |friend, terms| (friend.pin, terms.rules.require_pin) = (true, true),
+            &[],
+            &[],
+        ),
+        row(
+            "elsewhere with a PIN, at the same provider",
+            |friend, _| {
+                friend.pin = true;
+                friend.move_to("203.0.113.5", "198.51.100.7");
+                (login(friend).asn, login(friend).before[0].asn) = (Some(64496), Some(64496));
+            },
+            &["address-changed"],
+            &["allow-pin-for-changed-address: true"],
+        ),
+        row(
+            "elsewhere with a PIN, at the same provider, where the PIN is enough",
+            |friend, terms| {
+                friend.pin = true;
+                terms.rules.allow_pin_for_changed_address = true;
+                friend.move_to("203.0.113.5", "198.51.100.7");
+                (login(friend).asn, login(friend).before[0].asn) = (Some(64496), Some(64496));
+            },
+            &[],
+            &[],
+        ),
+        row(
+            "the same, but nobody is looked up",
+            |friend, terms| {
+                friend.pin = true;
+                terms.rules.allow_pin_for_changed_address = true;
+                terms.rules.geo_checks = false;
+                friend.move_to("203.0.113.5", "198.51.100.7");
+                (login(friend).asn, login(friend).before[0].asn) = (Some(64496), Some(64496));
+            },
+            &["address-changed"],
+            &["strict-ip-check: false"],
+        ),
+        row(
+            "next door with an old game, after somebody did not know the PIN",
+            |friend, _| {
+                (friend.pin, friend.unproven, login(friend).protocol) = (true, true, 770);
+                friend.move_to("203.0.113.5", "203.0.113.200");
+            },
+            &["pin-failed"],
+            &[],
+        ),
+        row(
+            "at home with an old game, after somebody did not know the PIN",
+            |friend, _| (friend.pin, friend.unproven, login(friend).protocol) = (true, true, 770),
+            &[],
+            &[],
+        ),
+        row(
+            "next door with a new game, after somebody did not know the PIN",
+            |friend, _| {
+                (friend.pin, friend.unproven) = (true, true);
+                friend.move_to("203.0.113.5", "203.0.113.200");
+            },
+            &[],
+            &[],
+        ),
         row(
             "an old game where the link must be encrypted",
             |friend, terms| {
@@ -433,14 +504,7 @@ fn every_reason() {
                 friend.move_to("10.0.0.1", "10.0.7.1");
                 (friend.locked, friend.logins, friend.pin) = (true, 1, true);
             },
-            &[
-                "locked",
-                "session-expired",
-                "short-history",
-                "private-address",
-                "address-changed",
-                "pin-failed",
-            ],
+            &["locked", "session-expired", "short-history", "private-address", "address-changed"],
             &[],
         ),
     ];
@@ -520,7 +584,7 @@ fn who_shares_an_address_is_counted_over_the_whole_store() {
     assert_eq!(ways, [("security.max-accounts-per-address", json!(10))], "20 help no more than 10");
     friends[0].pin = true;
     let found = report(&friends, &long);
-    assert_eq!(cost(&found, Reason::PinFailed).alone, 1, "a PIN tells apart those who share an address");
+    assert_eq!((found.ready, found.must_enter_pin), (1, 1), "a PIN tells apart those who share an address");
 
     // An address that is verified again counts players, and would do so for longer.
     let mut crowd: Vec<Friend> = (1..=6).map(Friend::at_home).collect();
@@ -648,7 +712,7 @@ fn the_command_reads_documents_and_says_the_same() {
                 let then = store.recount(&plain.with(way["key"].as_str().unwrap(), &way["value"]));
                 let code = cost["reason"].as_str().unwrap();
                 let then = (json!(counted.ready_then(&then, code)), json!(then.alone(code)));
-                assert_eq!((&way["ready"], &way["alone"]), (&then.0, &then.1));
+                assert_eq!((&way["ready"], &way["alone"]), (&then.0, &then.1), "{way}");
                 assert!(!way["gives_up"].as_str().unwrap().is_empty());
             }
             assert!(cost["rule"].is_string() && cost["players"].is_array());
@@ -694,13 +758,13 @@ fn the_table_for_people() {
     assert_eq!(
         out,
         "\
-If Mojang's session servers went down now, 5 of 10 players seen in the last 30 days could join; 5 could not.
+If Mojang's session servers went down now, 6 of 10 players seen in the last 30 days could join; 4 could not.
+1 of the 6 who could must enter their PIN first.
 
 Why not                  first     any   alone
   locked                     1       1       1
   short-history              1       1       1
   address-changed            2       2       2
-  pin-failed                 1       1       1
   (first: players for whom it is the first reason; any: for whom it is one; alone: for whom it is the only one)
 
 a lock alone shuts out 1 of 10
@@ -708,21 +772,17 @@ a lock alone shuts out 1 of 10
   players: Friend3
 
 min-login-history alone shuts out 1 of 10
-  with min-login-history: 2 it would be 0; 6 could join
+  with min-login-history: 2 it would be 0; 7 could join
     given up: whoever has been here 2 times counts as known
   players: Friend4
 
 strict-ip-check alone shuts out 2 of 10
-  with ipv4-range-prefix: 20 it would be 1; 6 could join
+  with ipv4-range-prefix: 20 it would be 1; 7 could join
     given up: each of the 4096 addresses around a verified one is as good as it
-  with strict-ip-check: false it would be 0; 7 could join
+  with strict-ip-check: false it would be 0; 8 could join
     given up: addresses are then no evidence at all: in an outage whoever knows a player's name comes in under it, \
          from anywhere
   players: Friend1, Friend2
-
-a PIN alone shuts out 1 of 10
-  a player with a PIN is always asked for it in an outage, and this version cannot ask yet
-  players: Friend5
 
 Outages so far: no statistics yet.
 "
@@ -850,10 +910,10 @@ fn another_configuration_beside_it() {
     assert_eq!(code, 0);
     assert!(err.starts_with("other.yml:") && err.contains("864"), "its warnings are told: {err}");
     for part in [
-        "could join; 5 could not.\n\nother.yml differs in\n  auth.fallback: enabled -> dry-run\n  \
+        "could join; 4 could not.\n1 of the 6 who could must enter their PIN first.\n\nother.yml differs in\n  auth.fallback: enabled -> dry-run\n  \
          session-cache.max-session-age: 72 -> 900\n  session-cache.ipv4-range-prefix: 24 -> 20\n",
         "other.yml: auth.fallback is dry-run: NOBODY would be let in.",
-        "With other.yml, 6 of 10 players seen in the last 30 days could join; 4 could not.\n",
+        "With other.yml, 7 of 10 players seen in the last 30 days could join; 3 could not.\n1 of the 7 who could must enter",
         "                                     as it is                 with it\n\
          Why not                  first     any   alone   first     any   alone\n",
         "  address-changed            2       2       2       1       1       1\n",
@@ -946,7 +1006,7 @@ fn damaged_statistics_do_not_keep_the_report_away() {
     assert!(err.starts_with(start), "{err}");
     let hint = "\n  hint: nothing else needs it: the next start of the proxy sets it aside and counts anew\n";
     assert!(err.ends_with(hint), "{err}");
-    assert!(out.contains("5 of 10") && !out.contains("Outages"), "{out}");
+    assert!(out.contains("6 of 10") && !out.contains("Outages"), "{out}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "{", "only a proxy sets it aside");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();

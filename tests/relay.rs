@@ -29,7 +29,7 @@ use postern::{
         text::Text,
         version::{Dialect, ProtocolVersion},
     },
-    relay::{Config, EndCause, Ended, Handle, Relay, Side, Workshop, link},
+    relay::{Begin, Config, EndCause, Ended, Handle, Relay, Side, Terms, Workshop, link},
 };
 use proptest::prelude::*;
 use tokio::{
@@ -38,17 +38,27 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+#[path = "relay/held.rs"]
+mod held;
+#[path = "relay/pins.rs"]
+mod pins;
+#[path = "relay/plays.rs"]
+mod plays;
+#[path = "relay/thresholds.rs"]
+mod thresholds;
+
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Ids written down from the tables of game data, not taken from the program: plugin message, acknowledgement of a
 /// finished configuration, of a return to it; finish and start of configuration towards the client; a disconnect in
-/// configuration and in play; a chat line.
+/// configuration and in play; a chat line; what takes the client into the world.
 struct Ids {
     protocol: i32,
     plugin: u8,
     configuration: Option<ConfigurationIds>,
     disconnect: u8,
     chat: u8,
+    login: u8,
 }
 
 struct ConfigurationIds {
@@ -60,22 +70,22 @@ struct ConfigurationIds {
     disconnect: u8,
 }
 
-const fn old(protocol: i32, plugin: u8, disconnect: u8, chat: u8) -> Ids {
-    Ids { protocol, plugin, configuration: None, disconnect, chat }
+const fn old(protocol: i32, plugin: u8, disconnect: u8, chat: u8, login: u8) -> Ids {
+    Ids { protocol, plugin, configuration: None, disconnect, chat, login }
 }
 
 #[rustfmt::skip]
 const IDS: [Ids; 8] = [
-    old(4, 0x17, 0x40, 0x02),
-    old(47, 0x17, 0x40, 0x02),
-    old(340, 0x09, 0x1a, 0x0f),
-    old(393, 0x0a, 0x1b, 0x0e),
-    old(763, 0x0d, 0x1a, 0x64),
-    Ids { protocol: 764, plugin: 0x0f, disconnect: 0x1b, chat: 0x67, configuration: Some(ConfigurationIds {
+    old(4, 0x17, 0x40, 0x02, 0x01),
+    old(47, 0x17, 0x40, 0x02, 0x01),
+    old(340, 0x09, 0x1a, 0x0f, 0x23),
+    old(393, 0x0a, 0x1b, 0x0e, 0x25),
+    old(763, 0x0d, 0x1a, 0x64, 0x28),
+    Ids { protocol: 764, plugin: 0x0f, disconnect: 0x1b, chat: 0x67, login: 0x29, configuration: Some(ConfigurationIds {
         plugin: 1, finished: 2, acknowledged: 0x0b, finish: 2, start: 0x65, disconnect: 1 }) },
-    Ids { protocol: 774, plugin: 0x15, disconnect: 0x20, chat: 0x77, configuration: Some(ConfigurationIds {
+    Ids { protocol: 774, plugin: 0x15, disconnect: 0x20, chat: 0x77, login: 0x30, configuration: Some(ConfigurationIds {
         plugin: 2, finished: 3, acknowledged: 0x0f, finish: 3, start: 0x74, disconnect: 2 }) },
-    Ids { protocol: 777, plugin: 0x16, disconnect: 0x20, chat: 0x7c, configuration: Some(ConfigurationIds {
+    Ids { protocol: 777, plugin: 0x16, disconnect: 0x20, chat: 0x7c, login: 0x32, configuration: Some(ConfigurationIds {
         plugin: 2, finished: 3, acknowledged: 0x10, finish: 3, start: 0x78, disconnect: 2 }) },
 ];
 
@@ -129,6 +139,11 @@ fn plugin_message(id: u8, channel: &str, data: &[u8]) -> Vec<u8> {
     [&[id][..], &varint(channel.len(), 1), channel.as_bytes(), data].concat()
 }
 
+/// What takes the client into the world.
+fn join(ids: &Ids) -> Vec<u8> {
+    [&[ids.login][..], &[0x55; 300]].concat()
+}
+
 /// Bytes that do not compress.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -145,6 +160,8 @@ fn noise(len: usize) -> Vec<u8> {
 struct Setup {
     protocol: i32,
     threshold: Option<usize>,
+    /// Those of client and backend, if they do not agree.
+    thresholds: Option<(Option<usize>, Option<usize>)>,
     encrypted: bool,
     /// Bytes that each stream holds on its way.
     capacity: usize,
@@ -153,19 +170,25 @@ struct Setup {
     /// What it shares with other connections.
     workshop: Arc<Workshop>,
     secret: [u8; 16],
+    terms: Terms,
 }
+
+/// As most players' connections are.
+const TERMS: Terms = Terms { begin: Begin::BehindLoginSuccess, pins: false, held: false };
 
 impl Setup {
     fn new(protocol: i32) -> Self {
         Self {
             protocol,
             threshold: None,
+            thresholds: None,
             encrypted: false,
             capacity: 64 << 10,
             early_client: vec![],
             early_backend: vec![],
             workshop: Arc::default(),
             secret: *b"sixteen  secrets",
+            terms: TERMS,
         }
     }
 
@@ -182,27 +205,30 @@ impl Setup {
     fn start_with<R>(self, start: impl FnOnce(Run) -> R) -> Rig<R> {
         let (client, client_io) = duplex(self.capacity);
         let (backend, backend_io) = duplex(self.capacity);
+        let (client_threshold, backend_threshold) =
+            self.thresholds.unwrap_or((self.threshold, self.threshold));
         let secret = self.encrypted.then(|| SharedSecret::new(&self.secret).unwrap());
         let client_parts = Parts {
             io: client_io,
             inbox: BytesMut::from(&self.early_client[..]),
             decryptor: secret.as_ref().map(Decryptor::new),
             encryptor: secret.as_ref().map(Encryptor::new),
-            threshold: self.threshold,
+            threshold: client_threshold,
         };
         let backend_parts = Parts {
             io: backend_io,
             inbox: BytesMut::from(&self.early_backend[..]),
             decryptor: None,
             encryptor: None,
-            threshold: self.threshold,
+            threshold: backend_threshold,
         };
         let activity = Arc::<Activity>::default();
         let (handle, link) = link(Dialect::of(ProtocolVersion(self.protocol)), Arc::clone(&activity));
         let workshop = self.workshop;
         let config = Config { read_timeout: READ_TIMEOUT };
+        let terms = self.terms;
         let run = start(Box::pin(async move {
-            Relay::new(client_parts, backend_parts, link, workshop, &config).run().await
+            Relay::new(client_parts, backend_parts, link, workshop, &config, terms).run().await
         }));
         let encryptor = secret.as_ref().map(Encryptor::new);
         let decryptor = secret.as_ref().map(Decryptor::new);
@@ -282,6 +308,12 @@ impl Rig {
             self.up(&frame(&[3], how)).await;
             self.finish_configuration(configuration, how).await;
         }
+    }
+
+    /// Into play, and into the world.
+    async fn enter_world(&mut self, ids: &Ids, how: How) {
+        self.enter_play(ids, how).await;
+        self.down(&frame(&join(ids), how)).await;
     }
 
     async fn finish_configuration(&mut self, ids: &ConfigurationIds, how: How) {
@@ -612,7 +644,7 @@ async fn lines_are_put_in_between_frames() {
         let how = if compressed { How::Stored } else { How::Plain };
         let threshold = compressed.then_some(256);
         let mut rig = Setup { encrypted: true, ..setup(ids.protocol, how) }.start();
-        rig.enter_play(ids, how).await;
+        rig.enter_world(ids, how).await;
         let big = frame(&[&[0x7f], &noise(100_000)[..]].concat(), how);
         let (first, second) = big.split_at(30_000);
         rig.down(first).await;
@@ -644,10 +676,15 @@ async fn lines_wait_for_play_and_for_the_end_of_a_bundle() {
     assert!(timeout(Duration::from_secs(1), rig.client.read(1)).await.is_err());
     let finish = frame(&[configuration.finish], How::Plain);
     rig.backend.write_all(&finish).await.unwrap();
-    let line = rig.client.read(finish.len() + 4).await;
-    assert_eq!(line[..finish.len()], finish);
-    assert_eq!(line[finish.len() + 1], ids.chat);
-    rig.client.read(usize::from(line[finish.len()]) - 3).await;
+    assert_eq!(rig.client.read(finish.len()).await, finish);
+    // In play, but not in the world yet: a client that got anything else first would leave.
+    assert!(timeout(Duration::from_secs(1), rig.client.read(1)).await.is_err());
+    assert!(timeout(Duration::from_secs(1), rig.handle.joined()).await.is_err());
+    rig.down(&frame(&join(ids), How::Plain)).await;
+    rig.handle.joined().await;
+    let line = rig.client.read(2).await;
+    assert_eq!(line[1], ids.chat);
+    rig.client.read(usize::from(line[0]) - 1).await;
 
     let delimiter = frame(&[0], How::Plain);
     let inside = frame(&[0x44; 30], How::Plain);
@@ -1130,6 +1167,15 @@ async fn asked_while_in_the_batch(compressed: bool, asked: Asked, lying: Lying, 
     let now = if lying == Lying::WholeFrames { sent[0].len() } else { sent[0].len() - 300 };
     let woken = Arc::<Woken>::default();
     let waker = Waker::from(Arc::clone(&woken));
+    let joins = frame(&join(ids), how);
+    for rig in &mut rigs {
+        rig.backend.write_all(&joins).await.unwrap();
+        for _ in 0..2 {
+            assert!(turn(&mut rig.run, &waker).await.is_pending(), "{place}");
+        }
+        assert!(rig.client.read(joins.len()).await == joins, "{place}");
+    }
+    woken.0.store(false, Ordering::SeqCst);
     for (rig, sent) in rigs.iter_mut().zip([&sent[0][..now], &sent[1], &sent[2]]) {
         rig.backend.write_all(sent).await.unwrap();
         assert!(turn(&mut rig.run, &waker).await.is_pending(), "{place}");
@@ -1356,8 +1402,9 @@ enum Part {
 
 impl Player {
     /// Frames as this player's backend sends them, unlike any of another's; a bundle is three.
-    fn stream(&self, number: u8) -> Vec<Vec<u8>> {
-        let mut stream = Vec::new();
+    fn stream(&self, number: u8, ids: &Ids, threshold: Option<usize>) -> Vec<Vec<u8>> {
+        let how = if threshold.is_some() { How::Deflated(6) } else { How::Plain };
+        let mut stream = vec![frame(&join(ids), how)];
         for ((len, how, bundled), nth) in self.frames.iter().zip(0u8..) {
             let own = noise(*len).into_iter().map(|byte| byte ^ (number << 5 | nth));
             let whole = frame(&[0x33, number, nth].into_iter().chain(own).collect::<Vec<_>>(), *how);
@@ -1378,7 +1425,7 @@ impl Player {
     /// Plays a part to its end, and judges what the client saw.
     async fn play(self, number: u8, part: Part, ids: &Ids, threshold: Option<usize>, rig: Rig) {
         let Rig { mut client, mut backend, handle, run, .. } = rig;
-        let frames = self.stream(number);
+        let frames = self.stream(number, ids, threshold);
         let bytes = frames.concat();
         let mut moments: Vec<_> =
             self.lines.iter().map(|(index, long)| (index.index(bytes.len() + 1), *long)).collect();
@@ -1538,8 +1585,9 @@ proptest! {
         paused(async {
             let workshop = Arc::<Workshop>::default();
             let mut playing = JoinSet::new();
+            let threshold = compressed.then_some(256);
             for (number, player) in crowd.into_iter().enumerate() {
-                let len = player.stream(number as u8).concat().len();
+                let len = player.stream(number as u8, ids, threshold).concat().len();
                 let part = if number == closed {
                     Part::Closed(close_at.index(len))
                 } else if Some(number) == leaves {
@@ -1555,8 +1603,8 @@ proptest! {
                     secret: [number as u8; 16],
                     ..setup(ids.protocol, how)
                 };
-                let (threshold, rig) = (setup.threshold, setup.start());
-                playing.spawn(player.play(number as u8, part, ids, threshold, rig));
+                assert_eq!(setup.threshold, threshold);
+                playing.spawn(player.play(number as u8, part, ids, threshold, setup.start()));
             }
             while let Some(played) = playing.join_next().await {
                 played.unwrap();

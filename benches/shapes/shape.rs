@@ -9,7 +9,7 @@ use postern::{
         cipher::{Decryptor, Encryptor, SharedSecret},
         version::{Dialect, ProtocolVersion},
     },
-    relay::{self, Config, Relay, Threads, Workshop, link},
+    relay::{self, Begin, Config, Relay, Terms, Threads, Workshop, link},
 };
 use tokio::{
     runtime::{Builder, Runtime},
@@ -29,6 +29,9 @@ const TURNS_BETWEEN_POLLS: u32 = 16;
 
 /// Of both sides: frames longer than anything here would be compressed.
 const THRESHOLD: usize = 1 << 20;
+
+/// Nothing is asked of players here.
+const TERMS: Terms = Terms { begin: Begin::BehindLoginSuccess, pins: false, held: false };
 
 /// Encrypts all links to clients. No login precedes: play it is at once.
 pub(crate) fn secret() -> SharedSecret {
@@ -156,7 +159,7 @@ async fn serve(client: TcpStream, backend: TcpStream, workshop: Arc<Workshop>) {
     let (_, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
     let config = Config { read_timeout: Duration::from_mins(10) };
     // How it ends is seen at the sockets.
-    let _ = Relay::new(client, backend, link, workshop, &config).run().await;
+    let _ = Relay::new(client, backend, link, workshop, &config, TERMS).run().await;
 }
 
 /// Seconds that the relaying threads have spent on the processors so far. `None` where there is no `/proc`.

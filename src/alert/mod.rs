@@ -1,4 +1,16 @@
-//! What staff is told of while it happens.
+//! What staff is told of while it happens: offered where audit.log is told, and taken by whoever passes it on.
+//!
+//! ```text
+//! journal ──offer──> Alerts ──(bounded, never waits)──> Inbox ──> Pace ──> lines in the game
+//! ```
+
+mod event;
+mod pace;
+mod queue;
+
+pub use event::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Subject};
+pub use pace::{Pace, Sum};
+pub use queue::{Alerts, Inbox, queue};
 
 /// Who is alerted of what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,15 +16,13 @@ use tracing::{debug, warn};
 
 use super::{
     alike::AlikeWatch,
-    chatter::Chatter,
-    journal,
-    places::{self, Visits},
+    farewell, journal, places,
     proxy_peers::{Mismatch, ProxyPeers},
     stay::{self, StayCx},
 };
 use crate::{
     address,
-    audit::{Audit, Event, Kind},
+    audit::{Event, Kind},
     backend::{self, EnterError, Fault, Player, Router, diagnose::shown},
     clock::Clock,
     foreign,
@@ -33,7 +31,11 @@ use crate::{
         gate::{Gate, Passage},
         rate::Rates,
     },
-    login::{self, Admission, Attempt, Hello, LoginCx, refusal::Refusal, roster::Line},
+    login::{
+        self, Admission, Attempt, Hello, LoginCx, OnPin, Seat,
+        refusal::Refusal,
+        roster::{Line, Reads},
+    },
     messages::{MessageKey, Messages},
     mojang::health::Verdict,
     net::{
@@ -45,13 +47,11 @@ use crate::{
     protocol::{
         handshake::Intent,
         legacy_ping::{self, FirstBytes},
-        login as packets,
         text::Text,
         version::{Dialect, ProtocolVersion},
     },
     reason::Reason,
     relay::Workers,
-    statistics::Statistics,
     status::{self, Answers, Moment},
     task::Shutdown,
 };
@@ -60,8 +60,6 @@ use crate::{
 const PROXY_HEADER_TIME: Duration = Duration::from_secs(5);
 /// How long the first bytes may stand alone before they are a legacy ping, and not a frame's beginning.
 const LEGACY_PING_WAIT: Duration = Duration::from_millis(500);
-/// How long a client may take to take its refusal.
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// How long a displaced connection may take to go before its successor meets the backend.
 const DISPLACED_TIME: Duration = Duration::from_secs(2);
 /// How many unknown protocol numbers are remembered as warned of; anybody can make them up.
@@ -70,7 +68,7 @@ const MAX_WARNED: usize = 256;
 /// What every connection shares.
 #[derive(Debug)]
 pub(super) struct ConnCx {
-    pub(super) login: LoginCx,
+    pub(super) login: Arc<LoginCx>,
     pub(super) net: net::Config,
     /// The threads that relay.
     pub(super) workers: Workers,
@@ -78,9 +76,6 @@ pub(super) struct ConnCx {
     pub(super) router: Arc<Router>,
     pub(super) answers: Answers,
     pub(super) messages: Arc<Messages>,
-    pub(super) audit: Audit,
-    /// What is counted since installation.
-    pub(super) statistics: Statistics,
     /// Players are told and closed, and nobody new begins.
     pub(super) shutdown: Shutdown,
     /// Number of the next connection.
@@ -95,12 +90,6 @@ pub(super) struct ConnCx {
     pub(super) gate: Gate,
     /// How often one address may log in.
     pub(super) rates: Rates,
-    /// Keeps strangers from filling the log.
-    pub(super) chatter: Arc<Chatter>,
-    /// Verified logins whose address is to be looked up.
-    pub(super) visits: Visits,
-    /// Whether audit.log is told when such a login comes from elsewhere than those before.
-    pub(super) alert_on_geo_change: bool,
 }
 
 /// The number of a connection, as logs and audit.log show it.
@@ -203,11 +192,11 @@ async fn greet(
             journal::refused(cx, &caller, &refusal, None);
             let text = Text::parse(cx.messages.text(refusal.message), &[]);
             let kick = legacy_ping::kick(&text.to_section_codes());
-            say_last(&mut conn, &kick).await;
+            farewell::say_raw(&mut conn, &kick).await;
         }
         Ok(Begun::Legacy(FirstBytes::Ping(ping) | FirstBytes::Maybe(ping))) => {
             let answer = cx.answers.legacy_answer(ping, cx.moment()).await;
-            say_last(&mut conn, &answer).await;
+            farewell::say_raw(&mut conn, &answer).await;
         }
         Ok(Begun::Legacy(FirstBytes::Framed)) => {}
         Ok(Begun::Hello(source, hello)) => {
@@ -226,7 +215,7 @@ async fn greet(
                     let refusal = Refusal::new(Reason::BadHandshake)
                         .fact("cause", "the proxy in front did not say whom it speaks for");
                     let dialect = hello.dialect;
-                    refuse(&mut conn, &dialect, &caller, &refusal, cx).await;
+                    refuse(&mut conn, (&dialect, Reads::Login), &caller, &refusal, cx).await;
                 }
                 (Intent::Login | Intent::Transfer, _) => return Some(Login { conn, hello, caller }),
             }
@@ -338,22 +327,29 @@ async fn log_in(
 ) {
     let dialect = hello.dialect;
     if let Err(refusal) = begin(&passage, &caller, cx) {
-        return refuse_in_passing(&mut conn, &dialect, &caller, &refusal, &passage, cx).await;
+        return refuse_in_passing(&mut conn, (&dialect, Reads::Login), &caller, &refusal, &passage, cx).await;
     }
     let route_key = hello.handshake.host.route_key();
-    let too_old = cx.router.needs_newer_client(&route_key, &dialect);
+    let route = login::Route {
+        too_old: cx.router.needs_newer_client(&route_key, &dialect),
+        threshold: cx.router.last_threshold(&route_key, cx.login.config.compression_threshold),
+    };
     let line = Arc::new(Line::default());
-    let attempt = Attempt { address: caller.address, line: &line, deadline };
+    let on_pin = |id, name: &Username, event| journal::pin_at_dialog(cx, &caller, (name, id), event);
+    let attempt = Attempt { address: caller.address, line: &line, deadline, route, on_pin: OnPin(&on_pin) };
     let entering = async {
-        let mut admission = login::drive(&mut conn, hello, too_old, &cx.login, attempt).await?;
-        passage.proven();
+        let mut admission = login::drive(&mut conn, hello, &cx.login, &attempt).await?;
+        if let Seat::Place(_) = admission.seat {
+            passage.proven();
+        }
         if let Some(leaving) = admission.leaving.take() {
             leaving.gone(DISPLACED_TIME).await;
         }
         let handshake = &admission.named.hello.handshake;
         let key = admission.player_key.as_ref();
         let player = Player { admitted: &admission.admitted, handshake, dialect: &dialect, key };
-        match backend::enter(&mut conn, &player, &cx.router, deadline).await {
+        let begun = admission.begun.as_deref_mut();
+        match backend::enter(&mut conn, &player, begun, &cx.router, deadline).await {
             Ok(entered) => Ok((admission, entered)),
             Err(error) => Err(Failed::Backend(Box::new(admission), error)),
         }
@@ -380,16 +376,26 @@ async fn log_in(
     }
     match entered {
         Ok((admission, entered)) => {
-            journal::joined(cx, &caller, &admission, &entered);
-            places::note(&admission, &caller, cx);
-            stay::begin(conn, admission, entered, caller.conn, line, passage.into_held(), cx);
+            line.set_judged(None);
+            // Of one who is held it is told once the PIN was right.
+            if let Seat::Place(_) = admission.seat {
+                journal::joined(cx, &caller, &admission, &entered);
+                places::note(&admission, &caller, cx);
+            }
+            stay::begin(conn, admission, entered, caller, line, passage, cx);
         }
         Err(Failed::Login(refusal)) => {
-            refuse_in_passing(&mut conn, &dialect, &caller, &refusal, &passage, cx).await;
+            // Whoever was asked to leave may do this as well: hardly anybody is held, and it does not take long.
+            if !refusal.is_gone() {
+                Box::pin(farewell::clear_dialog(&mut conn, &dialect, &line)).await;
+            }
+            refuse_in_passing(&mut conn, (&dialect, line.reads()), &caller, &refusal, &passage, cx).await;
         }
         Err(Failed::Backend(admission, error)) => {
-            places::note(&admission, &caller, cx);
-            turn_away(&mut conn, &dialect, &caller, *admission, error, cx).await;
+            if let Seat::Place(_) = admission.seat {
+                places::note(&admission, &caller, cx);
+            }
+            turn_away(&mut conn, (&dialect, line.reads()), &caller, *admission, error, cx).await;
         }
     }
 }
@@ -418,7 +424,7 @@ impl From<Refusal> for Failed {
 /// The backend did not take an admitted player: says why to the operator and to the player.
 async fn turn_away<S: Io>(
     conn: &mut Conn<S>,
-    dialect: &Dialect,
+    (dialect, reads): (&Dialect, Reads),
     caller: &Caller,
     admission: Admission,
     error: EnterError,
@@ -451,16 +457,16 @@ async fn turn_away<S: Io>(
     journal::refused(cx, caller, &refusal, at_backend);
     let reason = error.reason();
     let text = cx.text(reason.message(), profile.name.as_str(), reason);
-    let packet = error.disconnect(dialect, &text);
+    let packet = error.disconnect(dialect, reads != Reads::Login, &text);
     // The place is free for the player's next try while this one reads its text.
     drop(admission);
-    say_farewell(conn, packet).await;
+    farewell::say(conn, packet).await;
 }
 
 /// Tells the client why it may not come in, and closes.
 async fn refuse<S: Io>(
     conn: &mut Conn<S>,
-    dialect: &Dialect,
+    client: (&Dialect, Reads),
     caller: &Caller,
     refusal: &Refusal,
     cx: &ConnCx,
@@ -468,14 +474,15 @@ async fn refuse<S: Io>(
     journal::refused(cx, caller, refusal, None);
     let player = foreign::clean_to(refusal.who.name.as_deref().unwrap_or_default(), Username::MAX_LEN);
     let text = cx.text(refusal.message, &player, refusal.reason);
-    let packet = (!refusal.is_gone()).then(|| packets::write_disconnect(dialect, &text));
-    say_farewell(conn, packet).await;
+    let (dialect, reads) = client;
+    let packet = farewell::disconnect(dialect, reads, &text).filter(|_| !refusal.is_gone());
+    farewell::say(conn, packet).await;
 }
 
 /// The same, but the client is not waited for if its place is wanted.
 async fn refuse_in_passing<S: Io>(
     conn: &mut Conn<S>,
-    dialect: &Dialect,
+    client: (&Dialect, Reads),
     caller: &Caller,
     refusal: &Refusal,
     passage: &Passage,
@@ -484,33 +491,9 @@ async fn refuse_in_passing<S: Io>(
     tokio::select! {
         // In this order: what fits into the socket's buffer is said in any case.
         biased;
-        () = refuse(conn, dialect, caller, refusal, cx) => {}
+        () = refuse(conn, client, caller, refusal, cx) => {}
         _ = passage.asked_to_leave() => {}
     }
-}
-
-async fn say_farewell<S: Io>(conn: &mut Conn<S>, packet: Option<Vec<u8>>) {
-    let farewell = async {
-        match packet {
-            Some(packet) => {
-                // An error means that the client is gone.
-                let _ = conn.write_packet(&packet).await;
-                conn.close_heard().await;
-            }
-            None => conn.close().await,
-        }
-    };
-    // A client that does not take it within that time does not want it.
-    let _ = timeout(FAREWELL_TIME, farewell).await;
-}
-
-/// The same for clients of before 1.7, which do not read packets.
-async fn say_last<S: Io>(conn: &mut Conn<S>, bytes: &[u8]) {
-    let farewell = async {
-        let _ = conn.write_raw(bytes).await;
-        conn.close_heard().await;
-    };
-    let _ = timeout(FAREWELL_TIME, farewell).await;
 }
 
 /// Newer releases are served like the newest one known; that may fail, so the owner hears of it, once a number.

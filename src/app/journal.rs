@@ -1,9 +1,14 @@
 //! What happened, told to everybody who is to know: a line for whoever reads the log, an event in audit.log, a count in
-//! the statistics.
+//! the statistics, an alert for staff.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -13,25 +18,61 @@ use super::{
     connection::{Caller, ConnCx, ConnId},
 };
 use crate::{
+    address,
+    alert::{Alert, Alerts, AuthState, BanAdded, Fallback, GeoChanged, Ground, Subject},
     audit::{Audit, Event, Kind},
     backend::{Backend, Entered, Fault, connect::Attempt},
     clock::Clock,
     foreign,
+    geo::Geo,
+    identity::Username,
     limit::{BanEvent, Target, bans},
     login::{
-        Admission,
+        Admission, PinEvent,
         refusal::{Moved, Refusal},
     },
     mojang::health::{self, Listener, OverrideChange, Verdict},
-    policy::Proof,
+    pin::Gate,
+    policy::{Proof, Rules},
     reason::Reason,
     relay::Ended,
+    session::{Store, record::Session},
     statistics::Statistics,
 };
 
 /// Bans of one kind that audit.log is told of in 10 s; the next line says how many it was not told of. The file of bans
 /// has them all.
 const BANS_AUDITED: u32 = 200;
+
+/// Where what happens on connections is told, and what it takes to tell it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) audit: Audit,
+    pub(super) alerts: Alerts,
+    /// What is counted since installation.
+    pub(super) statistics: Statistics,
+    pub(super) clock: Clock,
+    /// Keeps strangers from filling the log.
+    pub(super) chatter: Arc<Chatter>,
+    /// Whether anybody is told when a login comes from elsewhere than those before.
+    pub(super) alert_on_geo_change: bool,
+    /// For what speaks for a player whom policy admits.
+    pub(super) store: Store,
+    pub(super) geo: Geo,
+    pub(super) rules: Rules,
+}
+
+impl AsRef<Journal> for Journal {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsRef<Journal> for ConnCx {
+    fn as_ref(&self) -> &Journal {
+        &self.stay.journal
+    }
+}
 
 /// The proxy takes connections.
 pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
@@ -49,13 +90,23 @@ pub(super) fn reloaded(clock: &Clock, changed: &[String], rest: Rest) -> Event {
 }
 
 /// Hears of every change of the verdict and of every override. The log lines are the monitor's own.
-pub(super) fn of_health(audit: Audit, statistics: Statistics) -> Listener {
+pub(super) fn of_health(audit: Audit, statistics: Statistics, alerts: Alerts) -> Listener {
     Box::new(move |event| match event {
         health::Event::State(change) => {
             match change.to {
                 Verdict::Down { outage_started } => statistics.outage_began(outage_started),
                 Verdict::Up | Verdict::Degraded => statistics.outage_ended(change.at),
             }
+            let lasted = match change.from {
+                Verdict::Down { outage_started } => Some(since(outage_started, change.at)),
+                Verdict::Up | Verdict::Degraded => None,
+            };
+            alerts.offer(Alert::AuthState(AuthState {
+                from: change.from.label(),
+                to: change.to.label(),
+                cause: change.cause.to_string(),
+                lasted,
+            }));
             audit.emit(
                 Event::new(Kind::AuthState, change.at)
                     .field("from", change.from.label())
@@ -78,7 +129,7 @@ pub(super) fn of_health(audit: Audit, statistics: Statistics) -> Listener {
 }
 
 /// Hears of every ban that begins or ends.
-pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans::Listener {
+pub(super) fn of_bans(audit: Audit, alerts: Alerts, clock: Clock, chatter: Arc<Chatter>) -> bans::Listener {
     // Whoever has enough addresses has one of them banned with every tenth attempt.
     let audited = Chatter::new(BANS_AUDITED);
     Box::new(move |event| {
@@ -87,6 +138,10 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
             BanEvent::Expired(ban) => (Kind::BanExpired, ban),
             BanEvent::Lifted(ban) => (Kind::BanLifted, ban),
         };
+        if kind == Kind::BanAdded {
+            let (target, failures, until) = (ban.target.to_string(), ban.failures, ban.until);
+            alerts.offer(Alert::BanAdded(BanAdded { target, failures, until }));
+        }
         let mut line = Event::new(kind, clock.now())
             .field("target", ban.target.to_string())
             .field("failures", ban.failures)
@@ -119,12 +174,13 @@ pub(super) fn of_bans(audit: Audit, clock: Clock, chatter: Arc<Chatter>) -> bans
 }
 
 /// Backends were not there, and the next one was.
-pub(super) fn passed_over(cx: &ConnCx, caller: &Caller, attempts: &[Attempt]) {
+pub(super) fn passed_over(to: &impl AsRef<Journal>, caller: &Caller, attempts: &[Attempt]) {
+    let journal = to.as_ref();
     for attempt in attempts {
         warn!(backend = attempt.backend, error = attempt.error, "could not be reached; the next one was");
-        cx.audit.emit(
+        journal.audit.emit(
             caller
-                .event(Kind::BackendError, &cx.login.clock)
+                .event(Kind::BackendError, &journal.clock)
                 .backend(&attempt.backend)
                 .reason("unreachable")
                 .field("cause", attempt.error.clone()),
@@ -133,59 +189,184 @@ pub(super) fn passed_over(cx: &ConnCx, caller: &Caller, attempts: &[Attempt]) {
 }
 
 /// A player is in.
-pub(super) fn joined(cx: &ConnCx, caller: &Caller, admission: &Admission, entered: &Entered) {
-    let backend = &entered.backend;
-    passed_over(cx, caller, &entered.passed_over);
+pub(super) fn joined(to: &impl AsRef<Journal>, caller: &Caller, admission: &Admission, entered: &Entered) {
+    passed_over(to, caller, &entered.passed_over);
     let profile = admission.admitted.profile();
+    let guest = Guest {
+        name: &profile.name,
+        id: profile.id,
+        claimed_id: admission.named.claimed_id,
+        backend: Some(&entered.backend.name),
+    };
     let proof = admission.admitted.proof();
+    admitted(to, caller, &guest, proof, &admission.facts, admission.moved.as_deref());
+}
+
+/// A player, as far as every event about it states it.
+pub(super) struct Guest<'a> {
+    pub(super) name: &'a Username,
+    pub(super) id: Uuid,
+    pub(super) claimed_id: Option<Uuid>,
+    /// The backend's name, once it has met one.
+    pub(super) backend: Option<&'a str>,
+}
+
+impl Guest<'_> {
+    fn event(&self, event: Event) -> Event {
+        let claimed_id = self.claimed_id.filter(|claimed| *claimed != self.id);
+        let event = event.player(self.name.as_str()).id(self.id).claimed_id(claimed_id);
+        match self.backend {
+            Some(backend) => event.backend(backend),
+            None => event,
+        }
+    }
+}
+
+/// A player is in, for these `facts`.
+pub(super) fn admitted(
+    to: &impl AsRef<Journal>,
+    caller: &Caller,
+    guest: &Guest<'_>,
+    proof: Proof,
+    facts: &Map<String, Value>,
+    moved: Option<&Moved>,
+) {
+    let journal = to.as_ref();
     let kind = if proof == Proof::Verified {
-        cx.statistics.verified();
+        journal.statistics.verified();
         Kind::LoginVerified
     } else {
-        cx.statistics.fallback();
+        journal.statistics.fallback();
+        journal.alerts.offer(Alert::Fallback(fallback(journal, caller.address, guest, proof, facts)));
         Kind::LoginFallback
     };
-    cx.audit.emit(
-        caller
-            .event(kind, &cx.login.clock)
-            .player(profile.name.as_str())
-            .id(profile.id)
-            .claimed_id(admission.named.claimed_id.filter(|claimed| *claimed != profile.id))
-            .backend(&backend.name)
-            .reason("ok")
-            .facts(&admission.facts),
-    );
-    let how = if proof == Proof::Verified { "verified by the session server" } else { "known, by policy" };
-    info!(
-        conn = %caller.conn, player = %profile.name, id = %profile.id, address = %caller.address,
-        backend = backend.name, "joined: {how}"
-    );
-    if let Some(moved) = &admission.moved {
-        geo_changed(cx, caller, (profile.name.as_str(), profile.id), proof.label(), moved);
+    let mut event = guest.event(caller.event(kind, &journal.clock)).reason("ok").facts(facts);
+    if proof == Proof::Pinned {
+        event = event.field("proof", proof.label());
     }
+    journal.audit.emit(event);
+    let how = match proof {
+        Proof::Verified => "verified by the session server",
+        Proof::Pinned => "known, by policy and PIN",
+        Proof::Fallback | Proof::Held => "known, by policy",
+    };
+    info!(
+        conn = %caller.conn, player = %guest.name, id = %guest.id, address = %caller.address,
+        backend = guest.backend, "joined: {how}"
+    );
+    if let Some(moved) = moved {
+        geo_changed(to, caller, (guest.name.as_str(), guest.id), proof.label(), moved);
+    }
+}
+
+/// What staff is told of a player whom policy admitted.
+fn fallback(
+    journal: &Journal,
+    address: IpAddr,
+    guest: &Guest<'_>,
+    proof: Proof,
+    facts: &Map<String, Value>,
+) -> Fallback {
+    let now = journal.clock.now();
+    let session = journal.store.by_id(guest.id);
+    let place = journal.geo.at_hand(address).filter(|place| !place.is_unknown());
+    let outage: Option<Timestamp> =
+        facts.get("outage_started").and_then(Value::as_str).and_then(|started| started.parse().ok());
+    Fallback {
+        player: Subject { name: guest.name.as_str().to_owned(), id: guest.id, address, place },
+        ground: session.map_or(Ground::Nothing, |session| ground(&session, address, &journal.rules, now)),
+        pin_proven: proof == Proof::Pinned,
+        outage: outage.map_or(Duration::ZERO, |started| since(started, now)),
+    }
+}
+
+/// What an address says for the player of that session.
+fn ground(session: &Session, address: IpAddr, rules: &Rules, now: Timestamp) -> Ground {
+    let newest = |counts: &dyn Fn(IpAddr) -> bool| {
+        let seen = session.addresses.iter().filter(|seen| counts(seen.address));
+        seen.map(|seen| since(seen.verified, now)).min()
+    };
+    let in_range =
+        |seen| address::same_range(address, seen, rules.ipv4_range_prefix, rules.ipv6_range_prefix);
+    let exactly = |seen| address::unmap(seen) == address::unmap(address);
+    newest(&exactly)
+        .map(Ground::Exact)
+        .or_else(|| newest(&in_range).map(Ground::Range))
+        .unwrap_or(Ground::Nothing)
+}
+
+/// From then to now; nothing if a clock was set back in between.
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+/// The word for the way in which a player is asked.
+pub(super) const fn gate_label(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Dialog => "dialog",
+        Gate::Quarantine => "quarantine",
+    }
+}
+
+/// What became of a PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// The player was asked for it.
+    Prompted(Gate),
+    /// A right code.
+    Verified(Gate),
+    /// A wrong code, and how many more there may be.
+    Failed(Gate, u8),
+    /// It was set for the first time, or anew.
+    Set { replaced: bool },
+    /// It was given up.
+    Reset,
+}
+
+/// Something happened with the PIN of a player. Never says anything about the code itself.
+pub(super) fn pin(to: &impl AsRef<Journal>, caller: &Caller, guest: &Guest<'_>, what: Pin) {
+    let journal = to.as_ref();
+    let event = |kind| guest.event(caller.event(kind, &journal.clock));
+    let (event, said) = match what {
+        Pin::Prompted(gate) => {
+            (event(Kind::PinPrompted).field("gate", gate_label(gate)), "held until its PIN is right")
+        }
+        Pin::Verified(gate) => (event(Kind::PinVerified).field("gate", gate_label(gate)), "PIN verified"),
+        Pin::Failed(gate, left) => {
+            (event(Kind::PinFailed).field("gate", gate_label(gate)).field("tries_left", left), "wrong PIN")
+        }
+        Pin::Set { replaced: false } => (event(Kind::PinSet).field("replaced", false), "PIN set"),
+        Pin::Set { replaced: true } => (event(Kind::PinSet).field("replaced", true), "PIN replaced"),
+        Pin::Reset => (event(Kind::PinReset), "PIN removed"),
+    };
+    journal.audit.emit(event);
+    info!(conn = %caller.conn, player = %guest.name, id = %guest.id, address = %caller.address, "{said}");
 }
 
 /// A player comes from a country or network that is none of those known of it. `proof` says how it was proven, or that
 /// it was refused. Nothing is told if the owner does not want it.
 pub(super) fn geo_changed(
-    cx: &ConnCx,
+    to: &impl AsRef<Journal>,
     caller: &Caller,
     player: (&str, Uuid),
     proof: &'static str,
     moved: &Moved,
 ) {
-    if !cx.alert_on_geo_change {
+    let journal = to.as_ref();
+    if !journal.alert_on_geo_change {
         return;
     }
     let ((name, id), Moved { place, known }) = (player, moved);
-    cx.audit.emit(
+    journal.audit.emit(
         caller
-            .event(Kind::GeoChanged, &cx.login.clock)
+            .event(Kind::GeoChanged, &journal.clock)
             .player(name)
             .id(id)
             .field("proof", proof)
             .facts(&json!({ "place": place, "known_places": known })),
     );
+    let subject = Subject { name: name.to_owned(), id, address: caller.address, place: Some(*place) };
+    journal.alerts.offer(Alert::GeoChanged(GeoChanged { player: subject, known: known.clone(), proof }));
     let known: Vec<String> = known.iter().map(ToString::to_string).collect();
     info!(
         conn = %caller.conn, player = foreign::clean_to(name, 32), %id, address = %caller.address, proof,
@@ -194,24 +375,25 @@ pub(super) fn geo_changed(
 }
 
 /// A player is not in.
-pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
-    cx.statistics.refused(refusal.reason);
+pub(super) fn refused(to: &impl AsRef<Journal>, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
+    let journal = to.as_ref();
+    journal.statistics.refused(refusal.reason);
     let who = &refusal.who;
-    let mut event = caller.event(Kind::LoginRefused, &cx.login.clock).reason(refusal.reason.code());
+    let mut event = caller.event(Kind::LoginRefused, &journal.clock).reason(refusal.reason.code());
     if let Some(name) = &who.name {
         event = event.player(name);
     }
     if let Some(backend) = backend {
         event = event.backend(backend);
     }
-    cx.audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
+    journal.audit.emit(event.id(who.id).claimed_id(who.claimed_id).facts(&refusal.facts));
     if let (Some(moved), Some(name), Some(id)) = (&refusal.moved, &who.name, who.id) {
-        geo_changed(cx, caller, (name, id), "refused", moved);
+        geo_changed(to, caller, (name, id), "refused", moved);
     }
     let name = foreign::clean_to(who.name.as_deref().unwrap_or("?"), 32);
     let cause = refusal.facts.get("cause").and_then(|cause| cause.as_str()).unwrap_or_default();
     let reason = refusal.reason.code();
-    let Some(May { left_out }) = cx.chatter.may(reason) else { return };
+    let Some(May { left_out }) = journal.chatter.may(reason) else { return };
     // A scanner's garbage and a player who gave up are no news.
     if matches!(refusal.reason, Reason::ClientLeft | Reason::BadHandshake) {
         tracing::debug!(conn = %caller.conn, player = name, address = %caller.address, reason, cause, left_out,
@@ -223,11 +405,12 @@ pub(super) fn refused(cx: &ConnCx, caller: &Caller, refusal: &Refusal, backend: 
 }
 
 /// A backend failed a login; the line says how to mend it.
-pub(super) fn backend_failed(cx: &ConnCx, caller: &Caller, backend: &Backend, fault: &Fault) {
+pub(super) fn backend_failed(to: &impl AsRef<Journal>, caller: &Caller, backend: &Backend, fault: &Fault) {
+    let journal = to.as_ref();
     let (cause, mend) = (fault.cause(), fault.mend(backend));
-    cx.audit.emit(
+    journal.audit.emit(
         caller
-            .event(Kind::BackendError, &cx.login.clock)
+            .event(Kind::BackendError, &journal.clock)
             .backend(&backend.name)
             .reason(fault.label())
             .field("cause", cause.clone())
@@ -242,4 +425,21 @@ pub(super) fn left(conn: ConnId, name: &str, ended: &Ended) {
         %conn, player = name, cause = ended.cause.label(), to_server = ended.to_server,
         to_client = ended.to_client, seconds = ended.duration.as_secs(), "left"
     );
+}
+
+/// A player was asked for its PIN by a dialog, or has answered. No backend knows of it yet.
+pub(super) fn pin_at_dialog(
+    to: &impl AsRef<Journal>,
+    caller: &Caller,
+    (name, id): (&Username, Uuid),
+    what: PinEvent,
+) {
+    let guest = Guest { name, id, claimed_id: None, backend: None };
+    let gate = Gate::Dialog;
+    let what = match what {
+        PinEvent::Prompted => Pin::Prompted(gate),
+        PinEvent::Verified => Pin::Verified(gate),
+        PinEvent::Failed { left } => Pin::Failed(gate, left),
+    };
+    pin(to, caller, &guest, what);
 }

@@ -31,9 +31,12 @@ mod alike;
 mod chatter;
 mod connection;
 mod descriptors;
+mod farewell;
 mod journal;
+mod pins;
 mod places;
 mod proxy_peers;
+mod staff;
 mod start;
 mod stay;
 

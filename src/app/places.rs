@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     connection::{Caller, ConnCx},
     journal,
+    stay::StayCx,
 };
 use crate::{
     address,
@@ -51,13 +52,25 @@ pub(super) fn queue() -> (Visits, mpsc::Receiver<Visit>) {
 /// Puts a login into the queue, once it has been told of. Never waits.
 pub(super) fn note(admission: &Admission, caller: &Caller, cx: &ConnCx) {
     let admitted = &admission.admitted;
-    let (profile, proof) = (admitted.profile(), admitted.proof());
+    let profile = admitted.profile();
+    let login = (&profile.name, profile.id, admitted.proof(), admission.moved.is_some());
+    note_login(login, caller, &cx.stay);
+}
+
+/// The same for whoever has no admission any more: who, how proven, and whether it was told that the place is new.
+pub(super) fn note_login(login: (&Username, Uuid, Proof, bool), caller: &Caller, cx: &StayCx) {
+    let (name, id, proof, is_told) = login;
     // What a login by policy shows is told, and not kept.
-    let wanted = proof == Proof::Verified || cx.alert_on_geo_change && admission.moved.is_none();
+    let wanted = match proof {
+        Proof::Verified => true,
+        Proof::Fallback | Proof::Pinned => cx.journal.alert_on_geo_change && !is_told,
+        // Whoever was held came no further.
+        Proof::Held => false,
+    };
     if !wanted || !cx.login.geo.is_enabled() || address::is_private(caller.address) {
         return;
     }
-    let Some(session) = cx.login.store.by_id(profile.id) else { return };
+    let Some(session) = cx.login.store.by_id(id) else { return };
     let before = match (proof, &session.rehearsal) {
         (Proof::Fallback | Proof::Pinned | Proof::Held, _) => session.addresses.clone(),
         (Proof::Verified, Some(rehearsal)) if rehearsal.address == caller.address => {
@@ -66,7 +79,7 @@ pub(super) fn note(admission: &Admission, caller: &Caller, cx: &ConnCx) {
         // The player has logged in again since, from elsewhere.
         (Proof::Verified, _) => Vec::new(),
     };
-    let visit = Visit { caller: caller.clone(), name: profile.name.clone(), id: profile.id, proof, before };
+    let visit = Visit { caller: caller.clone(), name: name.clone(), id, proof, before };
     if cx.visits.try_send(visit).is_err() {
         debug!(conn = %caller.conn, address = %caller.address, "not looked up: too many logins wait for that");
     }
@@ -97,7 +110,7 @@ async fn learn_one(cx: Arc<ConnCx>, visit: Visit) {
     if let Some(known) = changed_from(place, address, &visit.before, rules, now) {
         let Visit { caller, name, id, proof, .. } = &visit;
         let moved = Moved { place, known };
-        journal::geo_changed(&cx, caller, (name.as_str(), *id), proof.label(), &moved);
+        journal::geo_changed(&*cx, caller, (name.as_str(), *id), proof.label(), &moved);
     }
 }
 

@@ -16,12 +16,16 @@ use super::{
     alike::{self, AlikeWatch},
     chatter::Chatter,
     connection::{self, ConnCx},
-    descriptors, journal, places,
+    descriptors,
+    journal::{self, Journal},
+    places,
     proxy_peers::ProxyPeers,
+    staff::Staff,
     stay::StayCx,
 };
 use crate::{
     admin::{Interface, Phase, Stage},
+    alert::{self, Inbox},
     audit::Audit,
     backend::Router,
     clock::Clock,
@@ -39,6 +43,7 @@ use crate::{
         session_server::SessionServer,
     },
     net::listener,
+    pin::Pins,
     relay,
     session::Store,
     statistics::Statistics,
@@ -49,11 +54,11 @@ use crate::{
 /// What must be there before anything runs.
 struct Opened {
     store: Store,
-    audit: Audit,
-    chatter: Arc<Chatter>,
+    journal: Arc<Journal>,
+    /// Where alerts come out.
+    alerted: Inbox,
     bans: Bans,
     geo: Geo,
-    statistics: Statistics,
     keys: Keys,
     server: Arc<SessionServer>,
     player_keys: PlayerKeys,
@@ -72,7 +77,8 @@ impl Opened {
         info!(sessions = report.sessions, removed = report.unused, "opened the session store");
         let audit = Audit::open(&config.audit)?;
         let chatter = Arc::new(Chatter::default());
-        let told = journal::of_bans(audit.clone(), clock.clone(), Arc::clone(&chatter));
+        let (alerts, alerted) = alert::queue(&config.alerts);
+        let told = journal::of_bans(audit.clone(), alerts.clone(), clock.clone(), Arc::clone(&chatter));
         let bans = Bans::open(&config.limit.bans, clock.clone(), told)?;
         let geo = open_geo(config.geo.clone()).await?;
         let statistics = Statistics::open(&config.statistics, clock.clone()).await;
@@ -84,13 +90,23 @@ impl Opened {
         let relaying = relay::start().map_err(StartError::Threads)?;
         let listeners = listener::bind(&config.net.bind)?;
         let interface = admin::open(&config.admin, &store).await?;
+        let journal = Arc::new(Journal {
+            audit,
+            alerts,
+            statistics,
+            clock: clock.clone(),
+            chatter,
+            alert_on_geo_change: config.alert_on_geo_change,
+            store: store.clone(),
+            geo: geo.clone(),
+            rules: config.rules.clone(),
+        });
         Ok(Self {
             store,
-            audit,
-            chatter,
+            journal,
+            alerted,
             bans,
             geo,
-            statistics,
             keys,
             server,
             player_keys,
@@ -122,7 +138,8 @@ impl Tasks {
 pub(super) async fn start(config: Config, clock: Clock) -> Result<Proxy, StartError> {
     let opened = Opened::open(&config, &clock).await?;
     let started_with = config.clone();
-    let Opened { store, audit, chatter, bans, geo, statistics, keys, server, player_keys, .. } = opened;
+    let Opened { store, journal, alerted, bans, geo, keys, server, player_keys, .. } = opened;
+    let (audit, statistics) = (journal.audit.clone(), journal.statistics.clone());
     let Opened { router, answers, relaying, listeners, interface, .. } = opened;
     let addresses: Vec<SocketAddr> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -130,7 +147,7 @@ pub(super) async fn start(config: Config, clock: Clock) -> Result<Proxy, StartEr
     let (connections, until_asked) = Shutdown::new();
     let mut tasks = Tasks { stop: until_drained.clone(), running: Vec::new() };
 
-    let heard = journal::of_health(audit.clone(), statistics.clone());
+    let heard = journal::of_health(audit.clone(), statistics.clone(), journal.alerts.clone());
     let (health, monitor) =
         health::start(config.health, clock.clone(), server.prober(), until_drained, heard);
     tasks.running.push(monitor);
@@ -147,32 +164,46 @@ pub(super) async fn start(config: Config, clock: Clock) -> Result<Proxy, StartEr
     let gate = gate(&config.limit, &store, &health);
     let roster = Roster::new(clock.clone());
     let messages = Arc::new(config.messages);
-    let stay = StayCx { relay: config.relay, messages: Arc::clone(&messages), store: store.clone() };
+    let staff = Staff::new(&config.alerts.staff, Arc::clone(&messages));
+    tasks.begin("staff", |stop| staff.clone().tell(alerted, stop));
+    let min_pin_length = config.pins.min_length;
+    let pins = Pins::new(config.pins, store.clone(), bans.clone(), clock.clone());
+    let login = Arc::new(LoginCx {
+        config: config.login,
+        ipv4_subnet_prefix: config.rules.ipv4_range_prefix,
+        rules: config.rules.clone(),
+        keys,
+        health: health.clone(),
+        server,
+        player_keys,
+        store: store.clone(),
+        geo: geo.clone(),
+        roster: Arc::clone(&roster),
+        bans: bans.clone(),
+        pins,
+        messages: Arc::clone(&messages),
+        hang_ups: HangUps::default(),
+        clock: clock.clone(),
+    });
     let (visits, visited) = places::queue();
+    let stay = StayCx {
+        login: Arc::clone(&login),
+        relay: config.relay,
+        messages: Arc::clone(&messages),
+        store: store.clone(),
+        journal,
+        staff,
+        min_pin_length,
+        visits,
+    };
     let cx = Arc::new(ConnCx {
-        login: LoginCx {
-            config: config.login,
-            ipv4_subnet_prefix: config.rules.ipv4_range_prefix,
-            rules: config.rules,
-            keys,
-            health: health.clone(),
-            server,
-            player_keys,
-            store: store.clone(),
-            geo,
-            roster: Arc::clone(&roster),
-            bans: bans.clone(),
-            hang_ups: HangUps::default(),
-            clock: clock.clone(),
-        },
+        login: Arc::clone(&login),
         net: config.net,
         workers: relaying.workers(),
         stay: Arc::new(stay),
         router: Arc::clone(&router),
         answers,
         messages,
-        audit: audit.clone(),
-        statistics,
         shutdown: until_asked.clone(),
         serial: AtomicU64::new(0),
         unknown_versions: Mutex::new(HashSet::new()),
@@ -180,9 +211,6 @@ pub(super) async fn start(config: Config, clock: Clock) -> Result<Proxy, StartEr
         alike: AlikeWatch::begin(expects_public, store.all_private()),
         gate,
         rates: Rates::new(config.limit.login_interval),
-        chatter,
-        visits,
-        alert_on_geo_change: config.alert_on_geo_change,
     });
     tasks.begin("places", |stop| places::learn(Arc::clone(&cx), visited, stop));
     tasks.begin("outage-end", |stop| forget_hang_ups(Arc::clone(&cx), stop));

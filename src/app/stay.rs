@@ -4,26 +4,28 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::sleep};
 use tracing::error;
-use uuid::Uuid;
 
 use super::{
-    connection::{ConnCx, ConnId, text},
-    journal,
+    connection::{Caller, ConnCx, ConnId, text},
+    journal::{self, Journal, Pin},
+    pins::{self, About, Pace, Player, Quarantine},
+    places::{self, Visits},
+    staff::{Present, Staff},
 };
 use crate::{
     backend::Entered,
     identity::Username,
-    limit::gate::Held,
+    limit::gate::{Held, Passage},
     login::{
-        Admission,
+        Admission, LoginCx, Seat, Taken,
         roster::{Line, Place},
     },
     messages::Messages,
     net::conn::{Conn, Parts},
+    pin::{Gate, Tried},
     policy::Proof,
-    protocol::version::Dialect,
     reason::Reason,
-    relay::{self, Relay, Workshop},
+    relay::{self, Begin, Ended, Link, Relay, Terms, Workshop},
     session::Store,
 };
 
@@ -34,42 +36,56 @@ const PRESENCE_EVERY: Duration = Duration::from_mins(15);
 /// alive.
 #[derive(Debug)]
 pub(super) struct StayCx {
+    /// For those who are held: they are admitted later.
+    pub(super) login: Arc<LoginCx>,
     pub(super) relay: relay::Config,
     pub(super) messages: Arc<Messages>,
     pub(super) store: Store,
+    pub(super) journal: Arc<Journal>,
+    pub(super) staff: Staff,
+    /// Fewest characters of a new PIN, for the text that asks for more.
+    pub(super) min_pin_length: u8,
+    /// Logins whose address is to be looked up.
+    pub(super) visits: Visits,
 }
 
-/// A player who is in. All that outlives the login: what the login alone needed is gone by then.
+/// A player who is in, or is held on its backend. All that outlives the login: what the login alone needed is gone by
+/// then.
 struct Guest {
-    conn: ConnId,
-    id: Uuid,
-    name: Username,
+    player: Box<Player>,
+    /// How it was proven when it met its backend.
     proof: Proof,
-    dialect: Dialect,
     line: Arc<Line>,
-    /// Freed when the stay ends, as is its share of connections.
-    _place: Place,
-    _held: Held,
-    cx: Arc<StayCx>,
+    seating: Seating,
+}
+
+/// What a player takes up while it stays. Freed when the stay ends.
+struct Seating {
+    /// While it is held, all that concerns its being held.
+    quarantine: Option<Box<Quarantine>>,
+    /// Once it is in, its place, and its share of connections.
+    place: Option<(Place, Held)>,
+    /// Once it is in, if it is staff, which few are.
+    present: Option<Box<Present>>,
 }
 
 impl Drop for Guest {
     /// However the stay ends, also if the program has no time left for it.
     fn drop(&mut self) {
         if self.proof == Proof::Verified {
-            self.cx.store.note_presence(self.id);
+            self.player.cx.store.note_presence(self.player.about.id);
         }
     }
 }
 
-/// Hands a player who is in to a thread that relays. The login is over with that, and its memory is free.
+/// Hands a player who met its backend to a thread that relays. The login is over with that, and its memory is free.
 pub(super) fn begin(
     conn: Conn<TcpStream>,
     admission: Admission,
     entered: Entered,
-    number: ConnId,
+    caller: Caller,
     line: Arc<Line>,
-    held: Held,
+    passage: Passage,
     cx: &ConnCx,
 ) {
     line.set_piped();
@@ -78,23 +94,51 @@ pub(super) fn begin(
         line.close(Reason::ShuttingDown);
     }
     let profile = admission.admitted.profile();
-    let guest = Guest {
-        conn: number,
-        id: profile.id,
+    let about = About {
+        caller,
         name: profile.name.clone(),
-        proof: admission.admitted.proof(),
-        dialect: admission.named.hello.dialect,
-        line,
-        _place: admission.place,
-        _held: held,
-        cx: Arc::clone(&cx.stay),
+        id: profile.id,
+        claimed_id: admission.named.claimed_id,
+        backend: entered.backend.name.clone(),
     };
+    let conn_id = about.caller.conn;
+    let (handle, mailbox) = relay::link(admission.named.hello.dialect, Arc::clone(&line.activity));
+    let begin = if admission.begun.is_some() { Begin::InConfiguration } else { Begin::BehindLoginSuccess };
+    let seating = match admission.seat {
+        Seat::Place(place) => {
+            let place = Some((place, passage.into_held()));
+            Seating { quarantine: None, place, present: None }
+        }
+        Seat::Held(held) => {
+            let cx = &cx.stay;
+            journal::passed_over(&*cx.journal, &about.caller, &entered.passed_over);
+            journal::pin(&*cx.journal, &about.caller, &about.guest(), Pin::Prompted(Gate::Quarantine));
+            let trial = cx.login.pins.trial(tried(&about, &admission.named.name, cx));
+            let quarantine = Some(Box::new(Quarantine::new(*held, trial, passage)));
+            Seating { quarantine, place: None, present: None }
+        }
+    };
+    let player = Box::new(Player { about, handle, cx: Arc::clone(&cx.stay) });
+    let guest = Guest { player, proof: admission.admitted.proof(), line, seating };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));
     let (client, backend) = match streams {
         Ok(streams) => streams,
-        Err(error) => return not_begun(number, &error),
+        Err(error) => return not_begun(conn_id, &error),
     };
-    cx.workers.hand_over(move |workshop| stay(client, backend, workshop, guest));
+    cx.workers.hand_over(move |workshop| stay(client, backend, workshop, (mailbox, begin), guest));
+}
+
+/// Whose tries those of a held player are.
+fn tried(about: &About, name: &Username, cx: &StayCx) -> Tried {
+    let (id, address) = (about.id, about.caller.address);
+    let login = &cx.login;
+    Tried {
+        id,
+        name: name.key(),
+        address,
+        asn: login.geo.at_hand(address).and_then(|place| place.asn),
+        is_exact: cx.store.ids_at(address, login.clock.now()).contains(&id),
+    }
 }
 
 /// Off the runtime of logins, for another one to take it up.
@@ -112,36 +156,47 @@ fn stay(
     client: Parts<std::net::TcpStream>,
     backend: Parts<std::net::TcpStream>,
     workshop: Arc<Workshop>,
-    guest: Guest,
+    (mailbox, begin): (Link, Begin),
+    mut guest: Guest,
 ) -> impl Future<Output = ()> + Send {
     let streams = client
         .try_map_io(TcpStream::from_std)
         .and_then(|client| Ok((client, backend.try_map_io(TcpStream::from_std)?)));
-    let (handle, link) = relay::link(guest.dialect, Arc::clone(&guest.line.activity));
+    let cx = &guest.player.cx;
+    let held = guest.seating.quarantine.is_some();
+    let terms = Terms { begin, pins: cx.login.pins.are_on(), held };
     let mut relay = match streams {
-        Ok((client, backend)) => Some(Relay::new(client, backend, link, workshop, &guest.cx.relay)),
+        Ok((client, backend)) => Some(Relay::new(client, backend, mailbox, workshop, &cx.relay, terms)),
         Err(error) => {
-            not_begun(guest.conn, &error);
+            not_begun(guest.player.about.caller.conn, &error);
             None
         }
     };
     // What is made above is held in one place: an async fn would hold its arguments beside what it makes of them.
     async move {
         let Some(running) = &mut relay else { return };
+        let Guest { player, proof, line, seating } = &mut guest;
+        let player = &**player;
         let closing = async {
-            let reason = guest.line.closing().await;
-            handle.close(text(&guest.cx.messages, reason.message(), guest.name.as_str(), reason));
+            let reason = line.closing().await;
+            player.handle.close(text(
+                &player.cx.messages,
+                reason.message(),
+                player.about.name.as_str(),
+                reason,
+            ));
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
             biased;
             ended = running.run() => Some(ended),
-            // Neither of these ends before the relay does.
+            // None of these ends before the relay does.
             () = closing => None,
-            () = note_presence(&guest) => None,
+            () = attend(player, *proof, seating) => None,
+            () = note_presence(player, *proof) => None,
         };
         if let Some(ended) = ended {
-            journal::left(guest.conn, guest.name.as_str(), &ended);
+            tell_end(player, line, seating, &ended);
         }
         // In this order: whoever waits for the place may join the backend once it sees this connection closed.
         drop(relay);
@@ -149,12 +204,71 @@ fn stay(
     }
 }
 
+/// Attends to a player until its connection ends: waits until it is in, and then for what it has to say about its PIN.
+async fn attend(player: &Player, proof: Proof, seating: &mut Seating) {
+    let mut pace = Pace::default();
+    let proof = if seating.quarantine.is_some() {
+        Box::pin(hold(player, seating, &mut pace)).await;
+        Proof::Pinned
+    } else {
+        seating.present = player.present(proof).map(Box::new);
+        if let Some(line) = pins::welcome(player, proof) {
+            Box::pin(player.handle.joined()).await;
+            player.say(line);
+        }
+        proof
+    };
+    pins::attend(player, proof, &mut pace).await;
+}
+
+/// Waits until the PIN of a held player is right, and lets it in. If it is not, tells the player, and waits for the end.
+async fn hold(player: &Player, seating: &mut Seating, pace: &mut Pace) {
+    if let Some(quarantine) = &mut seating.quarantine {
+        match pins::wait(player, quarantine, pace).await {
+            Ok(Taken { place, leaving: _, facts, moved }) => {
+                let About { caller, name, id, .. } = &player.about;
+                let journal = &*player.cx.journal;
+                journal::admitted(
+                    journal,
+                    caller,
+                    &player.about.guest(),
+                    Proof::Pinned,
+                    &facts,
+                    moved.as_deref(),
+                );
+                let visit = (name, *id, Proof::Pinned, moved.is_some());
+                places::note_login(visit, caller, &player.cx);
+                let quarantine = seating.quarantine.take();
+                seating.place = quarantine.map(|quarantine| (place, quarantine.into_share()));
+                seating.present = player.present(Proof::Pinned).map(Box::new);
+                pins::release(player);
+            }
+            Err(refusal) => {
+                let (message, reason) = (refusal.message, refusal.reason);
+                player.handle.close(text(&player.cx.messages, message, player.about.name.as_str(), reason));
+                quarantine.refuse(refusal);
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Says how it ended: for one who was in, that it left, and for one who was still held, why it did not come in.
+fn tell_end(player: &Player, line: &Line, seating: &mut Seating, ended: &Ended) {
+    let About { caller, name, backend, .. } = &player.about;
+    let Some(quarantine) = seating.quarantine.take() else {
+        return journal::left(caller.conn, name.as_str(), ended);
+    };
+    let refusal = quarantine.fail(&player.about, line.asked_to_close(), ended);
+    journal::refused(&*player.cx.journal, caller, &refusal, Some(backend));
+}
+
 /// Only a verified connection refreshes trust.
-async fn note_presence(guest: &Guest) {
+async fn note_presence(player: &Player, proof: Proof) {
     loop {
         sleep(PRESENCE_EVERY).await;
-        if guest.proof == Proof::Verified {
-            guest.cx.store.note_presence(guest.id);
+        if proof == Proof::Verified {
+            player.cx.store.note_presence(player.about.id);
         }
     }
 }
@@ -163,7 +277,7 @@ async fn note_presence(guest: &Guest) {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -2,6 +2,9 @@
 //!
 //! To the backend this proxy is the client, to the client it is the server. The only bytes of the client that reach
 //! the backend are answers to questions that the backend asked through us.
+//!
+//! A client that was asked for a PIN has its login success already and is in configuration. The login at the backend is
+//! ours alone then; what the client has said of itself follows once that is through.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +20,7 @@ use super::{
     connect::Attempt,
     diagnose::{Fault, Told},
     forwarding,
+    guest::{Heard, hear},
     questions::{Open, Question},
     route::{Router, Try},
     way::{LAST_WORD, Reached, Way},
@@ -25,15 +29,19 @@ use crate::{
     login::admitted::Admitted,
     mojang::player_keys::ProvenKey,
     net::{
+        configuring::Configuring,
         conn::{Conn, ConnError, Io, limit},
         deadline::Deadline,
     },
     protocol::{
+        configuration,
         handshake::Handshake,
         login::{
             FromBackend, FromClient, LoginStart, LoginSuccess, PluginRequest, PluginResponse,
-            write_disconnect, write_disconnect_json, write_set_compression,
+            write_cookie_response, write_disconnect, write_disconnect_json, write_login_acknowledged,
+            write_set_compression,
         },
+        play::{self, RelayState},
         reader::Malformed,
         text::Text,
         version::Dialect,
@@ -71,7 +79,8 @@ pub struct Player<'a> {
     pub key: Option<&'a ProvenKey>,
 }
 
-/// A player is in: the client got its login success, and both connections are ready for the relay.
+/// A player is in: the client got its login success, and both connections are ready for the relay. Where the client was
+/// in configuration already, both sides are now.
 #[derive(Debug)]
 pub struct Entered {
     /// The connection to the backend.
@@ -84,12 +93,13 @@ pub struct Entered {
     pub passed_over: Vec<Attempt>,
 }
 
-/// What was passed on to the client.
+/// What the backend settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// The compression threshold in force on both connections, in bytes.
+    /// The compression threshold in force towards the client, in bytes. The backend's is the same, unless the client had
+    /// its login success before.
     pub threshold: Option<usize>,
-    /// The backend's login success, as the client got it.
+    /// The backend's login success, as the client got it, unless it had one before.
     pub success: LoginSuccess,
 }
 
@@ -130,19 +140,20 @@ impl EnterError {
         }
     }
 
-    /// The disconnect packet that the player gets: the backend's own words if it refused the player itself, else
-    /// `text`, which is that of the reason. `None` if the client has left.
-    pub fn disconnect(&self, dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
-        match self {
-            Self::Client(ConnError::Malformed(_)) | Self::NoBackend | Self::DeadlinePassed => {}
+    /// The disconnect packet that the player gets, in the login state or `in_configuration`: the backend's own words if
+    /// it refused the player itself, else `text`, which is that of the reason. `None` if the client has left.
+    pub fn disconnect(&self, dialect: &Dialect, in_configuration: bool, text: &Text) -> Option<Vec<u8>> {
+        let words = match self {
+            Self::Client(ConnError::Malformed(_)) | Self::NoBackend | Self::DeadlinePassed => None,
             Self::Client(_) => return None,
-            Self::Backend { fault, .. } => {
-                if let Some(words) = fault.words() {
-                    return Some(write_disconnect_json(dialect, words));
-                }
-            }
+            Self::Backend { fault, .. } => fault.words(),
+        };
+        match (words, in_configuration) {
+            (Some(words), false) => Some(write_disconnect_json(dialect, words)),
+            (None, false) => Some(write_disconnect(dialect, text)),
+            (Some(words), true) => play::write_disconnect_json(dialect, RelayState::Configuration, words),
+            (None, true) => play::write_disconnect(dialect, RelayState::Configuration, text),
         }
-        Some(write_disconnect(dialect, text))
     }
 }
 
@@ -169,13 +180,14 @@ fn client_fault(error: impl Into<ConnError>) -> Stop {
 /// final.
 ///
 /// Nothing was said to the client when this fails, save for questions that its backend asked; the caller sends
-/// [`EnterError::disconnect`].
+/// [`EnterError::disconnect`]. `begun` is what happened with a client that is in configuration already.
 ///
 /// # Errors
 /// See [`EnterError`]. The whole ends with `deadline`, which moves on while the backend asks and the client answers.
 pub async fn enter<C: Io>(
     client: &mut Conn<C>,
     player: &Player<'_>,
+    mut begun: Option<&mut Configuring>,
     router: &Router,
     deadline: &Deadline,
 ) -> Result<Entered, EnterError> {
@@ -183,10 +195,12 @@ pub async fn enter<C: Io>(
     let search = router.search_for(route, player.dialect);
     let mut way = Way::new(search);
     loop {
-        let Reached { conn, address, attempt } = way.reach(client, player, deadline).await?;
+        let Reached { conn, address, attempt } =
+            way.reach(client, begun.as_deref_mut(), player, deadline).await?;
         let backend = Arc::clone(attempt.backend());
         let mut talk = Talk {
             client,
+            begun: begun.as_deref_mut(),
             conn,
             player,
             backend: Arc::clone(&backend),
@@ -211,7 +225,10 @@ pub async fn enter<C: Io>(
         let owes_nothing = talk.open.is_empty();
         let Talk { conn, mut attempt, heard, .. } = talk;
         let fault = match outcome {
-            Ok(passed) => return Ok(Entered { conn, backend, passed, passed_over: way.into_down() }),
+            Ok(passed) => {
+                router.note_threshold(route, conn.threshold());
+                return Ok(Entered { conn, backend, passed, passed_over: way.into_down() });
+            }
             Err(Stop::Client(error)) => return Err(EnterError::Client(error)),
             Err(Stop::TimeOver) if heard => return Err(EnterError::DeadlinePassed),
             Err(Stop::TimeOver) => return Err(way.end(true)),
@@ -237,6 +254,8 @@ pub async fn enter<C: Io>(
 /// The login at a backend that was reached.
 struct Talk<'a, C> {
     client: &'a mut Conn<C>,
+    /// The client's configuration, if it is there already.
+    begun: Option<&'a mut Configuring>,
     conn: Conn<TcpStream>,
     player: &'a Player<'a>,
     backend: Arc<Backend>,
@@ -280,8 +299,8 @@ impl<C: Io> Talk<'_, C> {
                         return Ok(passed);
                     }
                 }
-                packet = self.client.read_packet(limit::LOGIN) => {
-                    self.hear_client(&packet.map_err(Stop::Client)?).await?;
+                heard = hear(self.client, self.begun.as_deref_mut()) => {
+                    self.hear_client(heard.map_err(Stop::Client)?).await?;
                 }
                 () = &mut first_word, if !self.heard => return Err(self.out_of_time()),
             }
@@ -382,11 +401,26 @@ impl<C: Io> Talk<'_, C> {
             {
                 self.answer_ourselves(&request).await;
             }
+            // The client has left the state in which it could be asked that.
+            FromBackend::PluginRequest(PluginRequest { message_id, .. }) if self.begun.is_some() => {
+                self.tell(&PluginResponse { message_id, data: None }.write(self.player.dialect)).await;
+            }
             FromBackend::PluginRequest(request) => {
                 self.ask(Question::Plugin(request.message_id), packet).await?;
             }
             FromBackend::CookieRequest(key) => {
-                self.ask(Question::Cookie(key.to_owned()), packet).await?;
+                let anew = self
+                    .begun
+                    .is_some()
+                    .then(|| configuration::write_cookie_request(self.player.dialect, key));
+                let question = anew.flatten();
+                self.ask(Question::Cookie(key.to_owned()), question.as_deref().unwrap_or(packet)).await?;
+            }
+            FromBackend::Success(success) if self.begun.is_some() => {
+                self.examine(&success)?;
+                // Apart: hardly anybody needs the room.
+                Box::pin(self.hand_over()).await?;
+                return Ok(Some(Passed { threshold: self.client.threshold(), success }));
             }
             FromBackend::Success(success) => {
                 self.examine(&success)?;
@@ -463,17 +497,51 @@ impl<C: Io> Talk<'_, C> {
                 answer if !self.player.dialect.configuration => {
                     self.open.close(&answer).map_err(client_fault)?;
                 }
-                _ => self.hear_client(&packet).await?,
+                _ => self.hear_client(Heard::Packet(packet)).await?,
             }
         }
         self.awaits_client = false;
         Ok(())
     }
 
-    async fn hear_client(&mut self, packet: &[u8]) -> Result<(), Stop> {
-        let answer = FromClient::read(packet, self.player.dialect).map_err(client_fault)?;
-        self.open.close(&answer).map_err(client_fault)?;
-        self.tell(packet).await;
+    /// Brings the backend as far as a client is that is in configuration already, and tells it what that has said of
+    /// itself. All that the client owes us is awaited first: the backend would take it for an answer to itself.
+    async fn hand_over(&mut self) -> Result<(), Stop> {
+        self.awaits_client = true;
+        while !self.open.is_empty() {
+            let heard = hear(self.client, self.begun.as_deref_mut()).await.map_err(Stop::Client)?;
+            self.hear_client(heard).await?;
+            self.awaits_client = true;
+        }
+        if let Some(configuring) = &mut self.begun {
+            configuring.settle(self.client).await.map_err(Stop::Client)?;
+        }
+        self.awaits_client = false;
+        let kept = self.begun.as_deref().map(Configuring::kept).unwrap_or_default();
+        let acknowledged = write_login_acknowledged(self.player.dialect);
+        for packet in acknowledged.iter().chain(kept) {
+            self.conn.queue_packet(packet);
+        }
+        // If it has hung up, the relay finds out.
+        let _ = self.conn.flush().await;
+        Ok(())
+    }
+
+    async fn hear_client(&mut self, heard: Heard) -> Result<(), Stop> {
+        let dialect = self.player.dialect;
+        match heard {
+            Heard::Packet(packet) => {
+                let answer = FromClient::read(&packet, dialect).map_err(client_fault)?;
+                self.open.close(&answer).map_err(client_fault)?;
+                self.tell(&packet).await;
+            }
+            Heard::Cookie { key, payload } => {
+                self.open.close(&FromClient::CookieResponse { key: &key }).map_err(client_fault)?;
+                if let Some(packet) = write_cookie_response(dialect, &key, payload.as_deref()) {
+                    self.tell(&packet).await;
+                }
+            }
+        }
         self.answered = Some(Instant::now());
         self.go_on();
         Ok(())

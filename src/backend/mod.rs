@@ -8,6 +8,7 @@ pub mod connect;
 pub mod diagnose;
 pub mod enter;
 pub mod forwarding;
+mod guest;
 pub mod ping;
 pub mod probe;
 mod questions;

@@ -49,17 +49,29 @@ struct Route {
     /// The forced host, if it is not a pattern.
     host: Option<String>,
     backends: Vec<usize>,
+    /// How the backend compresses that last let a player in; `None` until one did.
+    compression: Mutex<Option<Compression>>,
+}
+
+/// From how many bytes on a backend compresses; `None` is never.
+#[derive(Clone, Copy, Debug)]
+struct Compression(Option<usize>);
+
+impl Route {
+    fn new(host: Option<String>, backends: Vec<usize>) -> Self {
+        Self { host, backends, compression: Mutex::default() }
+    }
 }
 
 impl Router {
     /// A router over validated configuration. Indices that point nowhere lead nowhere.
     pub fn new(config: Config) -> Self {
-        let mut routes = vec![Route { host: None, backends: config.try_order }];
+        let mut routes = vec![Route::new(None, config.try_order)];
         let (mut exact, mut suffixes) = (HashMap::new(), Vec::new());
         for (pattern, backends) in config.forced_hosts {
             let id = RouteId(routes.len());
             let suffix = pattern.strip_prefix('*').filter(|rest| rest.starts_with('.')).map(str::to_owned);
-            routes.push(Route { host: suffix.is_none().then(|| pattern.clone()), backends });
+            routes.push(Route::new(suffix.is_none().then(|| pattern.clone()), backends));
             match suffix {
                 Some(suffix) => suffixes.push((suffix, id)),
                 None => {
@@ -86,6 +98,22 @@ impl Router {
     /// Whether this virtual host, in lower case, leads only to backends that need a newer client.
     pub fn needs_newer_client(&self, route_key: &str, dialect: &Dialect) -> bool {
         self.search_for(self.route(route_key), dialect).len() == 0
+    }
+
+    /// The compression threshold of the backend that last let in a player of this virtual host, in lower case: the next
+    /// one's is most likely the same. `otherwise` if nobody was let in yet. `None` is no compression.
+    pub fn last_threshold(&self, route_key: &str, otherwise: Option<usize>) -> Option<usize> {
+        let route = self.routes.get(self.route(route_key).0);
+        let last = route.and_then(|route| *route.compression.lock().unwrap_or_else(PoisonError::into_inner));
+        last.map_or(otherwise, |Compression(threshold)| threshold)
+    }
+
+    /// Notes with which compression threshold a player was let in.
+    pub(super) fn note_threshold(&self, route: RouteId, threshold: Option<usize>) {
+        if let Some(route) = self.routes.get(route.0) {
+            let last = Some(Compression(threshold));
+            *route.compression.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        }
     }
 
     /// The backends of a route, each to be tried when it is asked for. Those that failed a moment ago come last.

@@ -9,11 +9,13 @@ use super::{
     connect::{Attempt, Miss, Unreached},
     diagnose::Fault,
     enter::{EnterError, Player},
+    guest::{Heard, hear},
     route::{Search, Try},
 };
 use crate::{
     net::{
-        conn::{Conn, ConnError, Io, limit},
+        configuring::Configuring,
+        conn::{Conn, ConnError, Io},
         deadline::Deadline,
     },
     protocol::reader::Malformed,
@@ -60,6 +62,7 @@ impl<'r> Way<'r> {
     pub(super) async fn reach<C: Io>(
         &mut self,
         client: &mut Conn<C>,
+        begun: Option<&mut Configuring>,
         player: &Player<'_>,
         deadline: &Deadline,
     ) -> Result<Reached<'r>, EnterError> {
@@ -80,7 +83,7 @@ impl<'r> Way<'r> {
         let (found, out_of_time) = select! {
             found = searching => (found, false),
             // Nobody has asked the client anything yet.
-            packet = client.read_packet(limit::LOGIN) => return Err(EnterError::Client(unasked(packet))),
+            heard = hear(client, begun) => return Err(EnterError::Client(unasked(heard))),
             () = deadline.passed() => (None, true),
         };
         let Some((stream, attempt)) = found else { return Err(self.end(out_of_time)) };
@@ -118,9 +121,12 @@ impl<'r> Way<'r> {
 }
 
 /// What it means that the client sends when it was asked nothing.
-fn unasked(packet: Result<Vec<u8>, ConnError>) -> ConnError {
-    match packet {
+fn unasked(heard: Result<Heard, ConnError>) -> ConnError {
+    match heard {
         Err(error) => error,
-        Ok(packet) => Malformed::UnexpectedPacket(packet.first().copied().map_or(-1, i32::from)).into(),
+        Ok(Heard::Cookie { .. }) => Malformed::BadValue.into(),
+        Ok(Heard::Packet(packet)) => {
+            Malformed::UnexpectedPacket(packet.first().copied().map_or(-1, i32::from)).into()
+        }
     }
 }

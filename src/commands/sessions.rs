@@ -224,6 +224,11 @@ fn portrait(one: &One) -> String {
         line(title, format!("{denied}, until the next verified login"));
     }
     line("PIN", if session.pin { "set" } else { "none" }.to_owned());
+    if session.pin && session.unproven_quarantine {
+        let what = "somebody joined under this name with a game before 1.21.6, and did not know it; until the next verified \
+            login such a game may try it from an exactly verified address alone";
+        line("", what.to_owned());
+    }
     if session.locked {
         line("locked", "until the next verified login".to_owned());
     }

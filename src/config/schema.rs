@@ -37,6 +37,10 @@ use crate::{
 /// A network prefix of at least this length tells strangers apart; shorter ones cover whole countries.
 const NARROW_V4: u8 = 16;
 const NARROW_V6: u8 = 32;
+/// Within less nobody reads, thinks and types.
+const SHORTEST_PIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever takes longer has left.
+const LONGEST_PIN_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Everything the file says that is in force, defaults filled in.
 #[derive(Debug)]
@@ -388,6 +392,28 @@ fn security(mut security: Section<'_, '_>, base: &Path, findings: &Findings) -> 
             let what = "keeps nobody out: security.enable-geo-checks is false";
             findings.warning(&security.spot(key), what, Some(hint.to_owned()));
         }
+    }
+    if !pin_commands && require_pin {
+        let what = "shuts everybody out: security.pin-commands is false, so nobody has a PIN";
+        let hint = "set security.pin-commands to true, or remove this";
+        findings.error(&security.spot("require-pin-on-fallback"), what, Some(hint.to_owned()));
+    }
+    for (is_on, switch) in
+        [(pin_commands, "security.pin-commands"), (enable_geo_checks, "security.enable-geo-checks")]
+    {
+        if allow_pin_for_changed_address && !is_on {
+            let hint = format!("set {switch} to true, or remove this");
+            let what = format!("lets nobody in: {switch} is false");
+            findings.warning(&security.spot("allow-pin-for-changed-address"), what, Some(hint));
+        }
+    }
+    if !(SHORTEST_PIN_TIMEOUT..=LONGEST_PIN_TIMEOUT).contains(&pin_timeout) {
+        let what = if pin_timeout < SHORTEST_PIN_TIMEOUT {
+            "players who read the question first cannot answer in time"
+        } else {
+            "connections that nobody has proven are held for so long"
+        };
+        findings.warning(&security.spot("pin-timeout-seconds"), what, Some("10 to 600 seconds".to_owned()));
     }
     let values = Security {
         min_login_history: security.get("min-login-history", 3, number(0..=1_000_000)),

@@ -97,6 +97,13 @@ impl Counter {
         None
     }
 
+    /// Whether one failure more than `pending` others would be beyond the limit.
+    pub(super) fn is_spent(&self, target: &Target, pending: u32, now: Tenths) -> bool {
+        let marks = self.targets.get(target).into_iter().flatten();
+        let counts = marks.filter(|mark| now.saturating_sub(mark.at) < self.lasting);
+        counts.fold(pending, |sum, mark| sum.saturating_add(mark.failures)) >= self.limit
+    }
+
     /// Forgets what a target did. Whether there was anything.
     pub(super) fn forget(&mut self, target: &Target) -> bool {
         self.targets.remove(target).is_some()

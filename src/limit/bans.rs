@@ -5,6 +5,7 @@
 //! gets himself banned, and from that name at his own address: never the player at the player's own.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::IpAddr,
     path::PathBuf,
@@ -26,6 +27,10 @@ use super::{
     table::{FEWER, Table},
 };
 use crate::{address, clock::Clock, disk, identity::NameKey, task::Shutdown};
+
+mod charge;
+
+pub use charge::Charge;
 
 pub use super::{
     file::{FileError, lift_in_file, read_file},
@@ -147,6 +152,8 @@ struct Shared {
 /// Behind one lock, held for a few look-ups at a time.
 struct State {
     counters: PerKind<Counter>,
+    /// Failures that are charged and may be given back, until it is known. As many at most as are charged at once.
+    pending: HashMap<Target, u32>,
     refused: Refused,
     banned: PerKind<Table<Target, Entry>>,
     /// The file differs from what is banned.
@@ -234,6 +241,7 @@ impl Bans {
                 asn: new(config.per_asn, MAX_NETWORKS),
                 pair: new(config.per_client, MAX_COUNTED),
             },
+            pending: HashMap::new(),
             refused: Refused::new(config.duration),
             banned: PerKind { client: banned(), subnet: banned(), asn: banned(), pair: banned() },
             unsaved: false,

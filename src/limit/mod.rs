@@ -1,18 +1,20 @@
 //! Limits: how many connections and logins at once and from one address, and who failed too often.
 //!
-//! Every table here is bounded, whatever strangers bring: see `attempts`, [`bans`], [`rate`] and [`gate`].
+//! Every table here is bounded, whatever strangers bring: see `attempts`, [`bans`], `codes`, [`rate`] and [`gate`].
 
 use std::time::Duration;
 
 mod attempts;
 pub mod bans;
+mod codes;
 mod file;
 pub mod gate;
 pub mod rate;
 mod table;
 mod target;
 
-pub use bans::{Ban, BanEvent, Bans, Failure, Hits, Target};
+pub use bans::{Ban, BanEvent, Bans, Charge, Failure, Hits, Target};
+pub use codes::{ChargedCode, WrongCodes};
 
 /// How much is taken from whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

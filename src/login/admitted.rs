@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::{
     identity::{Profile, Property},
     mojang::classify::Verified,
+    pin::ProvenPin,
     policy::{Permit, Proof},
 };
 
@@ -23,11 +24,31 @@ impl Admitted {
         Self { profile: verified.into_profile(), proof: Proof::Verified, address }
     }
 
-    /// From a permit of policy: id and name are the session's, never the client's.
+    /// From a permit of policy: id and name are the session's, never the client's. `None` if the permit asks for a PIN
+    /// and this is not the proof of it.
+    pub(super) fn by_policy(
+        permit: Permit,
+        proven: Option<ProvenPin>,
+        properties: Vec<Property>,
+        address: IpAddr,
+    ) -> Option<Self> {
+        let proof = match proven {
+            Some(proven) if proven.id() == permit.id() => Proof::Pinned,
+            None if !permit.must_prove_pin() => Proof::Fallback,
+            Some(_) | None => return None,
+        };
+        Some(Self::permitted(permit, proof, properties, address))
+    }
+
+    /// From a permit that asks for a PIN: may meet its backend, to be asked for it there.
+    pub(super) fn held(permit: Permit, properties: Vec<Property>, address: IpAddr) -> Self {
+        Self::permitted(permit, Proof::Held, properties, address)
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "a permit is used up by the admission it allows")]
-    pub(super) fn by_policy(permit: Permit, properties: Vec<Property>, address: IpAddr) -> Self {
+    fn permitted(permit: Permit, proof: Proof, properties: Vec<Property>, address: IpAddr) -> Self {
         let profile = Profile { id: permit.id(), name: permit.name().clone(), properties };
-        Self { profile, proof: Proof::Fallback, address }
+        Self { profile, proof, address }
     }
 
     /// Who the player is.

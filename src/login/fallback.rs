@@ -1,57 +1,36 @@
 //! The fallback path: policy instead of the session server's word, while there is an outage.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    Admission, Attempt, FallbackMode, LoginCx, Named, accounts_at,
+    Admission, Attempt, FallbackMode, LOGIN_TIME, LOGIN_TIME_LIMIT, LoginCx, Named, Seat,
     admitted::Admitted,
+    claim::{Basis, Claim, NoPlace, facts_of, lacks_encryption, moved, refusal},
+    hold,
     online::{self, Proven, Unproven},
-    refusal::{Moved, Refusal},
-    roster::{Company, Judged, Seated},
+    quarantine,
+    refusal::Refusal,
+    roster::{AtTheGate, Judged, Seated},
 };
 use crate::{
-    identity::Property,
-    limit::bans::Hits,
+    identity::{Profile, Property},
     messages::MessageKey,
-    mojang::{health::Verdict, verify::ConfirmedOutage},
-    net::conn::{Conn, Io},
-    policy::{Bans, Decision, Evidence, Facts, Location, judge, objections, wants_location},
+    mojang::verify::ConfirmedOutage,
+    net::{
+        configuring::Configuring,
+        conn::{Conn, Io},
+    },
+    pin::{Gate, ProvenPin},
+    policy::{AddressMatch, Decision, Location},
     reason::Reason,
-    session::record::Session,
 };
 
 /// Longest wait for the one document that holds a player's textures.
 const PROPERTIES_WAIT: Duration = Duration::from_millis(500);
-
-/// Why policy may decide at all.
-enum Basis {
-    /// The verdict was Down when the login began.
-    Down { outage_started: Timestamp },
-    /// The session server did not answer for this very login, and a probe begun later failed too.
-    InPlace(ConfirmedOutage),
-}
-
-impl Basis {
-    fn outage_started(&self) -> Timestamp {
-        match self {
-            Self::Down { outage_started } => *outage_started,
-            Self::InPlace(confirmed) => confirmed.since(),
-        }
-    }
-
-    /// Whether it still holds, as of now. An attempt that was parked during a blip is not admitted after it.
-    fn holds(&self, cx: &LoginCx) -> bool {
-        match self {
-            Self::Down { .. } => matches!(cx.health.status().verdict, Verdict::Down { .. }),
-            Self::InPlace(_) => !cx.health.status().is_forced_up(),
-        }
-    }
-}
 
 /// Admits a known player while the session server is down. A player whom policy refuses may be offered the online
 /// login first: a partial outage may still let it succeed, and it can never be less safe.
@@ -60,20 +39,20 @@ pub(super) async fn admit<S: Io>(
     mut named: Named,
     outage_started: Timestamp,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
     let basis = Basis::Down { outage_started };
-    let location = locate(&basis, &named, cx, attempt).await;
-    let facts = gather(&basis, &named, location, cx, attempt);
-    let refusal = match judge(&cx.rules, &facts, cx.clock.now()) {
+    let claim = Claim::of(&named, attempt.address, cx);
+    let location = claim.locate(outage_started).await;
+    let refusal = match claim.judged(outage_started, location) {
         Decision::Refuse { reason, evidence } => refusal(reason, &evidence, cx),
         Decision::Admit { permit: _, evidence } => {
-            let Some(refusal) = obstacle(facts.session.as_deref(), &named, true, cx) else {
+            let Some(refusal) = obstacle(&named, true, cx) else {
                 if named.hello.dialect.authenticate_flag {
                     let standing = online::standing(&named, cx, attempt);
                     online::exchange_keys(conn, &mut named, false, standing, cx).await?;
                 }
-                return enter(&basis, named, location, cx, attempt).await;
+                return enter(conn, basis, named, location, cx, attempt).await;
             };
             refusal.evidence(&evidence)
         }
@@ -83,14 +62,14 @@ pub(super) async fn admit<S: Io>(
         return Err(refusal);
     }
     // For whoever leaves it at that, in whatever way.
-    let judged = Judged { reason: refusal.reason, id: refusal.who.id, facts: refusal.facts.clone() };
+    let judged = Judged { reason: Some(refusal.reason), id: refusal.who.id, facts: refusal.facts.clone() };
     attempt.line.set_judged(Some(judged));
     let proven = online::prove(conn, &mut named, cx, attempt).await;
     attempt.line.set_judged(None);
     match proven {
         Ok(Proven::Verified(verified)) => Ok(online::seat(verified, named, cx, attempt)),
         // The link is encrypted now, which may be all that was missing.
-        Ok(Proven::Outage(confirmed)) => admit_in_place(named, confirmed, cx, attempt)
+        Ok(Proven::Outage(confirmed)) => admit_in_place(conn, named, confirmed, cx, attempt)
             .await
             .map_err(|refusal| refusal.fact("online_attempt", Reason::Unreachable.code())),
         Err(Unproven::HungUp(error)) => {
@@ -111,174 +90,134 @@ pub(super) async fn admit<S: Io>(
 }
 
 /// Judges a login whose has-joined call failed although the verdict was not Down. Its link is encrypted already.
-pub(super) async fn admit_in_place(
+pub(super) async fn admit_in_place<S: Io>(
+    conn: &mut Conn<S>,
     named: Named,
     confirmed: ConfirmedOutage,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
     if cx.config.fallback == FallbackMode::Disabled {
         return Err(Refusal::new(Reason::Unreachable));
     }
     let basis = Basis::InPlace(confirmed);
-    let location = locate(&basis, &named, cx, attempt).await;
-    let facts = gather(&basis, &named, location, cx, attempt);
-    if let Some(obstacle) = obstacle(facts.session.as_deref(), &named, false, cx) {
-        return Err(match judge(&cx.rules, &facts, cx.clock.now()) {
+    let (claim, since) = (Claim::of(&named, attempt.address, cx), basis.outage_started());
+    let location = claim.locate(since).await;
+    if let Some(obstacle) = obstacle(&named, false, cx) {
+        return Err(match claim.judged(since, location) {
             Decision::Refuse { reason, evidence } => refusal(reason, &evidence, cx),
             Decision::Admit { permit: _, evidence } => obstacle.evidence(&evidence),
         });
     }
-    enter(&basis, named, location, cx, attempt).await
+    enter(conn, basis, named, location, cx, attempt).await
 }
 
-/// What stands in the way of a player whom policy would admit.
-fn obstacle(session: Option<&Session>, named: &Named, plaintext: bool, cx: &LoginCx) -> Option<Refusal> {
+/// What no rule of policy says, and keeps a player out all the same whom policy would admit.
+fn obstacle(named: &Named, plaintext: bool, cx: &LoginCx) -> Option<Refusal> {
     if cx.config.fallback == FallbackMode::DryRun {
         let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::Unreachable) };
         return Some(refusal.fact("dry_run", "would be admitted"));
     }
-    shortcoming(session, named, plaintext, cx)
+    (plaintext && lacks_encryption(named, cx))
+        .then(|| Refusal::new(Reason::NewerVersionNeeded).fact("cause", "the link cannot be encrypted"))
 }
 
-/// What no rule of policy says, and keeps a player out all the same.
-fn shortcoming(session: Option<&Session>, named: &Named, plaintext: bool, cx: &LoginCx) -> Option<Refusal> {
-    // A player with a PIN is always asked for it, and this version cannot ask.
-    if session.is_some_and(|session| session.pin_hash.is_some()) {
-        let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::PinFailed) };
-        return Some(refusal.fact("cause", "this version cannot ask for PINs"));
-    }
-    if plaintext && !named.hello.dialect.authenticate_flag && !cx.config.allow_plaintext_fallback {
-        return Some(Refusal::new(Reason::NewerVersionNeeded).fact("cause", "the link cannot be encrypted"));
-    }
-    None
-}
-
-/// What policy judges by, as of now.
-fn gather(basis: &Basis, named: &Named, location: Location, cx: &LoginCx, attempt: Attempt<'_>) -> Facts {
-    let session = cx.store.find(&named.name, named.claimed_id);
-    let company = cx.roster.company(session.as_ref().map(|session| session.id), attempt.address);
-    facts(basis.outage_started(), named, session, company, location, cx, attempt)
-}
-
-fn facts(
-    outage_started: Timestamp,
-    named: &Named,
-    session: Option<Arc<Session>>,
-    company: Company,
-    location: Location,
-    cx: &LoginCx,
-    attempt: Attempt<'_>,
-) -> Facts {
-    let id = session.as_ref().map(|session| session.id);
-    Facts {
-        name: named.name.clone(),
-        claimed_id: named.claimed_id,
-        address: attempt.address,
-        accounts_at_address: accounts_at(cx, attempt.address, company.admitted_here, id),
-        bans: bans(id, cx, attempt),
-        session,
-        outage_started,
-        online: company.online,
-        location,
-    }
-}
-
-/// The bans that cover an attempt. Nobody is asked for the network (ASN): a stranger must not cause look-ups.
-fn bans(id: Option<Uuid>, cx: &LoginCx, attempt: Attempt<'_>) -> Bans {
-    let asn = cx.geo.at_hand(attempt.address).and_then(|place| place.asn);
-    let Hits { client, subnet, asn, pair } = cx.bans.hits(attempt.address, asn, id);
-    Bans { client, subnet, asn, pair }
-}
-
-/// Where the client address is: from memory if it is there; asked for only if a rule would weigh it and nothing else
-/// refuses.
-async fn locate(basis: &Basis, named: &Named, cx: &LoginCx, attempt: Attempt<'_>) -> Location {
-    let at_hand = at_hand(cx, attempt);
-    let facts = gather(basis, named, at_hand, cx, attempt);
-    if !wants_location(&cx.rules, &facts, cx.clock.now()) {
-        return at_hand;
-    }
-    cx.geo.look_up(attempt.address).await.map_or(Location::Unknown, Location::Known)
-}
-
-fn at_hand(cx: &LoginCx, attempt: Attempt<'_>) -> Location {
-    cx.geo.at_hand(attempt.address).map_or(Location::NotAsked, Location::Known)
-}
-
-/// The no of policy. A foreign country and network are noted with the session: they stay denied until its next
-/// verified login.
-fn refusal(reason: Reason, evidence: &Evidence, cx: &LoginCx) -> Refusal {
-    let mut refusal = Refusal::new(reason).evidence(evidence);
-    if let (Reason::GeoChanged, Some(id), Some(place)) = (reason, evidence.session_id, evidence.place) {
-        // Once a network: whoever comes again tells nothing new. Nor does who was never seen anywhere.
-        let is_new = cx.store.update(id, |session| session.deny_network(place)) == Some(true);
-        if is_new && !evidence.known_places.is_empty() {
-            refusal.moved = Some(Box::new(Moved { place, known: evidence.known_places.clone() }));
-        }
-    }
-    refusal
-}
-
-/// What would have come of this verified login in an outage, by the session as it stood before: `ok`, or the reason code.
-/// Nothing is looked up for it.
-pub(super) fn rehearse(
-    before: Option<Arc<Session>>,
-    named: &Named,
-    cx: &LoginCx,
-    attempt: Attempt<'_>,
-) -> &'static str {
-    let (location, now) = (at_hand(cx, attempt), cx.clock.now());
-    let nobody = Company { online: None, admitted_here: Vec::new() };
-    let facts = facts(now, named, before, nobody, location, cx, attempt);
-    let needs_place =
-        |reason: &Reason| matches!(reason, Reason::BlockedAsn | Reason::GeoChanged | Reason::GeoUnknown);
-    let mut objections = objections(&cx.rules, &facts, now).into_iter();
-    let first = objections.find(|reason| location != Location::NotAsked || !needs_place(reason));
-    let first = first.or_else(|| Some(shortcoming(facts.session.as_deref(), named, true, cx)?.reason));
-    first.map_or("ok", Reason::code)
-}
-
-/// The moment of admission: everything is read again, and the places are taken in one step.
-async fn enter(
-    basis: &Basis,
+/// Takes a place, or asks for the PIN first.
+async fn enter<S: Io>(
+    conn: &mut Conn<S>,
+    basis: Basis,
     named: Named,
     location: Location,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
-    if !basis.holds(cx) {
-        return Err(Refusal::new(Reason::Unreachable).fact("cause", "the outage ended meanwhile"));
-    }
-    let session = cx.store.find(&named.name, named.claimed_id);
-    let id = session.as_ref().map(|session| session.id);
-    if let Some(refusal) = obstacle(session.as_deref(), &named, false, cx) {
-        return Err(refusal);
-    }
-    let judged = cx.roster.seat_by_policy(id, attempt.address, attempt.line, |company| {
-        let facts = facts(basis.outage_started(), &named, session, company, location, cx, attempt);
-        judge(&cx.rules, &facts, cx.clock.now())
-    });
-    let Seated { place, permit, evidence, leaving } = judged.map_err(|no| refusal(no.0, &no.1, cx))?;
-    let mut facts = match serde_json::to_value(&evidence) {
-        Ok(Value::Object(facts)) => facts,
-        _ => Map::new(),
+    let claim = Claim::of(&named, attempt.address, cx);
+    let seated = match claim.take_place(&basis, location, attempt.line, None) {
+        Ok(seated) => seated,
+        Err(NoPlace::Refused(refusal)) => return Err(refusal),
+        Err(NoPlace::PinWanted) if named.hello.dialect.dialogs => {
+            // Apart: hardly anybody needs the room.
+            return Box::pin(behind_dialog(conn, basis, named, location, cx, attempt)).await;
+        }
+        Err(NoPlace::PinWanted) => {
+            return Box::pin(quarantine::begin(basis, named, location, cx, attempt)).await;
+        }
     };
-    facts.insert("in_place".to_owned(), matches!(basis, Basis::InPlace(_)).into());
     // Before anything is written, which would make a lost document anew.
+    let properties = stored_properties(seated.permit.id(), cx).await;
+    let taken = Arrival { seated, proven: None, properties, begun: None };
+    taken.admit(&basis, named, cx, attempt)
+}
+
+/// Asks a player whose client has dialogs, before any backend knows of it.
+async fn behind_dialog<S: Io>(
+    conn: &mut Conn<S>,
+    basis: Basis,
+    named: Named,
+    location: Location,
+    cx: &LoginCx,
+    attempt: &Attempt<'_>,
+) -> Result<Admission, Refusal> {
+    let claim = Claim::of(&named, attempt.address, cx);
+    let AtTheGate { hold, permit, evidence, .. } =
+        claim.take_hold(&basis, location, attempt.line, Gate::Dialog)?;
     let properties = stored_properties(permit.id(), cx).await;
-    cx.store.count_fallback(permit.id());
-    if properties.is_none() {
-        facts.insert("properties".to_owned(), "not read in time".into());
+    let profile = Profile {
+        id: permit.id(),
+        name: permit.name().clone(),
+        properties: properties.clone().unwrap_or_default(),
+    };
+    let is_exact = permit.address_match() == AddressMatch::Exact;
+    let guest =
+        hold::Guest { profile, dialect: &named.hello.dialect, is_exact, threshold: attempt.route.threshold };
+    let asked = hold::ask(conn, guest, cx, attempt).await;
+    let with_facts = |refusal: Refusal| refusal.evidence(&evidence).fact("gate", "dialog");
+    let (proven, begun) = asked.map_err(with_facts)?;
+    // The way to the backend begins only now.
+    attempt.deadline.begin_anew(LOGIN_TIME, LOGIN_TIME_LIMIT);
+    let seated = claim.take_place(&basis, location, attempt.line, Some(&proven));
+    let seated = seated.map_err(|no| {
+        let mut refusal = Refusal::from(no);
+        refusal.who.id = refusal.who.id.or(Some(hold.id()));
+        refusal.fact("gate", "dialog").fact("pin", "right")
+    })?;
+    let arrival = Arrival { seated, proven: Some(proven), properties, begun: Some(begun) };
+    arrival.admit(&basis, named, cx, attempt)
+}
+
+/// A player who has a place.
+struct Arrival {
+    seated: Seated,
+    proven: Option<ProvenPin>,
+    properties: Option<Vec<Property>>,
+    begun: Option<Box<Configuring>>,
+}
+
+impl Arrival {
+    fn admit(
+        self,
+        basis: &Basis,
+        named: Named,
+        cx: &LoginCx,
+        attempt: &Attempt<'_>,
+    ) -> Result<Admission, Refusal> {
+        let Self { seated: Seated { place, permit, evidence, leaving }, proven, properties, begun } = self;
+        attempt.line.set_judged(None);
+        cx.store.count_fallback(permit.id());
+        let mut facts = facts_of(&evidence, basis);
+        if properties.is_none() {
+            facts.insert("properties".to_owned(), "not read in time".into());
+        }
+        let admitted = Admitted::by_policy(permit, proven, properties.unwrap_or_default(), attempt.address);
+        // The roster has seen to that: a place is for whoever proved what was asked for.
+        let admitted = admitted.ok_or_else(|| Refusal::from(NoPlace::PinWanted))?;
+        let (seat, moved) = (Seat::Place(place), moved(evidence));
+        Ok(Admission { admitted, seat, leaving, named, player_key: None, moved, facts, begun })
     }
-    let admitted = Admitted::by_policy(permit, properties.unwrap_or_default(), attempt.address);
-    let moved = evidence.place.filter(|_| evidence.geo_changed && !evidence.known_places.is_empty());
-    let moved = moved.map(|place| Box::new(Moved { place, known: evidence.known_places }));
-    Ok(Admission { admitted, place, leaving, named, player_key: None, moved, facts })
 }
 
 /// The skin and what else the session server once gave; `None` if the disk is too slow or the document unreadable.
-async fn stored_properties(id: Uuid, cx: &LoginCx) -> Option<Vec<Property>> {
+pub(super) async fn stored_properties(id: Uuid, cx: &LoginCx) -> Option<Vec<Property>> {
     match tokio::time::timeout(PROPERTIES_WAIT, cx.store.properties(id)).await {
         Ok(Ok(properties)) => Some(properties),
         Ok(Err(error)) => {

@@ -3,9 +3,10 @@
 //! [`drive`] reads top to bottom: each stage is a value that the next one consumes. An [`admitted::Admitted`] is made
 //! in two places only: from the session server's word (`online`) and from a permit of policy (`fallback`).
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::{
     address,
@@ -13,15 +14,18 @@ use crate::{
     geo::Geo,
     identity::Username,
     limit::bans::Bans,
+    messages::Messages,
     mojang::{
         health::{Health, Verdict},
         player_keys::{PlayerKeys, ProvenKey},
         session_server::SessionServer,
     },
     net::{
+        configuring::Configuring,
         conn::{Conn, Io},
         deadline::Deadline,
     },
+    pin::Pins,
     policy::Rules,
     protocol::handshake::Intent,
     reason::Reason,
@@ -29,17 +33,22 @@ use crate::{
 };
 
 pub mod admitted;
+mod claim;
 mod fallback;
 mod hang_ups;
+mod hold;
 pub mod keys;
+mod line;
 mod online;
 mod opener;
 mod player_key;
+mod quarantine;
 pub mod refusal;
 pub mod roster;
 mod stage;
 
 pub use hang_ups::HangUps;
+pub use quarantine::{Held, Taken, admit_held};
 pub use stage::{Hello, Named};
 
 use admitted::Admitted;
@@ -101,6 +110,10 @@ pub struct LoginCx {
     pub bans: Bans,
     /// Where addresses are.
     pub geo: Geo,
+    /// The players' PINs.
+    pub pins: Pins,
+    /// What players read, for the dialog that asks for the PIN.
+    pub messages: Arc<Messages>,
     /// Refusals kept back for clients that hung up.
     pub hang_ups: HangUps,
     /// Prefix length of an IPv4 client's subnet, for telling hang-ups from different places.
@@ -118,6 +131,40 @@ pub struct Attempt<'a> {
     pub line: &'a Arc<Line>,
     /// When it must be over.
     pub deadline: &'a Deadline,
+    /// Where it would lead.
+    pub route: Route,
+    /// Hears what comes of asking for the PIN.
+    pub on_pin: OnPin<'a>,
+}
+
+/// What happened to a player who is asked for its PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinEvent {
+    /// It was asked, by a dialog.
+    Prompted,
+    /// It gave a wrong one, or one that was of no use any more.
+    Failed {
+        /// Tries that are left.
+        left: u8,
+    },
+    /// It gave the right one.
+    Verified,
+}
+
+/// Hears what comes of asking for the PIN of that id, whose session has that name. Must be quick.
+#[derive(Clone, Copy)]
+pub struct OnPin<'a>(pub &'a (dyn Fn(Uuid, &Username, PinEvent) + Sync));
+
+impl OnPin<'_> {
+    fn tell(&self, id: Uuid, name: &Username, event: PinEvent) {
+        (self.0)(id, name, event);
+    }
+}
+
+impl fmt::Debug for OnPin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnPin")
+    }
 }
 
 /// A player who may go on to a backend, with the place it holds.
@@ -125,9 +172,9 @@ pub struct Attempt<'a> {
 pub struct Admission {
     /// Who, and how that was proven.
     pub admitted: Admitted,
-    /// The player's place; dropping it frees it.
-    pub place: Place,
-    /// The connection of the same player that has to go first.
+    /// What the player holds for as long as it stays.
+    pub seat: Seat,
+    /// The connections of the same player that have to go first.
     pub leaving: Option<Leaving>,
     /// What the client said of itself.
     pub named: Named,
@@ -137,16 +184,34 @@ pub struct Admission {
     pub moved: Option<Box<Moved>>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
+    /// What has happened with the client since its login success, if it got that from us: it is in configuration.
+    pub begun: Option<Box<Configuring>>,
 }
 
-/// The whole login in reading order. `too_old` says that every backend this client could be routed to needs a newer
-/// one.
+/// What a player holds for as long as it stays. Dropping it gives that up.
+#[derive(Debug)]
+pub enum Seat {
+    /// It is in.
+    Place(Place),
+    /// It may only meet its backend, to be asked for its PIN there.
+    Held(Box<Held>),
+}
+
+/// Where a client would be led, as far as its login has to know that.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Whether every backend needs a newer client.
+    pub too_old: bool,
+    /// From how many bytes on packets are likely to be compressed there; `None` is never.
+    pub threshold: Option<usize>,
+}
+
+/// The whole login in reading order.
 pub async fn drive<S: Io>(
     conn: &mut Conn<S>,
     hello: Hello,
-    too_old: bool,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
     let named = Named::read(conn, hello).await?;
     let (name, claimed_id) = (named.name.clone(), named.claimed_id);
@@ -158,7 +223,7 @@ pub async fn drive<S: Io>(
         Err(Refusal::new(Reason::BadHandshake).fact("cause", "a transfer of a game that has no transfers"))
     } else if is_transfer && !cx.config.accepts_transfers {
         Err(Refusal::new(Reason::TransferRefused))
-    } else if too_old {
+    } else if attempt.route.too_old {
         Err(Refusal::new(Reason::NewerVersionNeeded))
     } else {
         match (cx.config.fallback, cx.health.status().verdict) {
@@ -194,8 +259,14 @@ pub fn cut_short(reason: Reason, line: &Line, cx: &LoginCx, address: IpAddr) -> 
     }
     if let Some(judged) = line.take_judged() {
         let Judged { reason, id, facts } = *judged;
-        let who = Who { id, ..refusal.who.clone() };
-        refusal = Refusal { who, facts, ..Refusal::new(reason) }.unheard(refusal);
+        refusal.who.id = id;
+        match reason {
+            Some(reason) => {
+                refusal =
+                    Refusal { who: refusal.who.clone(), facts, ..Refusal::new(reason) }.unheard(refusal);
+            }
+            None => refusal.facts.extend(facts),
+        }
     }
     if let Some(name) = name {
         count_failure(&refusal, &name, cx, address);
@@ -222,12 +293,7 @@ fn count_failure(refusal: &Refusal, name: &Username, cx: &LoginCx, address: IpAd
 }
 
 /// How many different players share the client address, this one included.
-fn accounts_at(
-    cx: &LoginCx,
-    address: IpAddr,
-    admitted_here: Vec<uuid::Uuid>,
-    own: Option<uuid::Uuid>,
-) -> u32 {
+fn accounts_at(cx: &LoginCx, address: IpAddr, admitted_here: Vec<Uuid>, own: Option<Uuid>) -> u32 {
     let mut ids: HashSet<_> = cx.store.ids_at(address, cx.clock.now()).into_iter().collect();
     ids.extend(admitted_here);
     ids.extend(own);

@@ -3,9 +3,9 @@
 use serde_json::Map;
 
 use super::{
-    Admission, Attempt, LoginCx, Named,
+    Admission, Attempt, LoginCx, Named, Seat,
     admitted::Admitted,
-    fallback,
+    claim, fallback,
     keys::{BadResponse, Challenge, Keyed},
     refusal::Refusal,
 };
@@ -54,11 +54,14 @@ pub(super) async fn admit<S: Io>(
     conn: &mut Conn<S>,
     mut named: Named,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
     match prove(conn, &mut named, cx, attempt).await? {
         Proven::Verified(verified) => Ok(seat(verified, named, cx, attempt)),
-        Proven::Outage(confirmed) => fallback::admit_in_place(named, confirmed, cx, attempt).await,
+        Proven::Outage(confirmed) => {
+            // Apart: as long as there is no outage, nobody needs the room.
+            Box::pin(fallback::admit_in_place(conn, named, confirmed, cx, attempt)).await
+        }
     }
 }
 
@@ -67,7 +70,7 @@ pub(super) async fn prove<S: Io>(
     conn: &mut Conn<S>,
     named: &mut Named,
     cx: &LoginCx,
-    attempt: Attempt<'_>,
+    attempt: &Attempt<'_>,
 ) -> Result<Proven, Unproven> {
     let standing = standing(named, cx, attempt);
     let keyed = exchange_keys(conn, named, true, standing, cx).await.inspect_err(|unproven| {
@@ -100,7 +103,7 @@ pub(super) async fn prove<S: Io>(
 
 /// Whether the store knows this player at this network. Forged encryption responses cost an attacker nothing: known
 /// players never wait behind them, neither for RSA nor for the session server.
-pub(super) fn standing(named: &Named, cx: &LoginCx, attempt: Attempt<'_>) -> Standing {
+pub(super) fn standing(named: &Named, cx: &LoginCx, attempt: &Attempt<'_>) -> Standing {
     if cx.store.knows(&named.name, attempt.address) { Standing::Known } else { Standing::Unknown }
 }
 
@@ -146,7 +149,7 @@ pub(super) async fn exchange_keys<S: Io>(
 }
 
 /// Records the session and takes the player's place, whoever of that id holds it now.
-pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Attempt<'_>) -> Admission {
+pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: &Attempt<'_>) -> Admission {
     let (place, leaving) = cx.roster.seat_verified(verified.profile().id, attempt.address, attempt.line);
     let before = cx.store.record_verified(VerifiedLogin {
         profile: verified.profile().clone(),
@@ -156,11 +159,20 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: Atte
     });
     let admitted = Admitted::verified(verified, attempt.address);
     let mut facts = Map::new();
-    facts.insert("in_an_outage".to_owned(), fallback::rehearse(before, &named, cx, attempt).into());
+    facts.insert("in_an_outage".to_owned(), claim::rehearse(before, &named, cx, attempt).into());
     // Behind the rehearsal, which it would have spoken against.
     cx.bans.clear(admitted.profile().id, attempt.address);
     if leaving.is_some() {
         facts.insert("displaced".to_owned(), true.into());
     }
-    Admission { admitted, place, leaving, named, player_key: None, moved: None, facts }
+    Admission {
+        admitted,
+        seat: Seat::Place(place),
+        leaving,
+        named,
+        player_key: None,
+        moved: None,
+        facts,
+        begun: None,
+    }
 }

@@ -30,6 +30,8 @@ pub struct Refusal {
     pub message: MessageKey,
     /// Who tried.
     pub who: Who,
+    /// Whether there is nobody left to tell.
+    pub(super) gone: bool,
     /// If the country and network are new for the player, and have not been refused before.
     pub moved: Option<Box<Moved>>,
     /// What the refusal rests on.
@@ -53,6 +55,7 @@ impl Refusal {
             judged_as: None,
             message: reason.message(),
             who: Who::default(),
+            gone: false,
             moved: None,
             facts: Map::new(),
         }
@@ -69,9 +72,9 @@ impl Refusal {
     #[must_use]
     pub(super) fn unheard(self, end: Self) -> Self {
         let judged_as = Some(self.reason);
-        let Self { reason, message, facts, .. } = end.fact("refused_as", self.reason.code());
+        let Self { reason, message, gone, facts, .. } = end.fact("refused_as", self.reason.code());
         let facts = self.facts.into_iter().chain(facts).collect();
-        Self { reason, judged_as, message, facts, ..self }
+        Self { reason, judged_as, message, gone, facts, ..self }
     }
 
     /// Adds what policy weighed.
@@ -105,17 +108,17 @@ impl Refusal {
 
     /// Whether there is nobody left to tell.
     pub fn is_gone(&self) -> bool {
-        self.reason == Reason::ClientLeft
+        self.gone
     }
 }
 
 impl From<ConnError> for Refusal {
     fn from(error: ConnError) -> Self {
-        let reason = match error {
-            ConnError::Malformed(_) => Reason::BadHandshake,
-            ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => Reason::ClientLeft,
+        let (reason, gone) = match error {
+            ConnError::Malformed(_) => (Reason::BadHandshake, false),
+            ConnError::Closed | ConnError::Cut | ConnError::Broken(_) => (Reason::ClientLeft, true),
         };
-        Self::new(reason).fact("cause", error.to_string())
+        Self { gone, ..Self::new(reason) }.fact("cause", error.to_string())
     }
 }
 

@@ -1,26 +1,21 @@
-//! Who is in: one place per player, taken at the moment of admission and freed when the connection ends.
+//! Who is in: one place per player, taken at the moment of admission and freed when the connection ends. And who is
+//! held: asked for a PIN, and not in before that is right.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    future::poll_fn,
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::refusal::Who;
+pub use super::line::{Judged, Line, Reads};
 use crate::{
     clock::Clock,
-    net::activity::Activity,
+    pin::{Gate, ProvenPin},
     policy::{AddressMatch, Decision, Displace, Evidence, Online, Permit, Proof},
     reason::Reason,
 };
@@ -30,100 +25,6 @@ const ADMISSION_COUNTS: Duration = Duration::from_hours(24);
 /// Bound on addresses whose admissions are remembered; beyond it the one remembered longest goes. A hundred
 /// bytes each.
 const MAX_ADDRESSES: usize = 65_536;
-
-/// The handle of one connection, by which others can close it.
-#[derive(Debug)]
-pub struct Line {
-    /// When the client was last heard.
-    pub activity: Arc<Activity>,
-    /// Who calls, once it said so: for endings that come from outside its login.
-    pub who: OnceLock<Who>,
-    /// The player's proven id and how it was proven, once it has a place.
-    pub seated: OnceLock<(Uuid, Proof)>,
-    /// What policy said of it, while it is offered the online login instead of hearing that.
-    judged: Mutex<Option<Box<Judged>>>,
-    piped: AtomicBool,
-    close: Mutex<Close>,
-}
-
-/// A refusal that has not been said.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// The code.
-    pub reason: Reason,
-    /// The session's id, if one was found.
-    pub id: Option<Uuid>,
-    /// What it rests on.
-    pub facts: Map<String, Value>,
-}
-
-/// What a connection was asked, and the task that is to obey. A channel would take half a kilobyte.
-#[derive(Debug, Default)]
-struct Close {
-    reason: Option<Reason>,
-    waiting: Option<Waker>,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            activity: Arc::default(),
-            who: OnceLock::new(),
-            seated: OnceLock::new(),
-            judged: Mutex::default(),
-            piped: AtomicBool::new(false),
-            close: Mutex::default(),
-        }
-    }
-}
-
-impl Line {
-    /// The connection is piped from now on: silence means something.
-    pub fn set_piped(&self) {
-        self.activity.touch(Instant::now());
-        self.piped.store(true, Ordering::Release);
-    }
-
-    fn is_piped(&self) -> bool {
-        self.piped.load(Ordering::Acquire)
-    }
-
-    /// Asks the connection to end and to tell its client why. The first reason stays.
-    pub fn close(&self, reason: Reason) {
-        let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
-        close.reason.get_or_insert(reason);
-        let waiting = close.waiting.take();
-        drop(close);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-    }
-
-    /// Notes what policy said, or that it is of no more weight.
-    pub fn set_judged(&self, judged: Option<Judged>) {
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = judged.map(Box::new);
-    }
-
-    /// What policy said, if nothing has come of it yet.
-    pub fn take_judged(&self) -> Option<Box<Judged>> {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Returns the reason once the connection was asked to end. For the connection's own task: of several that wait,
-    /// only the last would be woken.
-    pub async fn closing(&self) -> Reason {
-        poll_fn(|cx| {
-            let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
-            match (close.reason, &mut close.waiting) {
-                (Some(reason), _) => return Poll::Ready(reason),
-                (None, Some(waiting)) => waiting.clone_from(cx.waker()),
-                (None, none) => *none = Some(cx.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
 
 #[derive(Debug)]
 struct Seat {
@@ -135,9 +36,23 @@ struct Seat {
     taken: oneshot::Receiver<()>,
 }
 
+/// A connection that is held.
+#[derive(Debug)]
+struct Holding {
+    line: Arc<Line>,
+    gate: Gate,
+    address: IpAddr,
+    address_match: AddressMatch,
+    /// Closes when it is held no more.
+    over: oneshot::Receiver<()>,
+}
+
 #[derive(Debug, Default)]
 struct Seats {
     by_id: HashMap<Uuid, Seat>,
+    held: HashMap<Uuid, Vec<Holding>>,
+    /// Why nobody is held any more, once that is so.
+    closed: Option<Reason>,
     /// Admissions by policy of the last day: who, and when last.
     admitted_from: HashMap<IpAddr, Vec<(Uuid, Timestamp)>>,
     /// The addresses of `admitted_from` in the order of their first admission.
@@ -161,15 +76,38 @@ pub struct Place {
     _taken: oneshot::Sender<()>,
 }
 
-/// A connection that was asked to end.
+/// That a connection is held: whoever of its id is admitted closes it. It makes nobody online. Dropping it ends that.
 #[derive(Debug)]
-pub struct Leaving(oneshot::Receiver<()>);
+pub struct Hold {
+    roster: Arc<Roster>,
+    id: Uuid,
+    line: Arc<Line>,
+    /// Dropped with the hold, which tells those who wait for it.
+    _over: oneshot::Sender<()>,
+}
+
+impl Hold {
+    /// The session's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Connections of a player at a backend that were asked to end.
+#[derive(Debug)]
+pub struct Leaving(Vec<oneshot::Receiver<()>>);
 
 impl Leaving {
-    /// Waits until it has ended, but not for long: its backend settles the rest.
+    /// Waits until they have ended, but not for long: the backend settles the rest.
     pub async fn gone(self, at_most: Duration) {
+        let all_gone = async {
+            for gone in self.0 {
+                // Nobody sends anything: it is dropped.
+                let _ = gone.await;
+            }
+        };
         // Too slow is not an error: the backend itself replaces a player who logs in again.
-        let _ = tokio::time::timeout(at_most, self.0).await;
+        let _ = tokio::time::timeout(at_most, all_gone).await;
     }
 }
 
@@ -192,6 +130,28 @@ pub struct Seated {
     /// Why.
     pub evidence: Evidence,
     /// The connection that has to go for it.
+    pub leaving: Option<Leaving>,
+}
+
+/// Why an attempt did not get a place by policy.
+#[derive(Debug)]
+pub enum NotSeated {
+    /// Policy says no.
+    Refused(Box<(Reason, Evidence)>),
+    /// The player has to prove its PIN, and this is not the proof of it.
+    PinWanted,
+}
+
+/// Leave to ask for the PIN.
+#[derive(Debug)]
+pub struct AtTheGate {
+    /// That it is held.
+    pub hold: Hold,
+    /// Who may come in once the PIN is right.
+    pub permit: Permit,
+    /// Why.
+    pub evidence: Evidence,
+    /// The connection that has to go before this one meets its backend.
     pub leaving: Option<Leaving>,
 }
 
@@ -223,35 +183,83 @@ impl Roster {
         line: &Arc<Line>,
     ) -> (Place, Option<Leaving>) {
         let mut seats = self.lock();
-        let leaving = seats.remove(id);
+        let leaving = seats.make_room(id, line, true);
         let place = self.seat(&mut seats, id, address, AddressMatch::Exact, Proof::Verified, line);
         (place, leaving)
     }
 
     /// Judges an attempt with what is true now, and seats the player if the judgement says so: between the two
-    /// nothing can change.
+    /// nothing can change. `proven` is the proof of the PIN, if it was asked for. Other connections that are held under its id are closed.
     pub fn seat_by_policy(
         self: &Arc<Self>,
         id: Option<Uuid>,
         address: IpAddr,
         line: &Arc<Line>,
+        proven: Option<&ProvenPin>,
         judge: impl FnOnce(Company) -> Decision,
-    ) -> Result<Seated, Box<(Reason, Evidence)>> {
+    ) -> Result<Seated, NotSeated> {
         let mut seats = self.lock();
         let now = self.clock.now();
         match judge(seats.company(id, address, now)) {
-            Decision::Refuse { reason, evidence } => Err(Box::new((reason, evidence))),
+            Decision::Refuse { reason, evidence } => Err(NotSeated::Refused(Box::new((reason, evidence)))),
             Decision::Admit { permit, evidence } => {
-                let leaving = match permit.displace() {
-                    Displace::Nobody => None,
-                    Displace::DeadLink | Displace::WeakerMatch => seats.remove(permit.id()),
+                let proof = match proven {
+                    Some(proven) if proven.id() == permit.id() => Proof::Pinned,
+                    None if !permit.must_prove_pin() => Proof::Fallback,
+                    Some(_) | None => return Err(NotSeated::PinWanted),
                 };
+                let leaving = seats.make_room(permit.id(), line, permit.displace() != Displace::Nobody);
                 seats.note_admission(address, permit.id(), now);
                 let matched = permit.address_match();
-                let place = self.seat(&mut seats, permit.id(), address, matched, Proof::Fallback, line);
+                let place = self.seat(&mut seats, permit.id(), address, matched, proof, line);
                 Ok(Seated { place, permit, evidence, leaving })
             }
         }
+    }
+
+    /// Judges an attempt whose player is to be asked for its PIN, and notes that it is held. Behind a dialog it meets
+    /// nobody, and nobody has to go for it before the PIN is right. In quarantine it is at its backend, which takes an
+    /// id once: so others in quarantine count as if they were in.
+    pub fn hold_by_policy(
+        self: &Arc<Self>,
+        id: Option<Uuid>,
+        address: IpAddr,
+        line: &Arc<Line>,
+        gate: Gate,
+        judge: impl FnOnce(Company) -> Decision,
+    ) -> Result<AtTheGate, Box<(Reason, Evidence)>> {
+        let mut seats = self.lock();
+        let now = self.clock.now();
+        let mut company = seats.company(id, address, now);
+        if gate == Gate::Quarantine && company.online.is_none() {
+            company.online = seats.quarantined(id, address);
+        }
+        match judge(company) {
+            Decision::Refuse { reason, evidence } => Err(Box::new((reason, evidence))),
+            Decision::Admit { permit, evidence } => {
+                let at_backend = gate == Gate::Quarantine && permit.displace() != Displace::Nobody;
+                let leaving = if at_backend { seats.clear_backend(permit.id()) } else { None };
+                let hold = self.hold(&mut seats, permit.id(), (address, permit.address_match()), line, gate);
+                Ok(AtTheGate { hold, permit, evidence, leaving })
+            }
+        }
+    }
+
+    fn hold(
+        self: &Arc<Self>,
+        seats: &mut Seats,
+        id: Uuid,
+        (address, address_match): (IpAddr, AddressMatch),
+        line: &Arc<Line>,
+        gate: Gate,
+    ) -> Hold {
+        let (ends, over) = oneshot::channel();
+        let holding = Holding { line: Arc::clone(line), gate, address, address_match, over };
+        seats.held.entry(id).or_default().push(holding);
+        if let Some(reason) = seats.closed {
+            line.close(reason);
+        }
+        Hold { roster: Arc::clone(self), id, line: Arc::clone(line), _over: ends }
     }
 
     fn seat(
@@ -271,10 +279,16 @@ impl Roster {
         Place { roster: Arc::clone(self), id, line: Arc::clone(line), _taken: held }
     }
 
-    /// Asks all connections that are piped to end. A login under way is not cut: it finds out by itself.
+    /// Asks all connections to end that are piped, or held now or later: a player may take long to find its PIN. Any
+    /// other login under way is not cut: it finds out by itself.
     pub fn close_all(&self, reason: Reason) {
-        for seat in self.lock().by_id.values().filter(|seat| seat.line.is_piped()) {
+        let mut seats = self.lock();
+        seats.closed.get_or_insert(reason);
+        for seat in seats.by_id.values().filter(|seat| seat.line.is_piped()) {
             seat.line.close(reason);
+        }
+        for holding in seats.held.values().flatten() {
+            holding.line.close(reason);
         }
     }
 
@@ -294,19 +308,62 @@ impl Seats {
         let online = id.and_then(|id| self.by_id.get(&id)).map(|seat| Online {
             proof: seat.proof,
             same_exact_address: seat.address == address,
-            // A login under way has its own deadline, and nothing to say while it waits for others.
-            silent_for: if seat.line.is_piped() { seat.line.activity.silent_for() } else { Duration::ZERO },
+            silent_for: seat.line.silent_for(),
             address_match: seat.address_match,
+            held: false,
         });
         let admitted_here = self.admitted_from.get(&address).into_iter().flatten();
         let admitted_here = admitted_here.filter(|(_, at)| counts(*at, now)).map(|(id, _)| *id).collect();
         Company { online, admitted_here }
     }
 
-    fn remove(&mut self, id: Uuid) -> Option<Leaving> {
-        let seat = self.by_id.remove(&id)?;
-        seat.line.close(Reason::Displaced);
-        Some(Leaving(seat.taken))
+    /// The one in quarantine under that id, as one who would be as well sees it.
+    fn quarantined(&self, id: Option<Uuid>, address: IpAddr) -> Option<Online> {
+        let held = self.held.get(&id?)?.iter().find(|holding| holding.gate == Gate::Quarantine)?;
+        Some(Online {
+            proof: Proof::Held,
+            same_exact_address: held.address == address,
+            silent_for: held.line.silent_for(),
+            address_match: held.address_match,
+            held: true,
+        })
+    }
+
+    /// Closes whoever must not be there beside the one who is admitted under that id: those who are held, and if it
+    /// displaces, the one who is in.
+    fn make_room(&mut self, id: Uuid, own: &Arc<Line>, displaces: bool) -> Option<Leaving> {
+        let mut leaving = Vec::new();
+        if displaces && let Some(seat) = self.by_id.remove(&id) {
+            seat.line.close(Reason::Displaced);
+            leaving.push(seat.taken);
+        }
+        if let Some(held) = self.held.get_mut(&id) {
+            for holding in held.extract_if(.., |holding| !Arc::ptr_eq(&holding.line, own)) {
+                holding.line.close(Reason::Displaced);
+                if holding.gate == Gate::Quarantine {
+                    leaving.push(holding.over);
+                }
+            }
+            if held.is_empty() {
+                self.held.remove(&id);
+            }
+        }
+        (!leaving.is_empty()).then_some(Leaving(leaving))
+    }
+
+    /// Closes whoever is at a backend under that id.
+    fn clear_backend(&mut self, id: Uuid) -> Option<Leaving> {
+        let mut leaving = Vec::new();
+        if let Some(seat) = self.by_id.remove(&id) {
+            seat.line.close(Reason::Displaced);
+            leaving.push(seat.taken);
+        }
+        let held = self.held.get_mut(&id).into_iter();
+        for holding in held.flat_map(|held| held.extract_if(.., |holding| holding.gate == Gate::Quarantine)) {
+            holding.line.close(Reason::Displaced);
+            leaving.push(holding.over);
+        }
+        (!leaving.is_empty()).then_some(Leaving(leaving))
     }
 
     fn note_admission(&mut self, address: IpAddr, id: Uuid, now: Timestamp) {
@@ -350,6 +407,18 @@ impl Drop for Place {
         // Somebody else may have the place by now.
         if seats.by_id.get(&self.id).is_some_and(|seat| Arc::ptr_eq(&seat.line, &self.line)) {
             seats.by_id.remove(&self.id);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut seats = self.roster.lock();
+        if let Entry::Occupied(mut held) = seats.held.entry(self.id) {
+            held.get_mut().retain(|holding| !Arc::ptr_eq(&holding.line, &self.line));
+            if held.get().is_empty() {
+                held.remove();
+            }
         }
     }
 }
@@ -415,12 +484,76 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(1), login.closing()).await.unwrap_err();
     }
 
+    /// Holds connections of player 1, one behind each gate.
+    fn hold(roster: &Arc<Roster>, lines: &[(Arc<Line>, Gate)]) -> Vec<Hold> {
+        let from = ("203.0.113.5".parse().unwrap(), AddressMatch::Range);
+        let hold = |(line, gate): &(Arc<Line>, Gate)| {
+            roster.hold(&mut roster.lock(), Uuid::from_u128(1), from, line, *gate)
+        };
+        lines.iter().map(hold).collect()
+    }
+
+    fn line(gate: Gate) -> (Arc<Line>, Gate) {
+        (Arc::new(Line::default()), gate)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn the_first_reason_to_close_stays() {
-        let line = Line::default();
-        line.close(Reason::ShuttingDown);
-        line.close(Reason::Displaced);
-        assert_eq!(line.closing().await, Reason::ShuttingDown);
+    async fn whoever_is_held_goes_when_the_player_comes_in_by_another_way() {
+        let roster = Roster::new(Clock::system());
+        let (id, address) = (Uuid::from_u128(1), "203.0.113.5".parse().unwrap());
+        let lines = [line(Gate::Dialog), line(Gate::Quarantine), line(Gate::Dialog)];
+        let mut holds = hold(&roster, &lines);
+        assert!(roster.is_empty(), "nobody is in");
+        // The last of them: by its own code.
+        let own = &lines[2].0;
+        let (_place, leaving) = roster.seat_verified(id, address, own);
+        let [first, second, third] = [0, 1, 2].map(|index: usize| lines[index].0.asked_to_close());
+        assert_eq!((first, second, third), (Some(Reason::Displaced), Some(Reason::Displaced), None));
+        // The one at the backend is waited for; a dialog meets nobody there.
+        let gone = tokio::spawn(leaving.unwrap().gone(Duration::from_hours(1)));
+        drop(holds.remove(0));
+        tokio::task::yield_now().await;
+        assert!(!gone.is_finished());
+        drop(holds.remove(0));
+        gone.await.unwrap();
+        assert_eq!(roster.lock().held[&id].len(), 1, "its own is left");
+        drop(holds);
+        assert!(roster.lock().held.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_quarantine_is_company_and_only_to_its_like() {
+        let roster = Roster::new(Clock::system());
+        let (id, address) = (Some(Uuid::from_u128(1)), "203.0.113.5".parse().unwrap());
+        let _dialog = hold(&roster, &[line(Gate::Dialog)]);
+        assert!(roster.lock().quarantined(id, address).is_none());
+        let in_quarantine = line(Gate::Quarantine);
+        let _quarantine = hold(&roster, std::slice::from_ref(&in_quarantine));
+        in_quarantine.0.set_piped();
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let expected = Online {
+            proof: Proof::Held,
+            same_exact_address: true,
+            silent_for: Duration::from_secs(6),
+            address_match: AddressMatch::Range,
+            held: true,
+        };
+        assert_eq!(roster.lock().quarantined(id, address), Some(expected));
+        assert!(roster.company(id, address).online.is_none());
+        let leaving = roster.lock().clear_backend(Uuid::from_u128(1));
+        assert!(leaving.is_some() && in_quarantine.0.asked_to_close() == Some(Reason::Displaced));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_closes_those_who_are_held_and_those_who_are_later() {
+        let roster = Roster::new(Clock::system());
+        let (before, after) = (line(Gate::Dialog), line(Gate::Quarantine));
+        let _before = hold(&roster, std::slice::from_ref(&before));
+        roster.close_all(Reason::ShuttingDown);
+        let _after = hold(&roster, std::slice::from_ref(&after));
+        for (line, _) in [before, after] {
+            assert_eq!(line.asked_to_close(), Some(Reason::ShuttingDown));
+        }
     }
 
     #[tokio::test(start_paused = true)]

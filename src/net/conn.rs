@@ -38,6 +38,9 @@ pub mod limit {
     pub const BEFORE_LOGIN: usize = 16 << 10;
     /// Answers to login plugin requests, 1 MiB of payload and a little around it.
     pub const LOGIN: usize = (1 << 20) + (64 << 10);
+    /// What a client says in the configuration state before it meets a backend: the longest plugin message that the game
+    /// takes, and a little around it.
+    pub const CONFIGURATION: usize = (32 << 10) + 1024;
     /// What a backend sends until login success.
     pub const BACKEND: usize = crate::protocol::frame::MAX_FRAME;
 }
@@ -186,7 +189,8 @@ impl<S: Io> Conn<S> {
         }
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    /// Sends what was queued.
+    pub async fn flush(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() {
             if self.io.write_buf(&mut self.outbox).await? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 pub mod activity;
+pub mod configuring;
 pub mod conn;
 pub mod deadline;
 pub mod listener;

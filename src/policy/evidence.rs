@@ -21,6 +21,10 @@ use crate::{
 /// manages to prolong would keep every old session good.
 const MAX_GRACE: Duration = Duration::from_hours(7 * 24);
 
+/// So many wrong PIN codes within 24 h are no longer somebody's own mistakes: whoever goes on must come from an address
+/// that is the player's.
+pub const TOO_MANY_WRONG_CODES: u32 = 20;
+
 /// A connection that has been silent for this long, from the address the player comes from again, is a dead link.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 
@@ -56,6 +60,19 @@ pub enum Displace {
     DeadLink,
     /// The one that is up: unproven like this one, and not from an exact verified address as this one is.
     WeakerMatch,
+    /// The one that is up: unproven, where this one gives the right PIN. To be closed once it has.
+    Unproven,
+}
+
+/// Why a PIN is taken from exactly verified addresses alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PinBar {
+    /// There were 20 wrong codes for the id within 24 h.
+    WrongCodes,
+    /// Somebody has joined a backend under this name, to be asked there, and did not know it; and this client could be
+    /// asked nowhere else.
+    UnprovenQuarantine,
 }
 
 /// The facts of a decision as they were weighed. Serialises to the JSON object that the audit line carries.
@@ -97,8 +114,20 @@ pub struct Evidence {
     pub fallback_logins: Option<u32>,
     /// Whether the owner locked the session.
     pub locked: bool,
-    /// Whether the player has set a PIN.
+    /// Whether the player has set a PIN, and PINs are in use.
     pub has_pin: bool,
+    /// Whether the player comes in with the right PIN alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub must_prove_pin: bool,
+    /// Wrong PIN codes for the session's id within 24 h, from wherever.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub wrong_pin_codes: u32,
+    /// Why the PIN is not even asked for, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin_barred: Option<PinBar>,
+    /// Whether the player must prove a PIN, and the client is older than what the player is known to use.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weaker_client: bool,
     /// Whether the client address is a private one.
     pub private_address: bool,
     /// The best match among the verified addresses that still count.
@@ -117,6 +146,9 @@ pub struct Evidence {
     /// Where the verified addresses that still count are, each place once; left out while `place` is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub known_places: Vec<Place>,
+    /// Whether `place` lies in a network (ASN) of these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own_network: bool,
     /// Whether `place` is none of these, or was refused before for that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub geo_changed: bool,
@@ -152,6 +184,7 @@ impl Evidence {
             foreign || address_match < AddressMatch::Exact && denied(place)
         });
         let known_places = place.map(|_| known_places(addresses, rules, now)).unwrap_or_default();
+        let has_pin = rules.pins && session.is_some_and(|session| session.pin_hash.is_some());
         let expired = best(&|seen| !live(seen));
         Self {
             found_by: known.map(|known| known.found_by),
@@ -164,17 +197,29 @@ impl Evidence {
             verified_logins: session.map(|session| session.verified_logins),
             fallback_logins: session.map(|session| session.fallback_logins),
             locked: session.is_some_and(|session| session.locked),
-            has_pin: session.is_some_and(|session| session.pin_hash.is_some()),
+            has_pin,
+            must_prove_pin: has_pin,
+            wrong_pin_codes: facts.wrong_pin_codes,
+            pin_barred: session.filter(|_| has_pin).and_then(|session| {
+                let spared = address_match == AddressMatch::Exact;
+                if spared { None } else { pin_barred(session, facts) }
+            }),
+            weaker_client: has_pin
+                && !facts.has_dialogs
+                && session.is_some_and(|session| has_newer_client(session, rules, grace, now)),
             private_address: address::is_private(facts.address),
             address_match,
             expired_address_match: (expired > address_match).then_some(expired),
             accounts_at_address: facts.accounts_at_address,
             banned: facts.bans.labels(),
             place,
+            own_network: place
+                .and_then(|place| place.asn)
+                .is_some_and(|asn| known_places.iter().any(|known| known.asn == Some(asn))),
             known_places,
             geo_changed,
             online: facts.online,
-            displaces: displaces(facts.online, address_match),
+            displaces: displaces(facts, has_pin, address_match),
         }
     }
 }
@@ -196,6 +241,29 @@ fn elapsed(then: Timestamp, now: Timestamp) -> Option<Duration> {
         Ok(past) => Some(past),
         Err(_) => (signed >= -CLOCK_SLACK).then_some(Duration::ZERO),
     }
+}
+
+/// Why the PIN of the session may not be tried from an address that is not exactly a verified one. Guessing is slow, but
+/// patient; and whoever has come as far as a backend once without knowing the PIN does not get there again.
+fn pin_barred(session: &Session, facts: &Facts) -> Option<PinBar> {
+    if facts.wrong_pin_codes >= TOO_MANY_WRONG_CODES {
+        Some(PinBar::WrongCodes)
+    } else if session.unproven_quarantine && !facts.has_dialogs && !facts.pin_proven {
+        Some(PinBar::UnprovenQuarantine)
+    } else {
+        None
+    }
+}
+
+/// Whether the player is known to use clients with dialogs only: its newest verified login was with one, and no other
+/// within the age that sessions have, counted like that of a session. An older client would be asked for the PIN on a
+/// backend, which is worth less; so an impostor must not have the choice.
+fn has_newer_client(session: &Session, rules: &Rules, grace: Duration, now: Timestamp) -> bool {
+    let Some(with) = session.last_with_dialogs else { return false };
+    session.last_without_dialogs.is_none_or(|without| {
+        let age = elapsed(without, now).map(|age| age.saturating_sub(grace));
+        without < with && age.is_none_or(|age| age > rules.max_session_age)
+    })
 }
 
 /// Whether a verified address still counts.
@@ -254,16 +322,18 @@ fn compare(client: IpAddr, verified: IpAddr, rules: &Rules) -> AddressMatch {
 ///
 /// A proven player gives way to a dead link's owner only. Among unproven ones the first stays, unless the second
 /// comes from an exact verified address and the first does not: so a stranger who got in from next door, or from
-/// anywhere because addresses are only recorded, cannot keep the owner of the account out.
-fn displaces(online: Option<Online>, address_match: AddressMatch) -> Option<Displace> {
-    let Some(up) = online else { return Some(Displace::Nobody) };
+/// anywhere because addresses are only recorded, cannot keep the owner of the account out. Whoever gives the right PIN
+/// is proven, and an unproven one gives way; but not before that to a client without dialogs, for to be asked such a one
+/// joins its backend, which throws out the first of the same id.
+fn displaces(facts: &Facts, has_pin: bool, address_match: AddressMatch) -> Option<Displace> {
+    let Some(up) = facts.online else { return Some(Displace::Nobody) };
     if up.same_exact_address && up.silent_for >= DEAD_AFTER {
         return Some(Displace::DeadLink);
     }
     match up.proof {
-        Proof::Verified | Proof::Pinned => None,
-        Proof::Fallback | Proof::Held => (address_match == AddressMatch::Exact
-            && up.address_match < AddressMatch::Exact)
+        Proof::Verified | Proof::Pinned if !up.held => None,
+        _ if has_pin && (facts.has_dialogs || facts.pin_proven) => Some(Displace::Unproven),
+        _ => (address_match == AddressMatch::Exact && up.address_match < AddressMatch::Exact)
             .then_some(Displace::WeakerMatch),
     }
 }
@@ -279,6 +349,11 @@ fn optional_hours<S: Serializer>(age: &Option<Duration>, to: S) -> Result<S::Ok,
         Some(age) => hours(age, to),
         None => to.serialize_none(),
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference to the field")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Whole seconds.

@@ -27,12 +27,19 @@ pub struct Facts {
     /// limit is the number of players who can share an address, and a newcomer beyond it is refused instead of
     /// using up the place of those who were there first.
     pub accounts_at_address: u32,
-    /// The connection of the session's id that is up, if one is. A held player is not up.
+    /// The connection of the session's id that is up, if one is. A player who is asked for the PIN before any backend
+    /// sees it is not up; one who is asked on its backend is, to whoever would meet it there.
     pub online: Option<Online>,
     /// Which bans cover it.
     pub bans: Bans,
     /// Where the client address is.
     pub location: Location,
+    /// Whether the client has dialogs (protocol 771 and above): then it is asked for the PIN before any backend sees it.
+    pub has_dialogs: bool,
+    /// Wrong PIN codes for the session's id within 24 h, from wherever.
+    pub wrong_pin_codes: u32,
+    /// Whether this attempt has given the right PIN.
+    pub pin_proven: bool,
 }
 
 /// Which bans cover an attempt. The ban of a network (ASN) counts only if the address's is known without asking.
@@ -121,6 +128,9 @@ pub struct Online {
     pub silent_for: Duration,
     /// How its address matched when it was admitted; of no weight if it is proven.
     pub address_match: AddressMatch,
+    /// Whether it is on its backend to be asked for the PIN, and has not given the right one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl Facts {

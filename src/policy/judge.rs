@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    evidence::{AddressMatch, Displace, Evidence},
+    evidence::{AddressMatch, Displace, Evidence, known_places},
     facts::{Facts, Location},
     rules::Rules,
 };
@@ -38,6 +38,7 @@ pub struct Permit {
     name: Username,
     address_match: AddressMatch,
     displace: Displace,
+    must_prove_pin: bool,
 }
 
 impl Permit {
@@ -59,6 +60,12 @@ impl Permit {
     /// Which connection is to be closed first.
     pub fn displace(&self) -> Displace {
         self.displace
+    }
+
+    /// Whether the player comes in with the right PIN alone. It stays so once that was given: only the proof of it makes
+    /// up for this.
+    pub fn must_prove_pin(&self) -> bool {
+        self.must_prove_pin
     }
 }
 
@@ -90,6 +97,9 @@ const CHECKS: &[Check] = &[
     (Reason::GeoChanged, geo_changed),
     (Reason::GeoUnknown, geo_unknown),
     (Reason::AlreadyOnline, already_online),
+    (Reason::WeakerClient, weaker_client),
+    (Reason::PinNotSet, pin_not_set),
+    (Reason::PinFailed, pin_failed),
 ];
 
 /// Judges one attempt during an outage, as of `now`.
@@ -122,16 +132,27 @@ pub fn objections(rules: &Rules, facts: &Facts, now: Timestamp) -> Vec<Reason> {
 }
 
 /// Whether it is time to find out where the client address is: nobody has been asked, a rule would weigh it, and no
-/// check before those that do refuses anyway.
+/// check before those that do refuses anyway. For an address that is none of the session's that rule is the one about
+/// changed addresses, if a PIN may make up for that.
 pub fn wants_location(rules: &Rules, facts: &Facts, now: Timestamp) -> bool {
-    let weighed = !rules.blocked_asns.is_empty() || rules.deny_on_geo_change || rules.deny_on_geo_unknown;
-    if !rules.geo_checks || !weighed || facts.location != Location::NotAsked {
+    if !rules.geo_checks || facts.location != Location::NotAsked {
         return false;
     }
     let evidence = Evidence::measure(rules, facts, now);
     let case = Case { rules, facts, evidence: &evidence };
-    let before = CHECKS.iter().take_while(|(reason, _)| *reason != Reason::BlockedAsn);
-    !before.into_iter().any(|(_, refuses)| refuses(&case))
+    let mut above = CHECKS.iter().take_while(|(reason, _)| *reason != Reason::AddressChanged);
+    if above.any(|(_, refuses)| refuses(&case)) {
+        return false;
+    }
+    if address_changed(&case) {
+        // Without a network to compare with, the answer could change nothing.
+        let session = facts.known().map(|known| known.session);
+        let is_known = session.is_some_and(|session| {
+            known_places(&session.addresses, rules, now).iter().any(|place| place.asn.is_some())
+        });
+        return rules.allow_pin_for_changed_address && evidence.has_pin && is_known;
+    }
+    !rules.blocked_asns.is_empty() || rules.deny_on_geo_change || rules.deny_on_geo_unknown
 }
 
 /// Draws up the permit. The checks have refused whatever is refused here; this is so that a check that is lost or
@@ -148,6 +169,7 @@ fn permit(facts: &Facts, evidence: Evidence) -> Decision {
         name: known.name.clone(),
         address_match: evidence.address_match,
         displace,
+        must_prove_pin: evidence.must_prove_pin,
     };
     Decision::Admit { permit, evidence }
 }
@@ -205,7 +227,9 @@ fn address_changed(case: &Case<'_>) -> bool {
         AddressMatch::Range => case.rules.allow_ip_range_match,
         AddressMatch::None => false,
     };
-    case.rules.strict_ip_check && !proven
+    let left_to_pin =
+        case.rules.allow_pin_for_changed_address && case.evidence.has_pin && case.evidence.own_network;
+    case.rules.strict_ip_check && !proven && !left_to_pin
 }
 
 /// A network that is not known might be one of them, so then only an exact verified address will do.
@@ -231,6 +255,18 @@ fn geo_unknown(case: &Case<'_>) -> bool {
 
 fn already_online(case: &Case<'_>) -> bool {
     case.evidence.displaces.is_none()
+}
+
+fn weaker_client(case: &Case<'_>) -> bool {
+    case.evidence.weaker_client
+}
+
+fn pin_not_set(case: &Case<'_>) -> bool {
+    case.rules.require_pin && !case.evidence.has_pin
+}
+
+fn pin_failed(case: &Case<'_>) -> bool {
+    case.evidence.pin_barred.is_some()
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ pub mod facts;
 pub mod judge;
 pub mod rules;
 
-pub use evidence::{AddressMatch, Displace, Evidence, FoundBy, is_foreign, known_places};
+pub use evidence::{
+    AddressMatch, Displace, Evidence, FoundBy, PinBar, TOO_MANY_WRONG_CODES, is_foreign, known_places,
+};
 pub use facts::{Bans, Facts, Location, Online, Proof};
 pub use judge::{Decision, Permit, judge, objections, wants_location};
 pub use rules::Rules;

@@ -393,8 +393,22 @@ impl<'a> FromClient<'a> {
 
 /// Writes the answer of a client that has no such cookie; `None` where the dialect has none.
 pub fn write_no_cookie(dialect: &Dialect, key: &str) -> Option<Vec<u8>> {
-    let id = dialect.id(to_server::COOKIE_RESPONSE)?;
-    Some(Writer::packet(id).string(key).bool(false).finish())
+    write_cookie_response(dialect, key, None)
+}
+
+/// Writes a cookie for a backend that asked in the login state, as far as there is one; `None` where the dialect has
+/// no cookies.
+pub fn write_cookie_response(dialect: &Dialect, key: &str, payload: Option<&[u8]>) -> Option<Vec<u8>> {
+    let mut writer = Writer::packet(dialect.id(to_server::COOKIE_RESPONSE)?);
+    writer.string(key).option(payload, |writer, payload| {
+        writer.bytes(payload);
+    });
+    Some(writer.finish())
+}
+
+/// Writes login acknowledged for a backend; `None` where the dialect has none.
+pub fn write_login_acknowledged(dialect: &Dialect) -> Option<Vec<u8>> {
+    dialect.id(to_server::LOGIN_ACKNOWLEDGED).map(|id| Writer::packet(id).finish())
 }
 
 /// Reads login acknowledged.

@@ -4,8 +4,9 @@ use super::{
     ids::{
         PacketId, configuration_clientbound, configuration_serverbound, play_clientbound, play_serverbound,
     },
+    nbt,
     text::Text,
-    version::{ChatForm, Dialect},
+    version::{ActionBarForm, ChatForm, Dialect, TextForm},
     writer::Writer,
 };
 
@@ -68,6 +69,28 @@ pub fn write_disconnect(dialect: &Dialect, state: RelayState, text: &Text) -> Op
     Some(writer.finish())
 }
 
+/// Writes disconnect for configuration or play with a component that is JSON, as a backend gave it in the login state;
+/// `None` while the client awaits no such packet. What is no JSON is passed on as plain text.
+pub fn write_disconnect_json(dialect: &Dialect, state: RelayState, json: &str) -> Option<Vec<u8>> {
+    let id = match state {
+        RelayState::AwaitingAcknowledge | RelayState::Configuration => {
+            dialect.id(configuration_clientbound::DISCONNECT)?
+        }
+        RelayState::Play => dialect.id(play_clientbound::DISCONNECT)?,
+    };
+    let mut writer = Writer::packet(id);
+    match (dialect.text, serde_json::from_str(json)) {
+        (TextForm::Json, _) => {
+            writer.string(json);
+        }
+        (TextForm::Nbt, Ok(component)) => {
+            writer.raw(&nbt::of_component(&component));
+        }
+        (TextForm::Nbt, Err(_)) => Text::plain(json).write(dialect, &mut writer),
+    }
+    Some(writer.finish())
+}
+
 /// Writes a system chat line for the play state.
 pub fn write_system_chat(dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
     let packet = match dialect.chat {
@@ -97,6 +120,32 @@ pub fn write_system_chat(dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
     Some(writer.finish())
 }
 
+/// Writes the line above the hotbar for the play state; `None` where the client has none.
+pub fn write_action_bar(dialect: &Dialect, text: &Text) -> Option<Vec<u8>> {
+    /// Position of a chat line, and action of the title packet.
+    const ABOVE_HOTBAR: u8 = 2;
+    let mut writer;
+    match dialect.action_bar {
+        ActionBarForm::Absent => return None,
+        ActionBarForm::ChatPosition => {
+            writer = Writer::packet(dialect.id(play_clientbound::CHAT_MESSAGE)?);
+            // The client shows no style there but that of the codes.
+            Text::plain(&text.to_section_codes()).write(dialect, &mut writer);
+            writer.u8(ABOVE_HOTBAR);
+        }
+        ActionBarForm::Title => {
+            writer = Writer::packet(dialect.id(play_clientbound::TITLE_LEGACY)?);
+            writer.varint(ABOVE_HOTBAR.into());
+            text.write(dialect, &mut writer);
+        }
+        ActionBarForm::Own => {
+            writer = Writer::packet(dialect.id(play_clientbound::SET_ACTION_BAR_TEXT)?);
+            text.write(dialect, &mut writer);
+        }
+    }
+    Some(writer.finish())
+}
+
 /// Whether backends trust a proxy for what comes on this plugin channel. A player's own message on it must not get
 /// through: it could move other players or run commands.
 pub fn is_proxy_channel(channel: &str) -> bool {
@@ -110,6 +159,32 @@ pub fn is_proxy_channel(channel: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::version::ProtocolVersion;
+
+    #[test]
+    fn action_bars_are_pinned() {
+        // By hand: id, then text and position; action and text; text.
+        let text = Text::parse("&cNo", &[]);
+        for (protocol, packet) in [
+            (4, None),
+            (5, None),
+            (47, Some(&b"\x02\x10{\"text\":\"\xc2\xa7cNo\"}\x02"[..])),
+            (210, Some(b"\x0f\x10{\"text\":\"\xc2\xa7cNo\"}\x02")),
+            (315, Some(b"\x45\x02\x1b{\"color\":\"red\",\"text\":\"No\"}")),
+            (754, Some(b"\x4f\x02\x1b{\"color\":\"red\",\"text\":\"No\"}")),
+            (755, Some(b"\x41\x1b{\"color\":\"red\",\"text\":\"No\"}")),
+            (764, Some(b"\x48\x1b{\"color\":\"red\",\"text\":\"No\"}")),
+            (765, Some(b"\x4a\x0a\x08\x00\x04text\x00\x02No\x08\x00\x05color\x00\x03red\x00")),
+        ] {
+            let made = write_action_bar(&Dialect::of(ProtocolVersion(protocol)), &text);
+            assert_eq!(made.as_deref(), packet, "{protocol}");
+        }
+        for (version, _) in Dialect::releases() {
+            let dialect = Dialect::of(version);
+            let has_one = dialect.action_bar != ActionBarForm::Absent;
+            assert_eq!(write_action_bar(&dialect, &text).is_some(), has_one, "{version}");
+        }
+    }
 
     #[test]
     fn proxy_channels() {

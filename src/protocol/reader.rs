@@ -78,6 +78,11 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// Four bytes, big endian.
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
+        self.array().map(i32::from_be_bytes)
+    }
+
     /// Eight bytes, big endian.
     pub fn i64(&mut self) -> Result<i64, Malformed> {
         self.array().map(i64::from_be_bytes)
@@ -136,6 +141,17 @@ impl<'a> Reader<'a> {
         read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<T>, Malformed> {
         if self.bool()? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    /// The bytes that `read` goes over, as they are.
+    pub fn span(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<&'a [u8], Malformed> {
+        let before = self.bytes;
+        read(self)?;
+        let len = before.len() - self.bytes.len();
+        Ok(before.get(..len).unwrap_or_default())
     }
 
     /// All that is left.

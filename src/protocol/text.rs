@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
+    nbt,
     version::{Dialect, TextForm},
     writer::Writer,
 };
@@ -184,9 +185,7 @@ impl Text {
             runs => {
                 Run::default().put_nbt_fields(&mut out);
                 if !runs.is_empty() {
-                    nbt::put_name(&mut out, nbt::LIST, "extra");
-                    out.push(nbt::COMPOUND);
-                    out.extend(u32::try_from(runs.len()).unwrap_or(u32::MAX).to_be_bytes());
+                    nbt::put_compounds(&mut out, "extra", runs.len());
                     for run in runs {
                         run.put_nbt(&mut out);
                     }
@@ -213,57 +212,13 @@ impl Run {
             nbt::put_string(out, "color", color);
         }
         for (_, name, _) in self.style.flags().iter().filter(|(_, _, on)| *on) {
-            nbt::put_name(out, nbt::BYTE, name);
-            out.push(1);
+            nbt::put_bool(out, name, true);
         }
     }
 
     fn put_nbt(&self, out: &mut Vec<u8>) {
         self.put_nbt_fields(out);
         out.push(nbt::END);
-    }
-}
-
-/// The few NBT tags that a component needs.
-mod nbt {
-    pub(super) const END: u8 = 0;
-    pub(super) const BYTE: u8 = 1;
-    pub(super) const STRING: u8 = 8;
-    pub(super) const LIST: u8 = 9;
-    pub(super) const COMPOUND: u8 = 10;
-
-    pub(super) fn put_name(out: &mut Vec<u8>, tag: u8, name: &str) {
-        out.push(tag);
-        put_text(out, name);
-    }
-
-    pub(super) fn put_string(out: &mut Vec<u8>, name: &str, value: &str) {
-        put_name(out, STRING, name);
-        put_text(out, value);
-    }
-
-    /// NBT text is Java's "modified UTF-8": characters beyond U+FFFF are two surrogates of three bytes each, and NUL
-    /// is two bytes. At most 65535 bytes; longer texts are cut between characters.
-    fn put_text(out: &mut Vec<u8>, text: &str) {
-        let mut bytes = Vec::with_capacity(text.len());
-        for c in text.chars() {
-            let mut one = Vec::with_capacity(6);
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let unit = *unit;
-                let low = |shift: u16| 0x80 | ((unit >> shift) & 0x3f) as u8;
-                match unit {
-                    1..=0x7f => one.push((unit & 0x7f) as u8),
-                    0 | 0x80..=0x7ff => one.extend([0xc0 | ((unit >> 6) & 0x1f) as u8, low(0)]),
-                    _ => one.extend([0xe0 | (unit >> 12) as u8, low(6), low(0)]),
-                }
-            }
-            if bytes.len() + one.len() > usize::from(u16::MAX) {
-                break;
-            }
-            bytes.extend(one);
-        }
-        out.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
-        out.extend(bytes);
     }
 }
 

@@ -108,6 +108,67 @@ pub enum ChatForm {
     Overlay,
 }
 
+/// What stands behind the text of a chat line or a command that a client signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpeechForm {
+    /// Nothing.
+    Bare,
+    /// Time, salt, signature, whether it signs a preview. Each line is signed for itself.
+    Alone,
+    /// The same and, since lines are signed in a chain, which lines of others were seen last.
+    LastSeen,
+    /// Time, salt, signature, how many lines of others were seen since the last report, and which of the last 20.
+    Counted,
+    /// The same, and a checksum.
+    CountedChecksum,
+}
+
+/// Fields of a client's request for suggestions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuggestionForm {
+    /// The text first.
+    Text,
+    /// A number, then the text.
+    Numbered,
+}
+
+/// How the line above the hotbar is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionBarForm {
+    /// There is none.
+    Absent,
+    /// A chat line at position 2. The client shows its characters alone, with `§` codes.
+    ChatPosition,
+    /// Action 2 of the title packet.
+    Title,
+    /// A packet of its own.
+    Own,
+}
+
+/// How a command tree names the parser of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParserForm {
+    /// By its name.
+    Name,
+    /// By its number.
+    Number,
+}
+
+/// Chat of other players: how it is shown, and what else it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlayerChatForm {
+    /// There is no disguised chat.
+    Other,
+    /// The number of a chat type.
+    TypeNumber,
+    /// The number of a chat type counted from 1, or 0 and the type itself.
+    TypeHolder,
+    /// The same, and all lines are counted at the start of the packet.
+    Numbered,
+    /// The same, and what is hidden of a line stands in bytes instead of words.
+    NumberedBytes,
+}
+
 /// The newest version of modern forwarding that client and backend can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModernForwarding {
@@ -156,6 +217,20 @@ pub struct Dialect {
     pub modern_forwarding: ModernForwarding,
     /// Whether the client can show dialogs.
     pub dialogs: bool,
+    /// Chat lines and commands from the client.
+    pub speech: SpeechForm,
+    /// Whether commands without signed arguments have a packet with nothing but their text.
+    pub bare_commands: bool,
+    /// Requests for suggestions.
+    pub suggestions: SuggestionForm,
+    /// The line above the hotbar.
+    pub action_bar: ActionBarForm,
+    /// Arguments in command trees.
+    pub parsers: ParserForm,
+    /// Chat of other players.
+    pub player_chat: PlayerChatForm,
+    /// Whether each line of a player builds on its last one, and a line that is not shown needs a header in its place.
+    pub chat_headers: bool,
 }
 
 /// The oldest release served: 1.7.2.
@@ -176,6 +251,13 @@ const OLDEST: Dialect = Dialect {
     chat: ChatForm::Bare,
     modern_forwarding: ModernForwarding::Absent,
     dialogs: false,
+    speech: SpeechForm::Bare,
+    bare_commands: false,
+    suggestions: SuggestionForm::Text,
+    action_bar: ActionBarForm::Absent,
+    parsers: ParserForm::Name,
+    player_chat: PlayerChatForm::Other,
+    chat_headers: false,
 };
 
 /// First protocol, its release, what changed there.
@@ -190,13 +272,14 @@ const CHANGES: &[Change] = &[
         d.array_length = ArrayLength::VarInt;
         d.compression = true;
         d.chat = ChatForm::Position;
+        d.action_bar = ActionBarForm::ChatPosition;
     }),
     (107, "1.9", |_| {}),
     (108, "1.9.1", |_| {}),
     (109, "1.9.2", |_| {}),
     (110, "1.9.4", |_| {}),
     (210, "1.10", |_| {}),
-    (315, "1.11", |_| {}),
+    (315, "1.11", |d| d.action_bar = ActionBarForm::Title),
     (316, "1.11.2", |_| {}),
     (335, "1.12", |_| {}),
     (338, "1.12.1", |_| {}),
@@ -204,6 +287,7 @@ const CHANGES: &[Change] = &[
     (393, "1.13", |d| {
         d.login_plugin = true;
         d.modern_forwarding = ModernForwarding::Default;
+        d.suggestions = SuggestionForm::Numbered;
     }),
     (401, "1.13.1", |_| {}),
     (404, "1.13.2", |_| {}),
@@ -223,7 +307,7 @@ const CHANGES: &[Change] = &[
     (751, "1.16.2", |_| {}),
     (753, "1.16.3", |_| {}),
     (754, "1.16.5", |_| {}),
-    (755, "1.17", |_| {}),
+    (755, "1.17", |d| d.action_bar = ActionBarForm::Own),
     (756, "1.17.1", |_| {}),
     (757, "1.18.1", |_| {}),
     (758, "1.18.2", |_| {}),
@@ -233,16 +317,23 @@ const CHANGES: &[Change] = &[
         d.success_tail = SuccessTail::Properties;
         d.chat = ChatForm::Type;
         d.modern_forwarding = ModernForwarding::WithKey;
+        d.speech = SpeechForm::Alone;
+        d.parsers = ParserForm::Number;
     }),
     (760, "1.19.2", |d| {
         d.login_start = LoginStartForm::NameKeyId;
         d.chat = ChatForm::Overlay;
         d.modern_forwarding = ModernForwarding::WithKeyV2;
+        d.speech = SpeechForm::LastSeen;
+        d.chat_headers = true;
     }),
     (761, "1.19.3", |d| {
         d.login_start = LoginStartForm::NameMaybeId;
         d.signed_verify_token = false;
         d.modern_forwarding = ModernForwarding::LazySession;
+        d.speech = SpeechForm::Counted;
+        d.chat_headers = false;
+        d.player_chat = PlayerChatForm::TypeNumber;
     }),
     (762, "1.19.4", |_| {}),
     (763, "1.20.1", |_| {}),
@@ -255,18 +346,22 @@ const CHANGES: &[Change] = &[
         d.authenticate_flag = true;
         d.success_tail = SuccessTail::PropertiesStrict;
         d.cookies = true;
+        d.bare_commands = true;
     }),
-    (767, "1.21.1", |_| {}),
+    (767, "1.21.1", |d| d.player_chat = PlayerChatForm::TypeHolder),
     (768, "1.21.3", |d| d.success_tail = SuccessTail::Properties),
     (769, "1.21.4", |_| {}),
-    (770, "1.21.5", |_| {}),
+    (770, "1.21.5", |d| {
+        d.speech = SpeechForm::CountedChecksum;
+        d.player_chat = PlayerChatForm::Numbered;
+    }),
     (771, "1.21.6", |d| d.dialogs = true),
     (772, "1.21.8", |_| {}),
     (773, "1.21.10", |_| {}),
     (774, "1.21.11", |_| {}),
     (775, "26.1", |_| {}),
     (776, "26.2", |d| d.success_tail = SuccessTail::PropertiesSession),
-    (777, "26.3", |_| {}),
+    (777, "26.3", |d| d.player_chat = PlayerChatForm::NumberedBytes),
 ];
 
 impl Dialect {

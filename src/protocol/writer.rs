@@ -40,6 +40,11 @@ impl Writer {
         self.raw(&value.to_be_bytes())
     }
 
+    /// Four bytes, big endian.
+    pub fn i32(&mut self, value: i32) -> &mut Self {
+        self.raw(&value.to_be_bytes())
+    }
+
     /// Eight bytes, big endian.
     pub fn i64(&mut self, value: i64) -> &mut Self {
         self.raw(&value.to_be_bytes())

@@ -61,11 +61,15 @@ impl Population {
         let objections: Vec<_> =
             self.players.iter().map(|player| player.objections(terms, &accounts, self.now)).collect();
         let ready = objections.iter().filter(|objections| objections.is_empty()).count();
+        let judged_ready =
+            self.players.iter().zip(&objections).filter(|(_, objections)| objections.is_empty());
+        let must_enter_pin = judged_ready.filter(|(player, _)| player.must_enter_pin(terms)).count();
         let judged = Judged { terms, accounts, objections };
         let costs = Reason::ALL.iter().filter_map(|reason| self.cost(*reason, ready, &judged));
         Report {
             considered: self.players.len(),
             ready,
+            must_enter_pin,
             not_ready: self.players.len() - ready,
             unrehearsed: self.players.iter().filter(|player| player.is_unrecorded).count(),
             reasons: costs.collect(),

@@ -19,6 +19,9 @@
 //! used before such records were kept: no address of it matches, which says nothing about the player, so the figures of
 //! the rules that compare addresses, and what would come of relaxing them, leave it out.
 //!
+//! A player with a PIN counts as one who could join: that it knows its PIN is taken for granted. Nobody has tried wrong
+//! codes yet.
+//!
 //! How many players share an address is counted over the whole store. Nobody is online, nobody is banned, and nobody has
 //! been admitted by policy yet: these belong to the moment, not to the rules.
 

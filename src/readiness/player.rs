@@ -37,6 +37,8 @@ pub(super) struct Player {
     location: Location,
     /// Whether the link can be encrypted without Mojang; `None` if no login tells.
     encrypts: Option<bool>,
+    /// Whether the client has dialogs, as far as the logins tell.
+    has_dialogs: bool,
     /// Verified logins from exactly `address`, newest, in the session as it is.
     home: Option<Timestamp>,
     /// Whether there is nothing to compare an address with, because such records were not kept yet.
@@ -73,6 +75,11 @@ impl Player {
             address,
             location: if place.is_unknown() { Location::Unknown } else { Location::Known(place) },
             encrypts: is_rehearsed.then(|| Dialect::of(ProtocolVersion(protocol)).authenticate_flag),
+            has_dialogs: if is_rehearsed {
+                Dialect::of(ProtocolVersion(protocol)).dialogs
+            } else {
+                session.last_with_dialogs >= session.last_without_dialogs
+            },
             home,
             is_unrecorded: !is_rehearsed && !is_imported,
             session: Arc::new(session),
@@ -90,7 +97,8 @@ impl Player {
 
     /// Whether the player says something about what a reason costs.
     pub(super) fn tells_of(&self, reason: Reason) -> bool {
-        !self.is_unrecorded || !matches!(reason, Reason::AddressChanged | Reason::GeoChanged)
+        let compares = matches!(reason, Reason::AddressChanged | Reason::GeoChanged | Reason::PinFailed);
+        !self.is_unrecorded || !compares
     }
 
     /// Everything that would keep the player out, in the order of the checks.
@@ -104,20 +112,26 @@ impl Player {
             accounts_at_address: accounts.with(self.address, self.home),
             online: None,
             bans: Bans::default(),
-            location: self.location,
+            // What nobody would look up tells nothing.
+            location: if terms.rules.geo_checks { self.location } else { Location::NotAsked },
+            has_dialogs: self.has_dialogs,
+            wrong_pin_codes: 0,
+            pin_proven: false,
         };
         let mut objections = policy::objections(&terms.rules, &facts, now);
         if objections.contains(&Reason::NoSession) {
             return objections;
         }
-        // What stands in the way of a player whom policy would admit: this version cannot ask for PINs.
-        if self.session.pin_hash.is_some() {
-            objections.push(Reason::PinFailed);
-        }
+        // What stands in the way of a player whom policy would admit.
         if self.encrypts == Some(false) && !terms.allow_plaintext_fallback {
             objections.push(Reason::NewerVersionNeeded);
         }
         objections
+    }
+
+    /// Whether the player would be asked for a PIN.
+    pub(super) fn must_enter_pin(&self, terms: &Terms) -> bool {
+        terms.rules.pins && self.session.pin_hash.is_some()
     }
 
     /// The session before the newest login, with those addresses fresh that this login matched.

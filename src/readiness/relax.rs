@@ -45,7 +45,8 @@ pub const fn rule(reason: Reason) -> &'static str {
         Reason::BlockedAsn => "blocked-asns",
         Reason::GeoChanged => "deny-on-geo-change",
         Reason::GeoUnknown => "deny-on-geo-unknown",
-        Reason::PinFailed => "a PIN",
+        Reason::WeakerClient => "an older game than the player's own",
+        Reason::PinFailed => "a PIN that somebody did not know",
         Reason::PinNotSet => "require-pin-on-fallback",
         Reason::NewerVersionNeeded => "allow-plaintext-fallback",
         // Nothing that can be known beforehand.
@@ -76,8 +77,16 @@ pub(super) const fn hint(reason: Reason) -> &'static str {
         Reason::GeoUnknown => {
             "country and network are looked up after verified logins; logins from before geo checks were on have none"
         }
+        Reason::WeakerClient => {
+            "they come in with the game they were verified with last, which asks for the PIN"
+        }
+        Reason::PinNotSet => {
+            "each comes in once it has set one with /setpin, while the session servers answer"
+        }
         Reason::PinFailed => {
-            "a player with a PIN is always asked for it in an outage, and this version cannot ask yet"
+            "somebody has joined under their name with a game before 1.21.6 and did not know the PIN: from an address that \
+             is not exactly a verified one they come in with a newer game, or after one login while the session servers \
+             answer"
         }
         _ => "",
     }
@@ -113,6 +122,13 @@ pub(super) fn relaxations(reason: Reason, terms: &Terms) -> Vec<Relaxed> {
             false,
             "while look-ups fail, nobody notices a login from another country",
             |terms| terms.rules.deny_on_geo_unknown = false,
+        )],
+        Reason::PinNotSet => vec![relaxed(
+            terms,
+            "security.require-pin-on-fallback",
+            false,
+            "players without a PIN are judged by name, id and address alone",
+            |terms| terms.rules.require_pin = false,
         )],
         Reason::NewerVersionNeeded => vec![relaxed(
             terms,
@@ -249,6 +265,15 @@ fn address_changed(terms: &Terms) -> Vec<Relaxed> {
                 rules.ipv4_range_prefix, rules.ipv6_range_prefix
             ),
             |terms| terms.rules.allow_ip_range_match = true,
+        ));
+    }
+    if rules.pins && rules.geo_checks && !rules.allow_pin_for_changed_address {
+        ways.push(relaxed(
+            terms,
+            "security.allow-pin-for-changed-address",
+            true,
+            "whoever knows a player's PIN comes in from anywhere in that player's networks",
+            |terms| terms.rules.allow_pin_for_changed_address = true,
         ));
     }
     let older = rules.max_address_age.saturating_mul(2);

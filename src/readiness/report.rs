@@ -12,6 +12,8 @@ pub struct Report {
     pub considered: usize,
     /// Those of them who could join.
     pub ready: usize,
+    /// Those of them who could, once they have entered their PIN.
+    pub must_enter_pin: usize,
     /// Those who could not.
     pub not_ready: usize,
     /// Those whose newest login is not on record, because it was before such records were kept: their address counts as

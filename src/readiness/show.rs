@@ -69,8 +69,16 @@ impl fmt::Display for Shown<'_> {
 }
 
 fn say_ready(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
-    let Report { considered, ready, not_ready, .. } = report;
-    writeln!(f, "{ready} of {considered} players seen in the last 30 days could join; {not_ready} could not.")
+    let Report { considered, ready, must_enter_pin, not_ready, .. } = report;
+    writeln!(
+        f,
+        "{ready} of {considered} players seen in the last 30 days could join; {not_ready} could not."
+    )?;
+    match (must_enter_pin, ready) {
+        (0, _) => Ok(()),
+        (pin, ready) if pin == ready => writeln!(f, "All who could must enter their PIN first."),
+        (pin, ready) => writeln!(f, "{pin} of the {ready} who could must enter their PIN first."),
+    }
 }
 
 /// Belongs beside the figures: just after such records began they are about nothing else.

@@ -15,8 +15,10 @@ use tokio::{
 };
 
 use super::{
-    course::{Clientbound, Course, Serverbound, Wanted},
+    Terms,
+    course::Course,
     ended::{EndCause, Side},
+    gates::{Clientbound, Fit, Serverbound, Wanted},
     head::Opener,
     link::Link,
     pipe::{Pipe, Stop},
@@ -35,6 +37,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// who is to make room for another holds that one up at most for both.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Frames replaced in one turn of the thread's loop, in one direction. Each costs as much as passing many, and a client
+/// that sends nothing but PIN commands must not keep the others waiting.
+const REPLACED_A_TURN: u32 = 64;
+
 /// Where the direction from client to backend stands. The other one is either relaying or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Up {
@@ -42,6 +48,29 @@ enum Up {
     /// The backend takes no more. The client is still read, so that its socket closes clean.
     Discarding,
     Done,
+}
+
+/// The compression thresholds of both sides, in bytes; none where nothing is compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thresholds {
+    client: Option<u32>,
+    backend: Option<u32>,
+}
+
+impl Thresholds {
+    fn new(client: Option<usize>, backend: Option<usize>) -> Self {
+        // No packet is as long as the most that this holds: nothing is compressed from there on either.
+        let narrow = |threshold: usize| u32::try_from(threshold).unwrap_or(u32::MAX);
+        Self { client: client.map(narrow), backend: backend.map(narrow) }
+    }
+
+    pub(super) fn client(self) -> Option<usize> {
+        self.client.map(|threshold| threshold as usize)
+    }
+
+    pub(super) fn backend(self) -> Option<usize> {
+        self.backend.map(|threshold| threshold as usize)
+    }
 }
 
 /// A connection being relayed.
@@ -53,17 +82,16 @@ enum Up {
 pub(super) struct Exchange<C, B> {
     client: C,
     backend: B,
-    up: Pipe,
-    down: Pipe,
+    pub(super) up: Pipe,
+    pub(super) down: Pipe,
     up_stage: Up,
     down_done: bool,
-    course: Course,
+    pub(super) course: Course,
     up_opener: Opener,
     down_opener: Opener,
-    up_compression: bool,
-    /// The client's threshold, for what we put in.
-    threshold: Option<usize>,
-    link: Link,
+    /// The compression thresholds of both sides.
+    pub(super) thresholds: Thresholds,
+    pub(super) link: Link,
     workshop: Arc<Workshop>,
     /// Waits for its place in the stream.
     insertion: Option<Vec<u8>>,
@@ -90,21 +118,17 @@ impl<C: Io, B: Io> Exchange<C, B> {
         link: Link,
         workshop: Arc<Workshop>,
         read_timeout: Duration,
+        terms: Terms,
     ) -> Self {
-        debug_assert_eq!(
-            client.threshold, backend.threshold,
-            "frames pass untouched, so both sides must agree"
-        );
         Self {
-            course: Course::new(&link.dialect),
+            course: Course::new(&link.dialect, terms),
             up: Pipe::new(client.inbox, client.decryptor, backend.encryptor),
             down: Pipe::new(backend.inbox, backend.decryptor, client.encryptor),
             up_stage: Up::Relaying,
             down_done: false,
             up_opener: Opener::default(),
             down_opener: Opener::default(),
-            up_compression: client.threshold.is_some(),
-            threshold: client.threshold,
+            thresholds: Thresholds::new(client.threshold, backend.threshold),
             client: client.io,
             backend: backend.io,
             link,
@@ -134,7 +158,9 @@ impl<C: Io, B: Io> Exchange<C, B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
-        self.link.listen(cx);
+        if self.link.listen(cx) {
+            self.course.release();
+        }
         if self.farewell.is_none()
             && let Some(text) = self.link.take_close()
         {
@@ -164,12 +190,16 @@ impl<C: Io, B: Io> Exchange<C, B> {
 
     /// From client to backend. Some cause if that ends it all.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Option<EndCause> {
-        if self.up_stage == Up::Relaying {
+        let mut replaced = 0;
+        while self.up_stage == Up::Relaying {
+            let (client, backend) = (self.thresholds.client(), self.thresholds.backend());
             let mut gate = Serverbound {
                 course: &mut self.course,
+                link: &self.link,
                 opener: &mut self.up_opener,
                 inflaters: &self.workshop.inflaters,
-                compression: self.up_compression,
+                compression: client.is_some(),
+                fit: Fit::to_server(client, backend),
             };
             let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate, &self.workshop);
             if self.up.is_writing() {
@@ -178,7 +208,18 @@ impl<C: Io, B: Io> Exchange<C, B> {
                 self.link.activity.touch(self.up.waiting_since());
             }
             match stop {
-                Poll::Pending | Poll::Ready(Stop::Paused) => {}
+                Poll::Pending => break,
+                Poll::Ready(Stop::Paused) => self.acknowledge_withheld(),
+                Poll::Ready(Stop::Taken(frame)) => {
+                    if let Err(error) = self.replace_up(frame) {
+                        return Some(EndCause::Malformed { side: Side::Client, error });
+                    }
+                    replaced += 1;
+                    if replaced == REPLACED_A_TURN {
+                        cx.waker().wake_by_ref();
+                        break;
+                    }
+                }
                 Poll::Ready(Stop::Ended(end)) => {
                     self.up_stage = Up::Done;
                     self.linger(match end {
@@ -205,15 +246,19 @@ impl<C: Io, B: Io> Exchange<C, B> {
 
     /// From backend to client. Some cause if that ends it all.
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Option<EndCause> {
+        let mut replaced = 0;
         while !self.down_done {
             if self.insertion.is_none() {
                 self.insertion = self.link.take_insertion();
             }
+            let (client, backend) = (self.thresholds.client(), self.thresholds.backend());
             let mut gate = Clientbound {
+                fit: Fit::to_client(backend, client, self.link.dialect.configuration),
                 course: &mut self.course,
+                link: &self.link,
                 opener: &mut self.down_opener,
                 inflaters: &self.workshop.inflaters,
-                compression: self.threshold.is_some(),
+                compression: backend.is_some(),
                 wanted: match (&self.farewell, &self.insertion) {
                     (Some(_), _) => Wanted::Farewell,
                     (None, Some(_)) => Wanted::Insertion,
@@ -227,7 +272,17 @@ impl<C: Io, B: Io> Exchange<C, B> {
                         return Some(EndCause::Kicked);
                     }
                     if let Some(packet) = self.insertion.take() {
-                        self.down.insert(&packet, self.threshold);
+                        self.down.insert(&packet, client);
+                    }
+                }
+                Poll::Ready(Stop::Taken(frame)) => {
+                    if let Err(error) = self.replace_down(frame) {
+                        return Some(EndCause::Malformed { side: Side::Backend, error });
+                    }
+                    replaced += 1;
+                    if replaced == REPLACED_A_TURN {
+                        cx.waker().wake_by_ref();
+                        return None;
                     }
                 }
                 Poll::Ready(Stop::Ended(end)) => {
@@ -305,7 +360,7 @@ impl<C: Io, B: Io> Exchange<C, B> {
             return;
         }
         if let Some(packet) = write_disconnect(&self.link.dialect, self.course.clientbound(), text) {
-            self.down.insert(&packet, self.threshold);
+            self.down.insert(&packet, self.thresholds.client());
         }
         let said = async {
             poll_fn(|cx| self.down.poll_write(cx, &mut self.client)).await?;
@@ -338,7 +393,7 @@ mod tests {
             frame::put_frame,
             version::{Dialect, ProtocolVersion},
         },
-        relay::link::link,
+        relay::{Begin, link::link},
     };
 
     #[tokio::test(start_paused = true)]
@@ -356,8 +411,14 @@ mod tests {
             Parts { io: backend_io, inbox: spare, decryptor: None, encryptor: None, threshold };
         let (_handle, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
         let workshop = Arc::<Workshop>::default();
-        let mut exchange =
-            Exchange::new(client_parts, backend_parts, link, Arc::clone(&workshop), Duration::from_mins(1));
+        let mut exchange = Exchange::new(
+            client_parts,
+            backend_parts,
+            link,
+            Arc::clone(&workshop),
+            Duration::from_mins(1),
+            Terms { begin: Begin::BehindLoginSuccess, pins: true, held: false },
+        );
         let (mut up, mut down) = (Vec::new(), Vec::new());
         // One is compressed, and so its beginning is inflated.
         put_frame(&mut up, &[0x7f; 600], threshold);
@@ -385,5 +446,52 @@ mod tests {
         assert!(!exchange.up_opener.holds_memory() && !exchange.down_opener.holds_memory());
         // Nor did it take more than one for each direction.
         assert!(workshop.buffers.spare() <= 2 && workshop.inflaters.spare() == 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_is_taken_holds_what_came_and_not_what_it_claims() {
+        let (mut client, client_io) = duplex(1000);
+        let (mut backend, backend_io) = duplex(1000);
+        let parts =
+            |io| Parts { io, inbox: BytesMut::new(), decryptor: None, encryptor: None, threshold: None };
+        let (_handle, link) = link(Dialect::of(ProtocolVersion(763)), Arc::default());
+        let terms = Terms { begin: Begin::BehindLoginSuccess, pins: true, held: false };
+        let mut exchange = Exchange::new(
+            parts(client_io),
+            parts(backend_io),
+            link,
+            Arc::default(),
+            Duration::from_mins(1),
+            terms,
+        );
+        // Join Game, and a tree of two megabytes of which little comes.
+        let join = [3, 0x28, 1, 2];
+        let talk = async {
+            backend.write_all(&join).await.unwrap();
+            backend.write_all(&[0xff, 0xff, 0x7f, 0x10]).await.unwrap();
+            backend.write_all(&[7; 5000]).await.unwrap();
+            let mut got = join;
+            client.read_exact(&mut got).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        tokio::select! {
+            cause = exchange.run() => panic!("{cause:?}"),
+            () = talk => {}
+        }
+        assert!((5000..20_000).contains(&exchange.down.taken_capacity()));
+        // The rest of it, and nothing is left of it.
+        let talk = async {
+            let rest = vec![7; 0x1f_ffff - 5001];
+            let mut got = vec![0; 3 + 0x1f_ffff];
+            let (sent, got) = tokio::join!(backend.write_all(&rest), client.read_exact(&mut got));
+            sent.unwrap();
+            got.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        tokio::select! {
+            cause = exchange.run() => panic!("{cause:?}"),
+            () = talk => {}
+        }
+        assert!(!exchange.down.holds_memory() && !exchange.up.holds_memory());
     }
 }

@@ -2,16 +2,41 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::workshop::Shelf;
-use crate::protocol::reader::{Malformed, peek_varint};
+use super::workshop::{BUFFER, Shelf};
+use crate::protocol::{
+    pin_command::SpeechIds,
+    quarantine::Quarantine,
+    reader::{Malformed, peek_varint},
+};
 
-/// Bytes of a packet that are looked at: an id and the length of a channel at five bytes each, and
+/// Bytes of a packet that tell its id.
+pub(super) const ID: usize = 5;
+
+/// Bytes of a plugin message that are looked at: an id and the length of a channel at five bytes each, and
 /// [`CHANNEL`](super::course::CHANNEL) bytes of the channel.
 pub(super) const HEAD: usize = 10 + super::course::CHANNEL;
 
-/// Most compressed bytes looked at for the head. A dynamic Huffman table takes less than 300, so a frame that tells
-/// less than the head by then was made to hide it.
+/// Most bytes of a packet that are ever looked at.
+pub(super) const LONGEST: usize = longest(&[HEAD, SpeechIds::LOOK, Quarantine::LOOK]);
+
+/// Compressed bytes looked at for a head, beyond the head's own length. A dynamic Huffman table takes less than 300, so
+/// a frame that tells less than the head by then was made to hide it.
 const INFLATE_LIMIT: usize = 1024;
+
+// A head that is awaited must fit into the buffer, with the lengths before it.
+const _: () = assert!(LONGEST + INFLATE_LIMIT + 8 < BUFFER);
+
+const fn longest(lengths: &[usize]) -> usize {
+    let mut longest = 0;
+    let mut rest = lengths;
+    while let [first, others @ ..] = rest {
+        if *first > longest {
+            longest = *first;
+        }
+        rest = others;
+    }
+    longest
+}
 
 /// Compressed bytes inflated at once: the rest of a frame is not ours to inflate, and this many mostly hold the head.
 const PIECE: usize = 128;
@@ -21,9 +46,10 @@ const PIECE: usize = 128;
 pub(super) struct Content<'a> {
     /// Length of the packet, as the frame states it.
     pub packet: usize,
+    /// Whether it is compressed.
+    pub deflated: bool,
     body: &'a [u8],
     whole: bool,
-    deflated: bool,
 }
 
 impl<'a> Content<'a> {
@@ -42,7 +68,7 @@ impl<'a> Content<'a> {
                 let stated = usize::try_from(stated).map_err(|_| Malformed::LengthOutOfRange)?;
                 let deflated = stated != 0;
                 let packet = if deflated { stated } else { len.saturating_sub(prefix) };
-                Ok(Some(Self { packet, body, whole, deflated }))
+                Ok(Some(Self { packet, deflated, body, whole }))
             }
         }
     }
@@ -59,28 +85,32 @@ pub(super) struct Opener {
 #[derive(Debug)]
 pub(super) struct Inflater {
     stream: Decompress,
-    head: [u8; HEAD],
+    head: [u8; LONGEST],
     made: usize,
     fed: usize,
     ended: bool,
 }
 
 impl Opener {
-    /// The first bytes of the packet as far as they can be known, and whether more can become known once more of the
-    /// frame is there. To be called with the same frame until [`close`](Self::close).
+    /// The first bytes of the packet as far as they can be known, `want` or more if the packet has them, and whether more
+    /// of these can become known once more of the frame is there. To be called with the same frame until
+    /// [`close`](Self::close).
     pub(super) fn head<'a>(
         &'a mut self,
         content: &Content<'a>,
+        want: usize,
         inflaters: &Shelf<Inflater>,
     ) -> Result<(&'a [u8], bool), Malformed> {
         if !content.deflated {
             return Ok((content.body, !content.whole));
         }
+        let want = content.packet.min(want).min(LONGEST);
+        let limit = want + INFLATE_LIMIT;
         let inflater = self.inflater.get_or_insert_with(|| inflaters.take());
-        inflater.feed(content.body, content.packet.min(HEAD))?;
+        inflater.feed(content.body, want, limit)?;
         let all = inflater.ended
-            || inflater.made >= content.packet.min(HEAD)
-            || inflater.fed >= INFLATE_LIMIT
+            || inflater.made >= want
+            || inflater.fed >= limit
             || (content.whole && inflater.fed >= content.body.len());
         Ok((inflater.head.get(..inflater.made).unwrap_or_default(), !all))
     }
@@ -101,7 +131,7 @@ impl Opener {
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { stream: Decompress::new(true), head: [0; HEAD], made: 0, fed: 0, ended: false }
+        Self { stream: Decompress::new(true), head: [0; LONGEST], made: 0, fed: 0, ended: false }
     }
 }
 
@@ -113,10 +143,11 @@ impl Inflater {
         }
     }
 
-    /// Inflates until `want` bytes are made. What was fed of `body` before is not fed again.
-    fn feed(&mut self, body: &[u8], want: usize) -> Result<(), Malformed> {
-        let end = body.len().min(INFLATE_LIMIT);
-        while self.made < want && self.fed < end && !self.ended {
+    /// Inflates until `want` bytes are made, or `limit` fed. What was fed of `body` before is not fed again.
+    fn feed(&mut self, body: &[u8], want: usize, limit: usize) -> Result<(), Malformed> {
+        let end = body.len().min(limit);
+        // What was fed last may hold more than there was room for: an empty piece gets it out.
+        while self.made < want && !self.ended {
             let piece = body.get(self.fed..end.min(self.fed + PIECE)).unwrap_or_default();
             let room = self.head.get_mut(self.made..want).unwrap_or_default();
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
@@ -131,6 +162,9 @@ impl Inflater {
             self.made += made;
             self.ended = status == Status::StreamEnd;
             if fed == 0 && made == 0 && !self.ended {
+                if piece.is_empty() {
+                    break;
+                }
                 return Err(Malformed::BadCompression);
             }
         }
@@ -140,6 +174,10 @@ impl Inflater {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::{Compression, bufread::ZlibEncoder};
+
     use super::*;
     use crate::{protocol::frame, relay::workshop::Workshop};
 
@@ -164,7 +202,7 @@ mod tests {
                         continue;
                     };
                     assert_eq!(seen.packet, 5000);
-                    let (head, more) = opener.head(&seen, shelf).unwrap();
+                    let (head, more) = opener.head(&seen, HEAD, shelf).unwrap();
                     assert!(packet.starts_with(head), "round {round}");
                     assert!(head.len() >= longest);
                     longest = head.len();
@@ -177,15 +215,31 @@ mod tests {
     }
 
     #[test]
+    fn more_of_a_head_once_its_beginning_is_known() {
+        let shelf = &Workshop::default().inflaters;
+        // All of it is fed at once, and inflates to more than is wanted first.
+        let packet = [&[5][..], &[7; 900]].concat();
+        let mut content = vec![0x85, 0x07];
+        ZlibEncoder::new(&packet[..], Compression::best()).read_to_end(&mut content).unwrap();
+        assert!(content.len() < PIECE);
+        let seen = Content::of(&content, content.len(), true).unwrap().unwrap();
+        let mut opener = Opener::default();
+        for want in [ID, HEAD, 500, LONGEST] {
+            let want_here = want.min(packet.len());
+            assert_eq!(opener.head(&seen, want, shelf), Ok((&packet[..want_here], false)));
+        }
+    }
+
+    #[test]
     fn a_head_ends_with_its_packet() {
         let shelf = &Workshop::default().inflaters;
         let content = content(&[5, 6, 7], 0);
         let seen = Content::of(&content, content.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen, shelf), Ok((&[5, 6, 7][..], false)));
+        assert_eq!(Opener::default().head(&seen, HEAD, shelf), Ok((&[5, 6, 7][..], false)));
         // A frame that states less than it holds: the game stops there.
         let lying = [&[2], &content[1..]].concat();
         let seen = Content::of(&lying, lying.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen, shelf), Ok((&[5, 6][..], false)));
+        assert_eq!(Opener::default().head(&seen, HEAD, shelf), Ok((&[5, 6][..], false)));
     }
 
     #[test]
@@ -198,9 +252,9 @@ mod tests {
         }
         let mut opener = Opener::default();
         let seen = Content::of(&content[..600], content.len(), true).unwrap().unwrap();
-        assert_eq!(opener.head(&seen, shelf), Ok((&[][..], true)));
+        assert_eq!(opener.head(&seen, HEAD, shelf), Ok((&[][..], true)));
         let seen = Content::of(&content, content.len(), true).unwrap().unwrap();
-        assert_eq!(opener.head(&seen, shelf), Ok((&[][..], false)));
+        assert_eq!(opener.head(&seen, HEAD, shelf), Ok((&[][..], false)));
     }
 
     #[test]
@@ -212,10 +266,10 @@ mod tests {
         assert_eq!(of(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Err(Malformed::LengthOutOfRange));
         let not_zlib = [9, 1, 2, 3, 4, 5];
         let seen = Content::of(&not_zlib, not_zlib.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen, shelf), Err(Malformed::BadCompression));
+        assert_eq!(Opener::default().head(&seen, HEAD, shelf), Err(Malformed::BadCompression));
         // A preset dictionary nobody has.
         let preset = [9, 0x78, 0xbb, 1, 2, 3, 4, 5];
         let seen = Content::of(&preset, preset.len(), true).unwrap().unwrap();
-        assert_eq!(Opener::default().head(&seen, shelf), Err(Malformed::BadCompression));
+        assert_eq!(Opener::default().head(&seen, HEAD, shelf), Err(Malformed::BadCompression));
     }
 }

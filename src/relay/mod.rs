@@ -8,6 +8,10 @@
 //!                        └─ Course: the state of each direction
 //! ```
 //!
+//! Nearly all frames pass as they came. A few do not: a PIN command goes to whoever holds the [`Handle`], the tree of
+//! commands gets ours, a held player's words are left out, and where both sides disagree on compression a frame is
+//! framed anew. Such a frame is taken out whole, and what stands in for it is put in at its place, in order.
+//!
 //! One task serves both directions: each reads into a buffer it has borrowed, judges the frames in it by their first
 //! bytes and writes on what may pass as it came. It reads again only when all of that is written, so that a slow reader
 //! slows its writer down, and neither direction ever waits for the other.
@@ -25,14 +29,17 @@ mod batch;
 mod course;
 mod ended;
 mod exchange;
+mod gates;
 mod head;
 mod link;
 mod pipe;
+mod special;
+mod taken;
 mod workers;
 mod workshop;
 
 pub use ended::{EndCause, Ended, Side};
-pub use link::{Handle, Link, link};
+pub use link::{Handle, Heard, Link, link};
 pub use workers::{Threads, Workers, start};
 pub use workshop::Workshop;
 
@@ -44,10 +51,34 @@ pub struct Config {
     pub read_timeout: Duration,
 }
 
-/// A connection to be relayed between client and backend, both right behind login success and agreed on compression.
+/// Where a relay takes a connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Login success was the last packet that the client got. In releases with configuration it has not acknowledged it.
+    BehindLoginSuccess,
+    /// Client and backend are both in configuration, login acknowledged.
+    InConfiguration,
+}
+
+/// What is special about one relayed connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Where it is taken up.
+    pub begin: Begin,
+    /// Whether PIN commands are taken out of what the player says, and added to the commands that the client knows.
+    pub pins: bool,
+    /// Whether it is quarantined until [released](Handle::release): next to nothing of what the client does reaches the
+    /// backend, and nothing that others say reaches the client. PIN commands are then taken whatever `pins` says.
+    pub held: bool,
+}
+
+/// A connection to be relayed between client and backend, both in the same state.
 ///
-/// Memory: some 900 bytes. Buffers (16 KiB a direction) and inflaters (43 KiB) are borrowed from the workshop, and only
-/// while bytes are under way or a compressed frame's beginning is awaited. Nothing is allocated per frame.
+/// Frames pass as they came wherever both sides' compression thresholds allow it; the others are framed anew.
+///
+/// Memory: some 900 bytes. Buffers (16 KiB a direction) and inflaters (47 KiB) are borrowed from the workshop, and only
+/// while bytes are under way or a compressed frame's beginning is awaited. Nothing is allocated for frames that pass; one
+/// that is taken out takes memory as it comes, at most 32 KiB for what a client says, else what the longest frame has.
 #[derive(Debug)]
 pub struct Relay<C, B> {
     exchange: Exchange<C, B>,
@@ -62,8 +93,9 @@ impl<C: Io, B: Io> Relay<C, B> {
         link: Link,
         workshop: Arc<Workshop>,
         config: &Config,
+        terms: Terms,
     ) -> Self {
-        let exchange = Exchange::new(client, backend, link, workshop, config.read_timeout);
+        let exchange = Exchange::new(client, backend, link, workshop, config.read_timeout, terms);
         Self { exchange, start: Instant::now() }
     }
 

@@ -34,6 +34,9 @@ pub(super) enum Fate {
     Pass(usize),
     /// It is left out.
     Drop(usize),
+    /// It leaves the stream whole: the pipe stops behind it, and whoever runs it puts something in its place, or
+    /// nothing. The gate sees to it that no more is taken than may be held.
+    Take(usize),
 }
 
 /// Judges the frames of one direction, in their order.
@@ -46,16 +49,25 @@ pub(super) trait Gate {
 }
 
 /// Why a pipe stopped.
-#[derive(Debug)]
 pub(super) enum Stop {
     /// The gate pauses between two frames, and all before was written.
     Paused,
+    /// A frame was [taken](Fate::Take), and all before it was written.
+    Taken(Vec<u8>),
     /// The source ended, or broke; all before was written and the sink was told.
     Ended(io::Result<()>),
     /// The sink does not take any more.
     SinkBroken(io::Error),
     /// The source broke the protocol.
     Malformed(Malformed),
+}
+
+/// What becomes of a frame already judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    Pass,
+    Drop,
+    Take,
 }
 
 /// One direction: reads, judges, writes, and reads again only when all that may pass is written.
@@ -74,8 +86,11 @@ pub(super) struct Pipe {
     filled: usize,
     /// What is left of a frame already judged, beyond `cleared`.
     rest: usize,
-    /// Whether that rest is left out.
-    dropping: bool,
+    /// What becomes of that rest.
+    aim: Aim,
+    /// The frame being taken, as far as it came: it grows with what is there, not with what its length states.
+    #[expect(clippy::box_collection, reason = "mostly there is none, and every player has this field twice")]
+    taken: Option<Box<Vec<u8>>>,
     /// Bytes read before the relay began, decrypted: the source's first bytes.
     early: BytesMut,
     /// A frame of our own, encrypted. Only between frames, and only when all before was written.
@@ -114,7 +129,8 @@ impl Pipe {
             cleared: 0,
             filled: 0,
             rest: 0,
-            dropping: false,
+            aim: Aim::Pass,
+            taken: None,
             // Not even an empty one's memory is kept.
             early: if early.is_empty() { BytesMut::new() } else { early },
             inserted: BytesMut::new(),
@@ -145,16 +161,23 @@ impl Pipe {
         self.unflushed || self.sent < self.cleared || !self.inserted.is_empty()
     }
 
-    /// Whether it stands between two frames with nothing left to write.
+    /// Whether its sink stands between two frames, with nothing left to write. A frame that is left out is nothing
+    /// to the sink; one that is taken has its place there, which must not be given to another.
     pub(super) fn is_between_frames(&self) -> bool {
-        self.rest == 0 && !self.is_writing()
+        self.taken.is_none() && (self.rest == 0 || self.aim == Aim::Drop) && !self.is_writing()
     }
 
-    /// Puts a frame in. Only [between frames](Self::is_between_frames): the cipher passes over each byte in order.
+    /// Puts a packet in, as one frame. Only [between frames](Self::is_between_frames): the cipher passes over each byte
+    /// in order.
     pub(super) fn insert(&mut self, packet: &[u8], threshold: Option<usize>) {
-        debug_assert!(self.is_between_frames(), "an insertion tears a frame apart");
         let mut framed = Vec::new();
         frame::put_frame(&mut framed, packet, threshold);
+        self.insert_frame(framed);
+    }
+
+    /// Puts a frame in as it is. As [`insert`](Self::insert) otherwise.
+    pub(super) fn insert_frame(&mut self, mut framed: Vec<u8>) {
+        debug_assert!(self.is_between_frames(), "an insertion tears a frame apart");
         if let Some(chain) = &mut self.chain
             && chain.apply(&mut framed).is_err()
         {
@@ -199,6 +222,11 @@ impl Pipe {
             }
             if std::mem::take(&mut self.stalled) {
                 self.listening = Instant::now();
+            }
+            if self.rest == 0
+                && let Some(frame) = self.taken.take()
+            {
+                return Poll::Ready(Stop::Taken(*frame));
             }
             if self.is_between_frames() && gate.pauses() {
                 return Poll::Ready(Stop::Paused);
@@ -273,8 +301,8 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges what is there, up to a head that is not complete or to where the gate pauses. Returns where the cleared
-    /// bytes begin that may pass. All that was cleared before has been written.
+    /// Judges what is there, up to a head that is not complete, to the end of a frame that is taken, or to where the
+    /// gate pauses. Returns where the cleared bytes begin that may pass. All that was cleared before has been written.
     fn clear<G: Gate>(&mut self, gate: &mut G) -> usize {
         let mut run = self.cleared;
         let Some(buffer) = &self.buffer else { return run };
@@ -291,24 +319,33 @@ impl Pipe {
                         }
                         break;
                     }
-                    Ok(Fate::Pass(len)) => (self.rest, self.dropping) = (len, false),
-                    Ok(Fate::Drop(len)) => (self.rest, self.dropping) = (len, true),
+                    Ok(Fate::Pass(len)) => (self.rest, self.aim) = (len, Aim::Pass),
+                    Ok(Fate::Drop(len)) => (self.rest, self.aim) = (len, Aim::Drop),
+                    Ok(Fate::Take(len)) => (self.rest, self.aim) = (len, Aim::Take),
                     Err(error) => {
                         self.malformed = Some(error);
                         break;
                     }
                 }
             }
-            if self.dropping && run < self.cleared {
+            let passes = self.aim == Aim::Pass;
+            if !passes && run < self.cleared {
                 // What stands before it goes first.
                 break;
             }
             let step = self.rest.min(self.filled - self.cleared);
+            if self.aim == Aim::Take {
+                let fresh = buffer.get(self.cleared..self.cleared + step).unwrap_or_default();
+                self.taken.get_or_insert_default().extend_from_slice(fresh);
+            }
             self.cleared += step;
             self.rest -= step;
-            if self.dropping {
+            if !passes {
                 run = self.cleared;
                 self.sent = self.cleared;
+                if self.aim == Aim::Take && self.rest == 0 {
+                    break;
+                }
             }
         }
         run
@@ -420,7 +457,13 @@ impl Pipe {
 
     #[cfg(test)]
     pub(super) fn holds_memory(&self) -> bool {
-        self.buffer.is_some() || self.early.capacity() + self.inserted.capacity() > 0
+        self.buffer.is_some() || self.taken.is_some() || self.early.capacity() + self.inserted.capacity() > 0
+    }
+
+    /// Bytes of memory that a frame being taken has.
+    #[cfg(test)]
+    pub(super) fn taken_capacity(&self) -> usize {
+        self.taken.as_ref().map_or(0, |taken| taken.capacity())
     }
 
     /// Gives back what is borrowed, save what is being encrypted: the connection is over.

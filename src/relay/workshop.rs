@@ -9,13 +9,13 @@ use super::{batch::Batch, head::Inflater};
 
 /// Bytes of a buffer: all that a connection can make the relay hold in one direction. Large enough that a burst of
 /// chunks costs few system calls, small enough that those being encrypted together stay in a core's cache. It
-/// must hold the largest head that is looked at (some 1 KiB).
+/// must hold the largest head that is looked at (some 5 KiB).
 pub(super) const BUFFER: usize = 16 << 10;
 
 /// Buffers kept for whoever is next. More are in use while many peers are slow; those go back to the system.
 const SPARE_BUFFERS: usize = 32;
 
-/// Inflaters kept, 43 KiB each. One is in use only while the beginning of a compressed frame is awaited.
+/// Inflaters kept, 47 KiB each. One is in use only while the beginning of a compressed frame is awaited.
 const SPARE_INFLATERS: usize = 4;
 
 /// Buffers and inflaters to borrow, and the place where the encryption of several connections meets. Connections

@@ -86,8 +86,9 @@ impl Row {
         let pin_hash = pin_hash(row.get("pin-sha256"))?;
         if pin_hash.is_some() {
             notes.push(
-                "pin-sha256: this version cannot ask for PINs, so in an outage the player is kept out (pin-failed) until \
-                 one can; leave it out of the row if the player is to come in without"
+                "pin-sha256: in an outage the player is asked for this PIN. Whoever gets this file finds a short PIN out of \
+                 such a hash within seconds, so delete the file; here a better hash takes its place once the PIN was \
+                 entered"
                     .to_owned(),
             );
         }
@@ -134,6 +135,12 @@ impl Row {
             session.locked |= known.locked;
             session.denied_networks.clone_from(&known.denied_networks);
             session.fallback_logins = known.fallback_logins;
+            session.unproven_quarantine = known.unproven_quarantine;
+            // One that was entered or set here is newer than any file.
+            let is_own = |hash: &&String| !hash.starts_with(PIN_PREFIX);
+            if let Some(own) = known.pin_hash.as_ref().filter(is_own) {
+                session.pin_hash = Some(own.clone());
+            }
         }
         Ok(session)
     }

@@ -35,6 +35,9 @@ pub struct Listed {
     pub addresses: Vec<VerifiedAddress>,
     /// Whether the player has a PIN.
     pub pin: bool,
+    /// Whether somebody has joined a backend under this name since the last verified login, and did not know the PIN.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven_quarantine: bool,
     /// Whether it is locked until the next verified login.
     pub locked: bool,
     /// Whether it came from elsewhere and no login has proven it here yet.
@@ -55,6 +58,7 @@ impl From<&Session> for Listed {
             fallback_logins: session.fallback_logins,
             addresses: session.addresses.clone(),
             pin: session.pin_hash.is_some(),
+            unproven_quarantine: session.unproven_quarantine,
             locked: session.locked,
             imported: session.is_imported(),
             denied_networks: session.denied_networks.clone(),

@@ -71,6 +71,8 @@ pub struct Friend {
     pub logins: u32,
     pub locked: bool,
     pub pin: bool,
+    /// Somebody was asked for the PIN on a backend, and did not know it.
+    pub unproven: bool,
     /// Came by an import, and has not logged in since.
     pub imported: bool,
     pub addresses: Vec<Address>,
@@ -91,6 +93,7 @@ impl Friend {
             logins: 10,
             locked: false,
             pin: false,
+            unproven: false,
             imported: false,
             addresses: vec![address(HOUR)],
             denied: Vec::new(),
@@ -107,6 +110,11 @@ impl Friend {
 
     pub fn uuid(&self) -> Uuid {
         Uuid::from_u128(self.id)
+    }
+
+    /// Whether its newest login was with a game that has dialogs; where nothing tells, it was.
+    pub fn dialogs(&self) -> bool {
+        self.login.as_ref().is_none_or(|login| login.protocol >= 771)
     }
 
     /// Came by a trusted import.
@@ -154,11 +162,11 @@ impl Friend {
             verified_logins: self.logins,
             fallback_logins: 0,
             addresses: addresses(&self.addresses),
-            last_without_dialogs: None,
-            last_with_dialogs: (!self.imported).then(|| at(self.last_verified)),
+            last_without_dialogs: (!self.imported && !self.dialogs()).then(|| at(self.last_verified)),
+            last_with_dialogs: (!self.imported && self.dialogs()).then(|| at(self.last_verified)),
+            unproven_quarantine: self.unproven,
             pin_hash: self.pin.then(|| "$argon2id$".to_owned()),
             locked: self.locked,
-            unproven_quarantine: false,
             denied_networks: self.denied.iter().map(|(country, asn)| place(*country, *asn)).collect(),
             rehearsal: self.login.as_ref().map(|login| {
                 Box::new(Rehearsal {
@@ -204,10 +212,14 @@ impl Friend {
             "properties": [],
         });
         if !self.imported {
-            document["last_with_dialogs"] = at(self.last_verified);
+            let kind = if self.dialogs() { "last_with_dialogs" } else { "last_without_dialogs" };
+            document[kind] = at(self.last_verified);
         }
         if self.pin {
             document["pin_hash"] = json!("$argon2id$");
+        }
+        if self.unproven {
+            document["unproven_quarantine"] = json!(true);
         }
         if !self.denied.is_empty() {
             let denied = self.denied.iter().map(|(country, asn)| with_place(json!({}), *country, *asn));
@@ -267,7 +279,8 @@ fn friend(number: u64, count: u64, random: &mut Random) -> Friend {
     let mut before = Vec::new();
     let mut ago = last_verified;
     for _ in 0..random.below(4) {
-        ago += hours(random, 150);
+        // Half an hour more, or the sum would be whole hours.
+        ago += HOUR / 2 + hours(random, 150);
         let from = if random.percent(60) { near(home, random) } else { ip(number, count, random) };
         before.push(known(from, ago, random));
     }
@@ -280,7 +293,7 @@ fn friend(number: u64, count: u64, random: &mut Random) -> Friend {
         ip: from,
         country: newest.country,
         asn: newest.asn,
-        protocol: random.one_of(&[47, 340, 765, 766, 774, 774, 774]),
+        protocol: random.one_of(&[47, 340, 765, 766, 770, 771, 774, 774]),
         before,
     };
     // Of a few the name is shared with the one before, in another case, or gone.
@@ -297,7 +310,8 @@ fn friend(number: u64, count: u64, random: &mut Random) -> Friend {
         present: random.percent(50).then(|| (last_verified - random.below(30) as i64 * HOUR).max(0)),
         logins: if random.percent(20) { random.below(4) as u32 + 1 } else { random.below(500) as u32 + 3 },
         locked: random.percent(2),
-        pin: random.percent(8),
+        pin: random.percent(20),
+        unproven: random.percent(30),
         addresses,
         denied: if random.percent(5) { vec![(country(random), asn(random))] } else { Vec::new() },
         imported,

@@ -34,6 +34,9 @@ pub struct Plain {
     geo_change: bool,
     geo_unknown: bool,
     plaintext: bool,
+    pins: bool,
+    require_pin: bool,
+    pin_for_new_address: bool,
 }
 
 impl Default for Plain {
@@ -55,6 +58,9 @@ impl Default for Plain {
             geo_change: false,
             geo_unknown: false,
             plaintext: true,
+            pins: true,
+            require_pin: false,
+            pin_for_new_address: false,
         }
     }
 }
@@ -82,6 +88,9 @@ impl Plain {
             geo_change: random.percent(50),
             geo_unknown: random.percent(30),
             plaintext: random.percent(50),
+            pins: random.percent(80),
+            require_pin: random.percent(20),
+            pin_for_new_address: random.percent(40),
         }
     }
 
@@ -104,9 +113,9 @@ impl Plain {
                 blocked_asns: self.blocked.iter().copied().collect(),
                 deny_on_geo_change: self.geo_change,
                 deny_on_geo_unknown: self.geo_unknown,
-                pins: true,
-                require_pin: false,
-                allow_pin_for_changed_address: false,
+                pins: self.pins,
+                require_pin: self.require_pin,
+                allow_pin_for_changed_address: self.pin_for_new_address,
             },
             allow_plaintext_fallback: self.plaintext,
         }
@@ -129,6 +138,8 @@ impl Plain {
             "security.require-recent-activity" => plain.recent_activity_days = None,
             "security.deny-on-geo-change" => plain.geo_change = value.as_bool().unwrap(),
             "security.deny-on-geo-unknown" => plain.geo_unknown = value.as_bool().unwrap(),
+            "security.require-pin-on-fallback" => plain.require_pin = value.as_bool().unwrap(),
+            "security.allow-pin-for-changed-address" => plain.pin_for_new_address = value.as_bool().unwrap(),
             "auth.allow-plaintext-fallback" => plain.plaintext = value.as_bool().unwrap(),
             other => panic!("{other}"),
         }
@@ -137,7 +148,7 @@ impl Plain {
 }
 
 /// In the order in which the reasons are checked.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "mojang-required",
     "no-session",
     "locked",
@@ -150,14 +161,19 @@ const ORDER: [&str; 14] = [
     "blocked-asn",
     "geo-changed",
     "geo-unknown",
+    "pin-not-set",
     "pin-failed",
     "newer-version-needed",
 ];
+
+/// Those about how addresses compare.
+const COMPARED: [&str; 3] = ["address-changed", "geo-changed", "pin-failed"];
 
 #[derive(Debug)]
 pub struct Counted {
     pub considered: usize,
     pub ready: usize,
+    pub must_enter_pin: usize,
     pub unrehearsed: usize,
     /// Whether each could join, and whether its newest login is known.
     everybody: Vec<(bool, bool)>,
@@ -168,7 +184,7 @@ pub struct Counted {
 impl Counted {
     /// Who could join then, if only what is known may tell of what comes of it.
     pub fn ready_then(&self, then: &Self, code: &str) -> usize {
-        let compared = ["address-changed", "geo-changed"].contains(&code);
+        let compared = COMPARED.contains(&code);
         let both = self.everybody.iter().zip(&then.everybody);
         both.filter(|((now, known), (then, _))| if *known || !compared { *then } else { *now }).count()
     }
@@ -215,7 +231,7 @@ impl<'a> Store<'a> {
         // What is not on record tells nothing of what is compared with it.
         let known: Vec<bool> = considered.iter().map(|(friend, _)| !unrecorded(friend)).collect();
         let tell = |code: &str, fits: &dyn Fn(&Vec<&str>) -> bool| {
-            let compared = ["address-changed", "geo-changed"].contains(&code);
+            let compared = COMPARED.contains(&code);
             all.iter().zip(&known).filter(|(reasons, known)| (**known || !compared) && fits(reasons)).count()
         };
         let reasons = ORDER.into_iter().map(|code| {
@@ -227,6 +243,11 @@ impl<'a> Store<'a> {
         Counted {
             considered: considered.len(),
             ready: count(&|reasons| reasons.is_empty()),
+            must_enter_pin: considered
+                .iter()
+                .zip(&all)
+                .filter(|((friend, _), reasons)| reasons.is_empty() && friend.pin && plain.pins)
+                .count(),
             unrehearsed: considered.iter().filter(|(friend, _)| unrecorded(friend)).count(),
             everybody: ready,
             reasons: reasons.filter(|(_, _, any, _)| *any > 0).collect(),
@@ -281,7 +302,8 @@ fn against(
     }
     let mut sharers = at_address.get(&ip).cloned().unwrap_or_default();
     sharers.insert(friend.id);
-    if sharers.len() > plain.max_accounts && !friend.pin {
+    let has_pin = friend.pin && plain.pins;
+    if sharers.len() > plain.max_accounts && !has_pin {
         no.push("shared-address");
     }
 
@@ -305,7 +327,10 @@ fn against(
             places.push((known.country, known.asn));
         }
     }
-    if plain.strict && !exact && !(range && plain.range_match) {
+    let own_network = asn.is_some() && places.iter().any(|(_, known)| *known == asn);
+    let left_to_pin = plain.pin_for_new_address && has_pin && plain.geo && own_network;
+    let proven = exact || range && plain.range_match || left_to_pin;
+    if plain.strict && !proven {
         no.push("address-changed");
     }
     let unknown = country.is_none() && asn.is_none();
@@ -330,7 +355,10 @@ fn against(
     if plain.geo && plain.geo_unknown && unknown && !private {
         no.push("geo-unknown");
     }
-    if friend.pin {
+    if plain.require_pin && !has_pin {
+        no.push("pin-not-set");
+    }
+    if has_pin && friend.unproven && !friend.dialogs() && !exact {
         no.push("pin-failed");
     }
     if !plain.plaintext && friend.login.as_ref().is_some_and(|login| login.protocol < 766) {

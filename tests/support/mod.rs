@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod dialog;
 pub mod logs;
 pub mod mmdb;
 pub mod player_keys;
@@ -14,6 +15,7 @@ pub mod scene;
 pub mod session_server;
 pub mod tls;
 pub mod wire;
+pub mod world;
 
 pub use backend::{Backend, BackendKind};
 pub use client::{Client, End, Player};

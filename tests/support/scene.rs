@@ -16,7 +16,6 @@ pub const MODERN: i32 = 774;
 pub const TRY_AGAIN: &str = "could not be checked just now";
 pub const NO_SESSION: &str = "No cached session found";
 pub const FAILED_TO_VERIFY: &str = "Failed to verify username";
-pub const PIN_UNASKED: &str = "Mojang authentication servers appear to be down";
 pub const BUSY: &str = "authentication servers are busy";
 
 /// The program and its stand-ins.

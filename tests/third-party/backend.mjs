@@ -6,14 +6,15 @@ import { createServer } from 'node:net'
 import minecraft from 'minecraft-protocol'
 import { dashed, readLegacy, readModern, Unreadable } from './forwarding.mjs'
 import { writeText } from './text.mjs'
-import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, VERSIONS, versionOf } from './versions.mjs'
-import { Inbox, within } from './waiting.mjs'
+import { COMPRESSION, CONFIGURATION, COOKIES, LOGIN_PLUGIN, SUCCESS_PROPERTIES, VERSIONS, versionOf, WIDE_KEEP_ALIVE } from './versions.mjs'
+import { Chronicle, Inbox, within } from './waiting.mjs'
 import { watchFrames } from './wire.mjs'
 
 const { Client, states } = minecraft
 
 const NEWEST = VERSIONS.at(-1)
 const TICK = 50
+const BEAT = 10_000
 
 /** Channels on which a backend trusts whoever is connected to be its proxy: none of a player's messages may arrive on them. */
 const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
@@ -29,10 +30,13 @@ const PROXY_CHANNELS = /^(bungeecord|bungeecord:main|velocity:.*)$/i
  *   'renames'     admits the player under another id than the one forwarded
  *   'throttles'   refuses who comes within `pause` milliseconds of the one before, as Bukkit does by address
  *   'outdated'    refuses the version, as the game does
+ *   'whitelists'  refuses everybody it was told of, in words of its own
  */
 export class Backend {
   /** Every connection that came as far as a login start, admitted or not. */
   seats = []
+  /** Every connection that was taken, a ping too. */
+  accepted = 0
   #options
   #joined = new Map()
   #sockets = new Set()
@@ -89,6 +93,7 @@ export class Backend {
   }
 
   #accept (socket) {
+    this.accepted++
     this.#sockets.add(socket)
     socket.on('close', () => this.#sockets.delete(socket))
     const seat = new Seat(socket, this.#options)
@@ -119,11 +124,12 @@ class Seat {
   query = undefined
   /** The cookie asked for: null if the client has none. */
   cookie = undefined
+  /** Every packet of the client's: `{ name, state, data }`. */
+  packets = new Chronicle()
   /** What a real server would have disconnected for. */
   faults
   #options
   #threshold = null
-  #keepAlives = new Inbox()
 
   constructor (socket, options) {
     this.#options = options
@@ -134,12 +140,12 @@ class Seat {
     this.faults = watchFrames(this.client, () => this.#threshold)
     this.ended = new Promise(resolve => this.client.once('end', resolve))
     this.client.on('error', error => this.faults.push(error.message))
+    this.client.on('packet', (data, { name, state }) => this.packets.put({ name, state, data }))
     this.client.once('set_protocol', packet => this.#handshake(packet))
     this.client.on('custom_payload', ({ channel, data }) => {
       if (PROXY_CHANNELS.test(channel)) this.reserved.push(channel)
       this.messages.put({ channel, data: Buffer.from(data) })
     })
-    this.client.on('keep_alive', ({ keepAliveId }) => this.#keepAlives.put(keepAliveId))
     this.client.setSocket(socket)
   }
 
@@ -210,6 +216,7 @@ class Seat {
       this.identity = readLegacy(this.handshake.host, this.name)
       if (forwarding === 'bungeeguard') this.#takeToken(secret)
     }
+    if (fault === 'whitelists') throw new Refusal({ text: 'You are not on the list', color: 'red', extra: [{ text: ' here' }] })
     if (this.protocol >= COOKIES && this.#options.cookie !== undefined) this.cookie = await this.#askCookie(this.#options.cookie)
     // Question and success leave in one piece, so that no answer can be there before the success is: nobody could tell in
     // which kind of frame that would come.
@@ -228,15 +235,17 @@ class Seat {
     }
     this.#succeed(fault === 'renames' ? offline(this.name) : this.identity)
     if (this.#options.hurries) setImmediate(() => this.client.socket.uncork())
-    const acknowledged = this.protocol >= CONFIGURATION ? this.#next('login_acknowledged') : undefined
-    if (acknowledged === undefined) {
+    if (this.protocol < CONFIGURATION) {
       // The player is in play, and its answer, which was on its way, would be read as a packet of that.
       query?.catch(() => {})
-    } else {
-      this.query ??= await query
-      await acknowledged
+      this.client.state = states.PLAY
+      return
     }
-    this.client.state = this.protocol >= CONFIGURATION ? states.CONFIGURATION : states.PLAY
+    // At once, for the client goes on without waiting: what comes next is a packet of the configuration.
+    this.client.once('login_acknowledged', () => { this.client.state = states.CONFIGURATION })
+    const acknowledged = this.#next('login_acknowledged')
+    this.query ??= await query
+    await acknowledged
   }
 
   #takeToken (secret) {
@@ -296,23 +305,39 @@ class Seat {
     this.client.write('custom_payload', { channel, data })
   }
 
+  /** The next packet called `name` that `fits`, from the place `from` of `packets` on. */
+  async packet (name, { from = 0, fits = () => true } = {}) {
+    const wanted = packet => packet.name === name && fits(packet.data)
+    const there = this.packets.since(from).find(wanted)
+    if (there !== undefined) return there.data
+    const left = this.ended.then(() => { throw new Refusal(`${this.name} left before ${name}`) })
+    return (await Promise.race([this.packets.first(wanted, `${name} of ${this.name}`, { from }), left])).data
+  }
+
   /** Sends a keep-alive and waits until it has come back. */
   async keepAlive () {
-    const wide = this.protocol >= 340
+    const wide = this.protocol >= WIDE_KEEP_ALIVE
     const keepAliveId = wide ? [randomInt(1 << 30), randomInt(1 << 30)] : randomInt(1 << 30)
+    const from = this.packets.mark
     this.client.write('keep_alive', { keepAliveId })
-    const echo = await this.#keepAlives.take(`a keep-alive in ${this.state}`)
-    const sent = wide ? (BigInt(keepAliveId[0]) << 32n) | BigInt(keepAliveId[1]) : BigInt(keepAliveId)
-    const came = wide ? (BigInt(echo[0]) << 32n) | BigInt(echo[1] >>> 0) : BigInt(echo)
-    if (sent !== came) throw new Error(`keep-alive ${sent} came back as ${came}`)
+    const long = id => wide ? (BigInt(id[0]) << 32n) | BigInt(id[1] >>> 0) : BigInt(id)
+    await this.packet('keep_alive', { from, fits: echo => long(echo.keepAliveId) === long(keepAliveId) })
+  }
+
+  /** Keeps the connection alive in play for as long as it lasts, as servers do. */
+  beat () {
+    const timer = setInterval(() => {
+      if (this.state === states.PLAY) this.keepAlive().catch(error => { if (!this.client.ended) this.faults.push(error.message) })
+    }, BEAT)
+    this.ended.then(() => clearInterval(timer))
   }
 
   /** Moves from configuration to play, where there is a configuration. */
   async play () {
     if (this.state !== states.CONFIGURATION) return
     this.client.write('finish_configuration', {})
+    this.client.once('finish_configuration', () => { this.client.state = states.PLAY })
     await this.#next('finish_configuration')
-    this.client.state = states.PLAY
   }
 
   kick (text) {

@@ -1,7 +1,7 @@
 // The postern binary: started with a configuration of its own in a folder of its own, watched through audit.log.
 
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +12,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url))
 export const BINARY = resolve(HERE, process.env.POSTERN_BIN ?? '../../target/debug/postern')
 
 const POLL = 20
-const KEPT_OUTPUT = 64 * 1024
+const KEPT_OUTPUT = 4 * 1024 * 1024
 
 /** Block YAML of nested plain objects; lists and scalars are written as JSON, which YAML reads alike. */
 function yaml (value, indent = '') {
@@ -30,16 +30,19 @@ export class Proxy {
   port
   #child
   #folder
+  #logging
   #exit
 
   /**
    * Starts a proxy and waits until it listens. `backends` as in the configuration; `sections` are merged over the defaults
-   * chosen here, which make an outage visible within a second and let addresses of this machine count as evidence.
+   * chosen here, which make an outage visible within a second and let addresses of this machine count as evidence. `logging`
+   * is how much it tells on standard error, as in RUST_LOG.
    */
-  static async start ({ sessions, backends, secret, sections = {} }) {
+  static async start ({ sessions, backends, secret, sections = {}, logging }) {
     const folder = await mkdtemp(join(tmpdir(), 'postern-third-party-'))
     const self = new Proxy()
     self.#folder = folder
+    self.#logging = logging
     const config = {
       bind: '127.0.0.1:0',
       backends,
@@ -67,6 +70,7 @@ export class Proxy {
 
   async #spawn () {
     const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(POSTERN|VELOCITY)_/.test(key)))
+    if (this.#logging !== undefined) env.RUST_LOG = this.#logging
     const child = spawn(BINARY, ['run', '--config', join(this.#folder, 'config.yml')], { env, cwd: this.#folder, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     this.#exit = new Promise(resolve => {
@@ -117,6 +121,27 @@ export class Proxy {
   }
 
   get auditLog () { return join(this.#folder, 'audit.log') }
+
+  /** What the session store holds of the player with this id: its JSON as it stands on disk. */
+  async stored (id) {
+    for (const entry of await readdir(join(this.#folder, 'sessions'), { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile() || !entry.name.endsWith('.json')) continue
+      const text = await readFile(join(entry.parentPath ?? entry.path, entry.name), 'utf8').catch(() => '')
+      if (text.includes(id)) return text
+    }
+    return undefined
+  }
+
+  /** Everything it wrote so far, to its folder and to its output: text by where it stands. */
+  async written () {
+    const texts = { 'standard error': this.log, 'standard output': this.output }
+    for (const entry of await readdir(this.#folder, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue
+      const path = join(entry.parentPath ?? entry.path, entry.name)
+      texts[path] = await readFile(path, 'latin1').catch(() => '')
+    }
+    return texts
+  }
 
   /** Every audit event so far, in order. A line still being written is left out. */
   async events () {

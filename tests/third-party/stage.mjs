@@ -11,8 +11,8 @@ import { AUTHENTICATE_FLAG, COMPRESSION, CONFIGURATION, KEY_WITHOUT_OWNER, LAZY_
 export const SECRET = 'a secret of the third-party tests'
 
 export class Stage {
-  /** Starts everything. `kinds` are the backends by name, each the options of a Backend; NAME.test is the host that leads there. */
-  static async start ({ forwarding, kinds, sections = {}, backends = {} }) {
+  /** Starts everything. `kinds` are the backends by name, each the options of a Backend; NAME.test is the host that leads there; `hosts` are further ones. */
+  static async start ({ forwarding, kinds, sections = {}, backends = {}, hosts: further = {}, logging }) {
     const self = new Stage()
     self.sessions = await SessionServer.start()
     self.authority = new KeyAuthority()
@@ -23,12 +23,13 @@ export class Stage {
       self.backends[name] = await Backend.start({ motd: name, forwarding, secret: SECRET, ...options })
       entries[name] = { address: self.backends[name].address, forwarding: options.forwarding ?? forwarding }
     }
-    const hosts = Object.fromEntries(Object.keys(entries).map(name => [`${name}.test`, [name]]))
+    const hosts = { ...Object.fromEntries(Object.keys(entries).map(name => [`${name}.test`, [name]])), ...further }
     try {
       self.proxy = await Proxy.start({
         sessions: self.sessions,
         secret: SECRET,
         backends: entries,
+        logging,
         sections: { forwarding: { mode: forwarding, 'secret-file': 'forwarding.secret' }, 'forced-hosts': hosts, ...sections }
       })
       await self.proxy.verdict(0, 'up')
@@ -71,7 +72,7 @@ export class Stage {
     const seat = await backend.joined(player.name)
     assert.equal(seat.protocol, version.protocol)
     assert.equal(seat.handshake.host.split('\0')[0], host)
-    this.#checkIdentity(version, player, backend, seat, key)
+    this.checkIdentity(version, player, backend, seat, key)
     assert.equal(joined.id, seat.identity.id, 'the id of login success')
     assert.equal(joined.name, player.name)
     if (version.protocol >= SUCCESS_PROPERTIES) assert.deepEqual(joined.properties, seat.identity.properties)
@@ -88,7 +89,8 @@ export class Stage {
     return { joined, seat, login, mark }
   }
 
-  #checkIdentity (version, player, backend, seat, key) {
+  /** Checks whom the proxy said this is, as `enter` does. */
+  checkIdentity (version, player, backend, seat, key) {
     const proven = { id: player.id, name: player.name, properties: player.properties }
     const newestForwarding = version.protocol >= LAZY_SESSION && backend.asks !== null
     switch (backend.forwarding) {

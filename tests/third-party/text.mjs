@@ -2,7 +2,8 @@
 
 import { NBT_TEXT } from './versions.mjs'
 
-function plainNbt (tag) {
+/** A tag as minecraft-protocol reads it, without the types. */
+export function plainNbt (tag) {
   if (tag === null || typeof tag !== 'object' || !('type' in tag)) return tag
   if (tag.type === 'compound') return Object.fromEntries(Object.entries(tag.value).map(([key, value]) => [key, plainNbt(value)]))
   if (tag.type === 'list') return tag.value.value.map(value => plainNbt({ type: tag.value.type, value }))
@@ -18,7 +19,11 @@ function flatten (component) {
 
 /** The words of a disconnect reason, without colours. */
 export function readText (reason) {
-  const component = typeof reason === 'string' ? JSON.parse(reason) : plainNbt(reason)
+  return wordsOf(typeof reason === 'string' ? JSON.parse(reason) : plainNbt(reason))
+}
+
+/** The words of a component that is plain data already. */
+export function wordsOf (component) {
   return flatten(component).replace(/§[0-9a-fk-orx]/gi, '')
 }
 

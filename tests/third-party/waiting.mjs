@@ -35,5 +35,39 @@ export class Inbox {
     }
   }
 
+  /** Forgets what nobody took. */
+  clear () { this.#items.length = 0 }
+
   get length () { return this.#items.length }
+}
+
+/** Everything that arrived, in order and kept; `first` waits for what fits. */
+export class Chronicle {
+  items = []
+  #watchers = new Set()
+
+  put (item) {
+    this.items.push(item)
+    for (const watcher of this.#watchers) watcher(item)
+  }
+
+  /** A place in it: pass it as `from` to see only what comes after. */
+  get mark () { return this.items.length }
+
+  since (from) { return this.items.slice(from) }
+
+  /** The first item from `from` on that `fits`. */
+  async first (fits, what, { from = 0, ms = STEP } = {}) {
+    const there = this.items.slice(from).find(fits)
+    if (there !== undefined) return there
+    let watcher
+    const next = new Promise(resolve => {
+      watcher = item => { if (fits(item)) resolve(item) }
+      this.#watchers.add(watcher)
+    })
+    return within(next, what, ms).catch(error => {
+      const last = this.items.slice(from).slice(-20).map(item => item.name ?? JSON.stringify(item))
+      throw new Error(`${error.message}; came: ${last.join(', ')}`, { cause: error })
+    }).finally(() => this.#watchers.delete(watcher))
+  }
 }

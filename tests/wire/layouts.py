@@ -5,6 +5,7 @@ A second opinion on the bytes: it shares no code with src/ and none with minecra
 make.mjs compares every line it can. Prints a JSON array of fixtures, see README.md for their shape.
 """
 
+import hashlib
 import json
 import os
 import struct
@@ -14,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Both sides of every change of layout or of packet ids in what is encoded here.
 PROTOCOLS = [
-    4, 5, 47, 107, 340, 393, 404, 573, 578, 735, 736, 754, 755, 756, 757, 758, 759, 760, 761, 762, 763,
+    4, 5, 47, 107, 210, 315, 340, 393, 404, 573, 578, 735, 736, 754, 755, 756, 757, 758, 759, 760, 761, 762, 763,
     764, 765, 766, 767, 768, 769, 770, 771, 772, 773, 774, 775, 776, 777,
 ]  # fmt: skip
 
@@ -116,6 +117,14 @@ def nbt_payload(value):
     """A tag's type and payload. Compounds keep the order their keys were inserted in."""
     if isinstance(value, str):
         return 0x08, nbt_string(value)
+    if isinstance(value, bool):
+        return 0x01, boolean(value)
+    if isinstance(value, int):
+        return 0x03, i32(value)
+    if isinstance(value, list):
+        items = [nbt_payload(item) for item in value]
+        assert all(tag == items[0][0] for tag, _ in items)
+        return 0x09, bytes([items[0][0]]) + i32(len(items)) + b"".join(payload for _, payload in items)
     out = b""
     for key, inner in value.items():
         tag, payload = nbt_payload(inner)
@@ -230,6 +239,70 @@ def system_chat(p, f):
     return text(p, f["content"]) + (varint(f["type"]) if p == 759 else boolean(f["overlay"]))
 
 
+def component(p):
+    return lambda value: text(p, value)
+
+
+def chat_type(p, value):
+    """A chat type: its number; since 767 that plus one, or 0 and the type itself."""
+    if isinstance(value, int):
+        return varint(value if p <= 766 else value + 1)
+
+    def part(f):
+        return string(f["translation_key"]) + listed(f["parameters"], varint) + nbt(f["style"])
+
+    return varint(0) + part(value["chat"]) + part(value["narration"])
+
+
+def disguised_chat(p, f):
+    shown = chat_type(p, f["type"]) + text(p, f["name"]) + optional(f["target"], component(p))
+    return text(p, f["message"]) + shown
+
+
+def filter_mask(p, hidden):
+    """The characters with these numbers: a set of bits in 64-bit words, since 777 in bytes."""
+    bits = sum(1 << at for at in hidden)
+    if p >= 777:
+        raw = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+        return varint(len(raw)) + raw
+    words = [bits >> at & 0xFFFFFFFFFFFFFFFF for at in range(0, bits.bit_length(), 64)]
+    return listed(words, lambda word: struct.pack(">Q", word))
+
+
+def early_player_chat(p, f):
+    if p == 759:
+        out = text(p, f["content"]) + optional(f["unsigned"], component(p)) + chat_type(p, f["type"])
+        out += uuid_bytes(f["sender"]) + text(p, f["name"]) + optional(f["team"], component(p))
+        return out + i64(f["timestamp"]) + i64(f["salt"]) + array(f["signature"])
+    out = optional(f["previous"], array) + uuid_bytes(f["sender"]) + array(f["signature"])
+    out += string(f["message"]) + optional(f["formatted"], component(p)) + i64(f["timestamp"]) + i64(f["salt"])
+    out += listed(f["last_seen"], seen) + optional(f["unsigned"], component(p)) + varint(0)
+    return out + chat_type(p, f["type"]) + text(p, f["name"]) + optional(f["target"], component(p))
+
+
+def player_chat_header(p, f):
+    """760 alone: a line without its words."""
+    body = i64(f["salt"]) + i64(int(f["timestamp"]) // 1000) + f["message"].encode("utf-8") + b"F"
+    for entry in f["last_seen"]:
+        body += b"F" + uuid_bytes(entry["sender"]) + bytes.fromhex(entry["signature"])
+    hashed = hashlib.sha256(body).hexdigest()
+    return optional(f["previous"], array) + uuid_bytes(f["sender"]) + array(f["signature"]) + array(hashed)
+
+
+def player_chat(p, f):
+    if p <= 760:
+        return early_player_chat(p, f)
+    out = varint(f["global_index"]) if p >= 770 else b""
+    out += uuid_bytes(f["sender"]) + varint(f["index"]) + optional(f["signature"], lambda s: fixed(s, 256))
+    out += string(f["message"]) + i64(f["timestamp"]) + i64(f["salt"])
+    # The number of one of the lines that both remember, plus one; or 0 and the signature.
+    out += listed(f["seen"], lambda s: varint(s + 1) if isinstance(s, int) else varint(0) + fixed(s, 256))
+    out += optional(f["unsigned"], component(p))
+    filtered = {"nothing": 0, "all": 1}.get(f["filter"]) if isinstance(f["filter"], str) else 2
+    out += varint(filtered) + (filter_mask(p, f["filter"]) if filtered == 2 else b"")
+    return out + chat_type(p, f["type"]) + text(p, f["name"]) + optional(f["target"], component(p))
+
+
 def seen(entry):
     return uuid_bytes(entry["sender"]) + array(entry["signature"])
 
@@ -335,6 +408,11 @@ BODIES = {
     "ping": lambda p, f: i32(f["id"]),
     "pong": lambda p, f: i32(f["id"]),
     "system_chat": system_chat,
+    "player_chat": player_chat,
+    "player_chat_header": player_chat_header,
+    "disguised_chat": disguised_chat,
+    "title_legacy": lambda p, f: varint(f["action"]) + json_text(f["text"]),
+    "set_action_bar_text": lambda p, f: text(p, f["text"]),
     "chat_command": chat_command,
     "chat_command_signed": signed_command,
     "chat_ack": chat_ack,
@@ -617,7 +695,75 @@ def client_information_cases(p):
     yield "usual", fields
 
 
+def player_chat_cases(p):
+    if p <= 760:
+        said = {"sender": PLAYER, "timestamp": "1700000000123", "salt": "-42", "signature": LONG, "type": 0}
+        said |= {"name": {"text": "Notch"}, "unsigned": None}
+        if p == 759:
+            yield "signed", said | {"content": {"text": "hello"}, "team": None}
+            return
+        said |= {"message": "Gr\u00fc\u00dfe", "formatted": None, "previous": None, "last_seen": [], "target": None}
+        yield "signed", said
+        chained = said | {"previous": LONG, "last_seen": SEEN * 2, "unsigned": RED, "target": RED}
+        yield "chained", chained
+        yield "decorated", chained | {"formatted": RED}
+        yield "unsigned", said | {"signature": ""}
+        return
+    fields = {"global_index": 300} if p >= 770 else {}
+    fields |= {"sender": PLAYER, "index": 7, "signature": None, "message": "Gr\u00fc\u00dfe <all>"}
+    fields |= {"timestamp": "1700000000123", "salt": "-42", "seen": [], "unsigned": None, "filter": "nothing"}
+    fields |= {"type": 0, "name": {"text": "Notch", "color": "gold"}, "target": None}
+    yield "unsigned", fields
+    signed = fields | {"signature": LONG, "seen": [noise(256, 14), 0, 19]}
+    yield "signed", signed
+    yield "decorated", signed | {"unsigned": RED, "type": 2, "target": {"text": "jeb_", "color": "red"}}
+    yield "partly_hidden", signed | {"unsigned": RED, "filter": [0, 3, 9]}
+    # Beyond the first 64 characters.
+    yield "hidden_far", signed | {"message": "x" * 70 + " \U0001f512", "filter": [1, 64, 69, 70, 71, 72]}
+    yield "all_hidden", signed | {"filter": "all"}
+    if p >= 767:
+        part = {"translation_key": "chat.type.text", "parameters": [0, 2], "style": {"color": "red"}}
+        yield "type_inside", signed | {"type": {"chat": part, "narration": part | {"parameters": []}}}
+
+
+def player_chat_header_cases(p):
+    """Of the lines that have one."""
+    return [(case, fields) for case, fields in player_chat_cases(p) if case in ("signed", "chained")]
+
+
+def disguised_chat_cases(p):
+    gold = {"text": "Notch", "color": "gold"}
+    yield "no_target", {"message": {"text": "Hello."}, "type": 0, "name": gold, "target": None}
+    yield "target", {"message": RED, "type": 2, "name": gold, "target": RED}
+
+
+def title_cases(p):
+    if p >= 315:
+        yield "action_bar", {"action": 2, "text": RED}
+
+
 DIALOG = {"type": "minecraft:notice", "title": RED}
+
+
+def button(label, action):
+    return {"label": label, "action": {"type": "minecraft:dynamic/custom", "id": action}}
+
+
+# What Postern asks in an outage.
+PIN_DIALOG = {
+    "type": "minecraft:confirmation",
+    "title": {"text": "Who are you?", "color": "gold"},
+    "can_close_with_escape": False,
+    "pause": False,
+    "after_action": "close",
+    "body": [
+        {"type": "minecraft:plain_message", "contents": {"text": "60 seconds left, 2 tries. \u00a7\u00e4\u20ac"}, "width": 300},
+        {"type": "minecraft:plain_message", "contents": RED, "width": 300},
+    ],
+    "inputs": [{"type": "minecraft:text", "key": "pin", "label": {"text": "PIN"}, "max_length": 32}],
+    "yes": button({"text": "Enter"}, "postern:pin"),
+    "no": button({"text": "Leave"}, "postern:leave"),
+}
 
 
 def cases():
@@ -630,8 +776,13 @@ def cases():
     store = [("ticket", {"key": key, "payload": noise(200, 11)}), ("empty", {"key": key, "payload": ""})]
     ids = [("positive", {"id": 77}), ("negative", {"id": -2})]
     packs = [("core", {"packs": [{"namespace": "minecraft", "id": "core", "version": "1.21"}]}), ("none", {"packs": []})]
-    click = [("inputs", {"id": "postern:pin", "payload": {"pin": "4821"}}), ("none", {"id": "postern:pin", "payload": None})]
-    dialog = [("notice", {"dialog": DIALOG})]
+    click = [
+        ("inputs", {"id": "postern:pin", "payload": {"pin": "4821"}}),
+        ("none", {"id": "postern:pin", "payload": None}),
+        ("leave", {"id": "postern:leave", "payload": {"pin": ""}}),
+        ("foreign", {"id": "minecraft:warp", "payload": {"where": "spawn", "more": [{"a": 1}, {"b": True}]}}),
+    ]
+    dialog = [("notice", {"dialog": DIALOG}), ("pin", {"dialog": PIN_DIALOG})]
     empty = [("empty", {})]
     common_in = [
         ("plugin_message", plugin_cases),
@@ -713,6 +864,11 @@ def cases():
             ("disconnect", reason_cases),
             ("chat_message", chat_clientbound_cases),
             ("system_chat", system_chat_cases),
+            ("player_chat", player_chat_cases),
+            ("player_chat_header", player_chat_header_cases),
+            ("disguised_chat", disguised_chat_cases),
+            ("title_legacy", title_cases),
+            ("set_action_bar_text", [("coloured", {"text": RED})]),
             ("start_configuration", empty),
         ],
     }

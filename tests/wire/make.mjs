@@ -6,7 +6,7 @@
 // must agree: a difference that knownDifference does not name ends the run.
 
 import { execFileSync } from 'node:child_process'
-import { createCipheriv } from 'node:crypto'
+import { createCipheriv, createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
@@ -20,7 +20,7 @@ const encoderName = ['minecraft-protocol', 'minecraft-data'].map(p => `${p} ${re
 
 // The game version by which minecraft-data knows a protocol. It has none for 4 (its 1.7 is protocol 5), 776 and 777.
 const VERSIONS = {
-  5: '1.7', 47: '1.8.8', 107: '1.9', 340: '1.12.2', 393: '1.13', 404: '1.13.2', 573: '1.15', 578: '1.15.2', 735: '1.16',
+  5: '1.7', 47: '1.8.8', 107: '1.9', 210: '1.10.2', 315: '1.11', 340: '1.12.2', 393: '1.13', 404: '1.13.2', 573: '1.15', 578: '1.15.2', 735: '1.16',
   736: '1.16.1', 754: '1.16.5', 755: '1.17', 756: '1.17.1', 757: '1.18', 758: '1.18.2', 759: '1.19', 760: '1.19.2',
   761: '1.19.3', 762: '1.19.4', 763: '1.20.1', 764: '1.20.2', 765: '1.20.4', 766: '1.20.6', 767: '1.21.1', 768: '1.21.3',
   769: '1.21.4', 770: '1.21.5', 771: '1.21.6', 772: '1.21.8', 773: '1.21.9', 774: '1.21.11', 775: '26.1'
@@ -30,8 +30,6 @@ const VERSIONS = {
 function knownDifference ({ protocol, state, packet, case: name }) {
   // It writes an optional tag; on the wire there is a length with one tag (or the byte 0) in it.
   if (packet === 'custom_click_action') return true
-  // Its writer forgets the 0 in front of a dialog that is written out, which its own reader wants.
-  if (packet === 'show_dialog' && state === 'play') return true
   // It writes NBT strings in plain UTF-8; the game reads them with Java's readUTF, which knows no sequences of four bytes.
   return name === 'beyond_bmp' && state !== 'login' && protocol >= 765
 }
@@ -40,8 +38,23 @@ const bytes = hex => Buffer.from(hex, 'hex')
 const orNone = (value, map) => value === null ? undefined : map(value)
 const long = text => BigInt(text)
 
+// Where it makes room for a byte and leaves in it what was there before: right or wrong by chance. These are layouts.py's
+// alone, too.
+function isLeftToChance ({ state, packet, case: name }) {
+  // The 0 in front of a dialog that is written out, which its own reader wants.
+  if (packet === 'show_dialog' && state === 'play') return true
+  // The 0 in front of a chat type that is written out.
+  return packet === 'player_chat' && name === 'type_inside'
+}
+
 function tag (value) {
   if (typeof value === 'string') return { type: 'string', value }
+  if (typeof value === 'boolean') return { type: 'byte', value: value ? 1 : 0 }
+  if (typeof value === 'number') return { type: 'int', value }
+  if (Array.isArray(value)) {
+    const items = value.map(tag)
+    return { type: 'list', value: { type: items[0].type, value: items.map(item => item.value) } }
+  }
   const inner = Object.fromEntries(Object.entries(value).map(([key, v]) => [key, tag(v)]))
   return { type: 'compound', value: inner }
 }
@@ -53,6 +66,37 @@ const acknowledgement = f => ({
   previousMessages: f.last_seen?.map(seen('messageSender', 'messageSignature')),
   lastRejectedMessage: f.last_received ? seen('sender', 'signature')(f.last_received) : undefined
 })
+const chatType = (type, protocol) => {
+  if (protocol <= 766) return type
+  if (typeof type === 'number') return { chatType: type }
+  const part = f => ({ translationKey: f.translation_key, parameters: f.parameters.map(p => ['content', 'sender', 'target'][p]), style: tag(f.style) })
+  return { data: { chat: part(type.chat), narration: part(type.narration) } }
+}
+const earlyPlayerChat = (f, protocol) => ({
+  signedChatContent: f.content && jsonText(f.content),
+  unsignedChatContent: orNone(f.unsigned, jsonText),
+  type: f.type,
+  senderUuid: f.sender,
+  senderName: jsonText(f.name),
+  senderTeam: orNone(f.team ?? null, jsonText),
+  previousSignature: orNone(f.previous ?? null, bytes),
+  signature: bytes(f.signature),
+  plainMessage: f.message,
+  formattedMessage: orNone(f.formatted ?? null, jsonText),
+  timestamp: long(f.timestamp),
+  salt: long(f.salt),
+  previousMessages: f.last_seen?.map(seen('messageSender', 'messageSignature')),
+  filterType: 0,
+  networkName: jsonText(f.name),
+  networkTargetName: orNone(f.target ?? null, jsonText)
+})
+// The same words of 64 bits as pairs of signed halves.
+const mask = hidden => {
+  const bits = hidden.reduce((sum, at) => sum | 1n << BigInt(at), 0n)
+  const words = []
+  for (let at = 0n; bits >> at; at += 64n) words.push([Number(BigInt.asIntN(32, bits >> at + 32n)), Number(BigInt.asIntN(32, bits >> at))])
+  return words
+}
 const packs = f => ({ packs: f.packs })
 
 const signedCommand = (f, protocol) => ({
@@ -149,6 +193,36 @@ const PACKETS = {
   'clientbound/clear_dialog': ['clear_dialog', none],
   'serverbound/custom_click_action': ['custom_click_action', f => ({ id: f.id, nbt: orNone(f.payload, tag) })],
   'clientbound/chat_message': ['chat', f => ({ message: jsonText(f.message), position: f.position, sender: f.sender })],
+  'clientbound/player_chat': ['player_chat', (f, p) => p <= 760 ? earlyPlayerChat(f, p) : ({
+    globalIndex: f.global_index,
+    senderUuid: f.sender,
+    index: f.index,
+    signature: orNone(f.signature, bytes),
+    plainMessage: f.message,
+    timestamp: long(f.timestamp),
+    salt: long(f.salt),
+    previousMessages: f.seen.map(s => typeof s === 'number' ? { id: s + 1 } : { id: 0, signature: bytes(s) }),
+    unsignedChatContent: orNone(f.unsigned, u => text(p, u)),
+    filterType: ['nothing', 'all'].includes(f.filter) ? ['nothing', 'all'].indexOf(f.filter) : 2,
+    filterTypeMask: Array.isArray(f.filter) ? mask(f.filter) : undefined,
+    type: chatType(f.type, p),
+    networkName: text(p, f.name),
+    networkTargetName: orNone(f.target, t => text(p, t))
+  })],
+  'clientbound/player_chat_header': ['message_header', f => {
+    const number = value => { const raw = Buffer.alloc(8); raw.writeBigInt64BE(value); return raw }
+    const hash = createHash('sha256').update(number(long(f.salt))).update(number(long(f.timestamp) / 1000n)).update(f.message, 'utf8').update('F')
+    for (const { sender, signature } of f.last_seen) hash.update('F').update(bytes(sender.replaceAll('-', ''))).update(bytes(signature))
+    return { previousSignature: orNone(f.previous, bytes), senderUuid: f.sender, signature: bytes(f.signature), messageHash: hash.digest() }
+  }],
+  'clientbound/disguised_chat': ['profileless_chat', (f, p) => ({
+    message: text(p, f.message),
+    type: chatType(f.type, p),
+    name: text(p, f.name),
+    target: orNone(f.target, t => text(p, t))
+  })],
+  'clientbound/title_legacy': ['title', f => ({ action: f.action, text: jsonText(f.text) })],
+  'clientbound/set_action_bar_text': ['action_bar', (f, p) => ({ text: text(p, f.text) })],
   'clientbound/system_chat': ['system_chat', (f, p) => ({ content: text(p, f.content), type: f.type, isActionBar: f.overlay })],
   'serverbound/chat_message': ['chat_message', (f, p) => ({
     ...signedCommand(f, p),
@@ -218,8 +292,8 @@ function fixtures () {
   const tally = { both: 0, 'layouts.py': 0 }
   const differences = []
   for (const fixture of all) {
-    if (VERSIONS[fixture.protocol]) {
-            let again
+    if (VERSIONS[fixture.protocol] && !isLeftToChance(fixture)) {
+      let again
       try {
         again = encodeAgain(fixture)
       } catch (error) {

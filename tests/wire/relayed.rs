@@ -40,7 +40,8 @@ async fn passed(pinned: &Pinned, packet: &Fixture, threshold: Option<usize>) -> 
     let dialect = dialect(packet.protocol);
     let (_handle, link) = relay::link(dialect, Arc::new(Activity::default()));
     let config = relay::Config { read_timeout: Duration::from_secs(30) };
-    let mut piped = relay::Relay::new(client_parts, backend_parts, link, Arc::default(), &config);
+    let terms = relay::Terms { begin: relay::Begin::BehindLoginSuccess, pins: false, held: false };
+    let mut piped = relay::Relay::new(client_parts, backend_parts, link, Arc::default(), &config, terms);
     let piped = piped.run();
     let talk = async {
         let protocol = packet.protocol;
@@ -98,4 +99,48 @@ async fn plugin_messages_that_only_a_proxy_may_send_are_dropped() {
         }
     }
     assert!(kept > 200 && dropped > 300, "{kept} {dropped}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_client_gets_the_header_of_a_line_where_lines_build_on_each_other() {
+    let fixtures = Fixture::all();
+    let find = |packet: &str, case: &str| {
+        let is_it = |fixture: &&Fixture| {
+            (fixture.protocol, fixture.kind.2.as_str(), fixture.case.as_str()) == (760, packet, case)
+                && (&*fixture.kind.0, &*fixture.kind.1) == ("play", "clientbound")
+        };
+        &fixtures.iter().find(is_it).unwrap().bytes
+    };
+    let end = find("keep_alive", "small");
+    for (case, has_header) in [("signed", true), ("chained", true), ("decorated", false), ("unsigned", false)]
+    {
+        for threshold in [None, Some(64), Some(4096)] {
+            let (mut client, client_io) = duplex(4096);
+            let (mut backend, backend_io) = duplex(4096);
+            let [client_parts, backend_parts] = [client_io, backend_io].map(|io| {
+                let mut conn = Conn::new(io);
+                conn.set_threshold(threshold);
+                conn.into_parts()
+            });
+            let (_handle, link) = relay::link(dialect(760), Arc::new(Activity::default()));
+            let config = relay::Config { read_timeout: Duration::from_secs(30) };
+            let terms = relay::Terms { begin: relay::Begin::BehindLoginSuccess, pins: true, held: true };
+            let mut piped =
+                relay::Relay::new(client_parts, backend_parts, link, Arc::default(), &config, terms);
+            let talk = async {
+                backend.write_all(&framed(find("player_chat", case), threshold)).await.unwrap();
+                backend.write_all(&framed(end, threshold)).await.unwrap();
+                let mut expected = Vec::new();
+                if has_header {
+                    expected.extend(framed(find("player_chat_header", case), threshold));
+                }
+                expected.extend(framed(end, threshold));
+                let mut got = vec![0; expected.len()];
+                client.read_exact(&mut got).await.unwrap();
+                assert_eq!(got, expected, "{case} {threshold:?}");
+                drop(client);
+            };
+            tokio::join!(piped.run(), talk);
+        }
+    }
 }

@@ -124,13 +124,24 @@ impl Stage {
         backend: impl FnOnce(Conn<TcpStream>) -> B,
         client: impl FnOnce(Conn<DuplexStream>) -> C,
     ) -> (Result<Entered, EnterError>, B::Output, C::Output) {
+        self.run_begun(None, backend, client).await
+    }
+
+    /// The same with a client that is in configuration, if there is what has happened there.
+    async fn run_begun<B: Future, C: Future>(
+        &self,
+        mut begun: Option<Configuring>,
+        backend: impl FnOnce(Conn<TcpStream>) -> B,
+        client: impl FnOnce(Conn<DuplexStream>) -> C,
+    ) -> (Result<Entered, EnterError>, B::Output, C::Output) {
         let (near, far) = tokio::io::duplex(8 << 20);
+        let in_configuration = begun.is_some();
         let proxy = async {
             let mut conn = Conn::new(near);
             let player = self.player();
-            let result = enter(&mut conn, &player, &self.router, &self.deadline).await;
+            let result = enter(&mut conn, &player, begun.as_mut(), &self.router, &self.deadline).await;
             if let Err(error) = &result {
-                if let Some(packet) = error.disconnect(&self.dialect, &text(error)) {
+                if let Some(packet) = error.disconnect(&self.dialect, in_configuration, &text(error)) {
                     conn.write_packet(&packet).await.unwrap();
                 }
                 conn.close().await;
@@ -541,7 +552,7 @@ async fn a_client_that_leaves_is_noticed() {
     assert!(ended, "the backend's connection outlived the client's");
     let error = result.unwrap_err();
     assert_eq!(error.reason(), Reason::ClientLeft);
-    assert_eq!(error.disconnect(&stage.dialect, &text(&error)), None);
+    assert_eq!(error.disconnect(&stage.dialect, false, &text(&error)), None);
 }
 
 #[tokio::test]
@@ -730,7 +741,7 @@ async fn unreachable_backends_are_passed_over() {
 async fn enter_alone(stage: &Stage) -> EnterError {
     let (near, _far) = tokio::io::duplex(1 << 16);
     let player = stage.player();
-    enter(&mut Conn::new(near), &player, &stage.router, &stage.deadline).await.unwrap_err()
+    enter(&mut Conn::new(near), &player, None, &stage.router, &stage.deadline).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -1352,5 +1363,100 @@ async fn a_backend_that_asks_for_modern_forwarding_in_another_mode() {
             assert_eq!(fault, Fault::ForwardingExpected { wanted: ForwardingMode::Modern });
             assert_eq!(json, text_of(MessageKey::BackendMisconfigured));
         }
+    }
+}
+
+const BRAND: &[u8] = b"\x02\x0fminecraft:brand\x07vanilla";
+
+#[tokio::test]
+async fn a_client_in_configuration_is_handed_over_once_it_owes_nothing() {
+    for protocol in [771, 774, 776, 777] {
+        let stage = Stage::new(protocol, ForwardingMode::Modern).await;
+        let (succeeded, success) = tokio::sync::oneshot::channel();
+        let backend = async |mut conn: Conn<TcpStream>| {
+            stage.greet(&mut conn).await;
+            // It can be asked nothing any more that has an answer in the login state alone.
+            assert_eq!(stage.ask(&mut conn, 9, "fml:handshake", b"mods?").await, None);
+            stage.answer_of_modern(&mut conn).await;
+            conn.write_packet(&write_cookie_request(&stage.dialect, "a:b").unwrap()).await.unwrap();
+            let cookie = conn.read_packet(limit::BACKEND).await.unwrap();
+            assert_eq!(cookie, b"\x04\x03a:b\x01\x02\x08\x09");
+            conn.write_packet(&write_set_compression(&stage.dialect, 30).unwrap()).await.unwrap();
+            conn.set_threshold(Some(30));
+            conn.write_packet(&stage.success(ID).write(&stage.dialect)).await.unwrap();
+            succeeded.send(()).unwrap();
+            for expected in [b"\x03", BRAND] {
+                assert_eq!(conn.read_packet(limit::BACKEND).await.unwrap(), expected);
+            }
+        };
+        let client = async |mut conn: Conn<DuplexStream>| {
+            let asked = conn.read_packet(limit::BACKEND).await.unwrap();
+            assert_eq!(asked, b"\x00\x03a:b", "a cookie request of configuration");
+            conn.write_packet(b"\x01\x03a:b\x01\x02\x08\x09").await.unwrap();
+            success.await.unwrap();
+            // Were it not waited for the answer to our keep-alive, this would come too late to be kept.
+            conn.write_packet(BRAND).await.unwrap();
+            conn.write_packet(&[4, 0, 0, 0, 0, 0, 0, 0, 1]).await.unwrap();
+            conn
+        };
+        let begun = Configuring::owing_an_answer(stage.dialect);
+        let (result, (), _client) = stage.run_begun(Some(begun), backend, client).await;
+        let entered = result.unwrap();
+        assert_eq!((entered.passed.threshold, entered.conn.threshold()), (None, Some(30)), "{protocol}");
+        assert_eq!(stage.router.last_threshold("play.example.com", None), Some(30));
+    }
+}
+
+#[tokio::test]
+async fn a_client_in_configuration_reads_why_no_backend_takes_it() {
+    let stage = Stage::new(774, ForwardingMode::None).await;
+    let words = r#"["Not ",{"text":"today","bold":true,"extra":["!"]},3]"#;
+    let backend = async |mut conn: Conn<TcpStream>| {
+        stage.greet(&mut conn).await;
+        conn.write_packet(&disconnect(&stage, words)).await.unwrap();
+    };
+    let client = async |mut conn: Conn<DuplexStream>| conn.read_packet(limit::BACKEND).await.unwrap();
+    let begun = Some(Configuring::new(stage.dialect));
+    let (result, (), packet) = stage.run_begun(begun, backend, client).await;
+    assert!(matches!(result.unwrap_err(), EnterError::Backend { fault: Fault::Refused { .. }, .. }));
+    let text = |name: &str, value: &str| {
+        let length = |text: &str| u16::try_from(text.len()).unwrap().to_be_bytes();
+        [&[8][..], &length(name), name.as_bytes(), &length(value), value.as_bytes()].concat()
+    };
+    let expected = [
+        &[2, 10][..],
+        &text("text", ""),
+        b"\x09\x00\x05extra\x0a\x00\x00\x00\x03",
+        &text("text", "Not "),
+        &[0],
+        b"\x01\x00\x04bold\x01\x09\x00\x05extra\x08\x00\x00\x00\x01\x00\x01!",
+        &text("text", "today"),
+        &[0],
+        &text("text", "3"),
+        &[0, 0],
+    ];
+    assert_eq!(packet, expected.concat());
+}
+
+#[tokio::test]
+async fn a_client_in_configuration_may_say_nothing_that_nobody_asked_for() {
+    for packet in [&b"\x05\0\0\0\x01"[..], b"\x01\x03a:b\x00", b"\x03", b"\x08\x03a:b\x01\x00"] {
+        let stage = Stage::new(774, ForwardingMode::None).await;
+        let (greeted, greeting) = tokio::sync::oneshot::channel();
+        let backend = async |mut conn: Conn<TcpStream>| {
+            stage.greet(&mut conn).await;
+            greeted.send(()).unwrap();
+            assert!(conn.read_packet(limit::BACKEND).await.is_err(), "nothing of it arrives");
+        };
+        let client = async |mut conn: Conn<DuplexStream>| {
+            greeting.await.unwrap();
+            conn.write_packet(packet).await.unwrap();
+            conn.read_packet(limit::BACKEND).await.unwrap()
+        };
+        let begun = Some(Configuring::new(stage.dialect));
+        let (result, (), told) = stage.run_begun(begun, backend, client).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, EnterError::Client(ConnError::Malformed(_))), "{packet:x?}: {error}");
+        assert_eq!(told[0], 2, "disconnect of configuration");
     }
 }

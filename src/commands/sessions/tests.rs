@@ -22,6 +22,7 @@ fn listed(name: Option<&str>, addresses: &[(&str, Place)]) -> Listed {
         fallback_logins: 0,
         addresses: addresses.iter().map(address).collect(),
         pin: false,
+        unproven_quarantine: false,
         locked: false,
         imported: false,
         denied_networks: Vec::new(),
@@ -89,6 +90,10 @@ Notch (069a79f4-44e9-4726-a5be-fca90e38aaf5)
   imported    and not verified here yet
 ";
     assert_eq!(portrait(&one), expected);
+    let mut one = one;
+    (one.session.pin, one.session.unproven_quarantine) = (true, true);
+    let told = "  PIN         set\n              somebody joined under this name with a game before 1.21.6, and did not know it; ";
+    assert!(portrait(&one).contains(told), "{}", portrait(&one));
 }
 
 #[test]

@@ -494,3 +494,44 @@ fn a_stuck_disk_holds_up_no_stop() {
     });
     drop(unblock);
 }
+
+#[tokio::test(start_paused = true)]
+async fn codes_tried_side_by_side_are_charged_like_those_tried_one_after_another() {
+    let scene = Scene::new();
+    let name = Username::parse("Notch").unwrap().key();
+    let charge = |id: u128| scene.bans.charge(ip("203.0.113.5"), &name, Uuid::from_u128(id), Some(64496));
+    scene.fail(7, "203.0.113.5");
+    let mut under_way: Vec<Charge> = (1..100).filter_map(charge).collect();
+    assert_eq!(under_way.len(), 3, "the eighth to the tenth");
+    assert_eq!(
+        (scene.hits("203.0.113.5"), scene.heard()),
+        ([false; 4], vec![]),
+        "nothing is known to be wrong yet"
+    );
+    under_way.pop().unwrap().give_back();
+    drop(under_way.pop());
+    assert_eq!(scene.hits("203.0.113.5"), [false; 4]);
+    let other = charge(1).unwrap();
+    assert!(charge(2).is_none());
+    other.give_back();
+    drop(under_way);
+    assert_eq!(scene.heard(), [] as [&str; 0], "nine are not ten");
+    drop(charge(1));
+    assert_eq!(scene.heard(), ["added 203.0.113.5"]);
+    // What it does from then on counts for the pair alone.
+    let pair = charge(VICTIM.as_u128()).unwrap();
+    assert_eq!(pair.targets.len(), 1);
+    pair.give_back();
+    assert!(scene.bans.state().pending.is_empty(), "nothing is left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_was_right_leaves_nothing_behind() {
+    let scene = Scene::new();
+    let name = Username::parse("Notch").unwrap().key();
+    for _ in 0..1000 {
+        scene.bans.charge(ip("203.0.113.5"), &name, VICTIM, Some(64496)).unwrap().give_back();
+    }
+    scene.fail_as(9, Failure::WrongPin, "203.0.113.5", "Notch", Some(VICTIM), None);
+    assert_eq!((scene.hits("203.0.113.5"), scene.heard()), ([false; 4], vec![]));
+}

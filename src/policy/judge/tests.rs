@@ -41,7 +41,7 @@ fn seen(address: &str, age: Duration) -> VerifiedAddress {
 }
 
 fn online(proof: Proof, address_match: AddressMatch) -> Online {
-    Online { proof, same_exact_address: false, silent_for: Duration::ZERO, address_match }
+    Online { proof, same_exact_address: false, silent_for: Duration::ZERO, address_match, held: false }
 }
 
 /// An attempt in parts that a row can alter; unaltered it is admitted.
@@ -58,6 +58,9 @@ struct Scene {
     online: Option<Online>,
     bans: Bans,
     location: Location,
+    has_dialogs: bool,
+    wrong_pin_codes: u32,
+    pin_proven: bool,
 }
 
 impl Scene {
@@ -111,6 +114,9 @@ impl Scene {
             online: None,
             bans: Bans::default(),
             location: Location::NotAsked,
+            has_dialogs: true,
+            wrong_pin_codes: 0,
+            pin_proven: false,
         }
     }
 
@@ -147,6 +153,9 @@ impl Scene {
             online: self.online,
             bans: self.bans,
             location: self.location,
+            has_dialogs: self.has_dialogs,
+            wrong_pin_codes: self.wrong_pin_codes,
+            pin_proven: self.pin_proven,
         }
     }
 
@@ -956,6 +965,378 @@ fn a_changed_name_is_admitted_under_the_stored_one() {
     assert_eq!(evidence.found_by, Some(FoundBy::Name));
 }
 
+/// A player with a PIN, and an old client.
+fn old_client(s: &mut Scene) {
+    s.session().pin_hash = Some("$argon2id$".to_owned());
+    s.has_dialogs = false;
+}
+
+#[test]
+fn weaker_client() {
+    const WEAKER: Option<Reason> = Some(Reason::WeakerClient);
+    fn used(s: &mut Scene, with: Option<Duration>, without: Option<Duration>) {
+        s.has_dialogs = false;
+        s.session().last_with_dialogs = with.map(ago);
+        s.session().last_without_dialogs = without.map(ago);
+    }
+    check(&[
+        (
+            "only newer ones were used",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), None);
+            },
+            WEAKER,
+        ),
+        (
+            "the same with a newer one",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), None);
+                s.has_dialogs = true;
+            },
+            None,
+        ),
+        ("no PIN", |s| used(s, Some(2 * HOUR), None), None),
+        (
+            "the same where there are no PINs",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), None);
+                s.rules.pins = false;
+            },
+            None,
+        ),
+        (
+            "also from home with the right PIN",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), None);
+                s.pin_proven = true;
+            },
+            WEAKER,
+        ),
+        (
+            "only older ones were used",
+            |s| {
+                old_client(s);
+                used(s, None, Some(2 * HOUR));
+            },
+            None,
+        ),
+        (
+            "an older one within max-session-age, counted to the start of the outage",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), Some(73 * HOUR));
+            },
+            None,
+        ),
+        (
+            "an older one a second before that",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), Some(73 * HOUR + SECOND));
+            },
+            WEAKER,
+        ),
+        (
+            "an older one in the future proves nothing",
+            |s| {
+                old_client(s);
+                used(s, Some(2 * HOUR), None);
+                s.session().last_with_dialogs = Some(now() + 3 * HOUR);
+                s.session().last_without_dialogs = Some(now() + 2 * HOUR);
+            },
+            WEAKER,
+        ),
+        (
+            "long online with an older one, which was the newest",
+            |s| {
+                old_client(s);
+                used(s, Some(200 * HOUR), Some(100 * HOUR));
+            },
+            None,
+        ),
+        (
+            "long online with a newer one",
+            |s| {
+                old_client(s);
+                used(s, Some(100 * HOUR), Some(200 * HOUR));
+            },
+            WEAKER,
+        ),
+        ("an import, of which nothing is known", old_client, None),
+    ]);
+}
+
+#[test]
+fn pin_not_set() {
+    check(&[
+        ("not required", |_| (), None),
+        ("required", |s| s.rules.require_pin = true, Some(Reason::PinNotSet)),
+        (
+            "required and there",
+            |s| {
+                s.rules.require_pin = true;
+                s.session().pin_hash = Some("$argon2id$".to_owned());
+            },
+            None,
+        ),
+        (
+            "required, but there are no PINs: nobody is let in by a mistake",
+            |s| {
+                s.rules.require_pin = true;
+                s.rules.pins = false;
+                s.session().pin_hash = Some("$argon2id$".to_owned());
+            },
+            Some(Reason::PinNotSet),
+        ),
+    ]);
+}
+
+#[test]
+fn pin_failed() {
+    const BARRED: Option<Reason> = Some(Reason::PinFailed);
+    fn guessed(s: &mut Scene, codes: u32, address: &str) {
+        s.session().pin_hash = Some("$argon2id$".to_owned());
+        s.wrong_pin_codes = codes;
+        s.from(address);
+    }
+    fn unproven(s: &mut Scene, address: &str) {
+        old_client(s);
+        s.session().unproven_quarantine = true;
+        s.from(address);
+    }
+    check(&[
+        ("19 wrong codes, from next door", |s| guessed(s, 19, NEXT_DOOR), None),
+        ("20 wrong codes, from next door", |s| guessed(s, 20, NEXT_DOOR), BARRED),
+        ("20 wrong codes, from home", |s| guessed(s, 20, HOME), None),
+        (
+            "20 wrong codes, from an address that was home once",
+            |s| {
+                guessed(s, 20, NEXT_DOOR);
+                s.session().addresses.push(seen(NEXT_DOOR, 200 * HOUR));
+            },
+            BARRED,
+        ),
+        (
+            "20 wrong codes while this one was asked",
+            |s| {
+                guessed(s, 20, NEXT_DOOR);
+                s.pin_proven = true;
+            },
+            BARRED,
+        ),
+        (
+            "20 wrong codes, where there are no PINs",
+            |s| {
+                guessed(s, 20, NEXT_DOOR);
+                s.rules.pins = false;
+            },
+            None,
+        ),
+        ("after an unproven quarantine, from next door", |s| unproven(s, NEXT_DOOR), BARRED),
+        ("after an unproven quarantine, from home", |s| unproven(s, HOME), None),
+        (
+            "after an unproven quarantine, with a dialog",
+            |s| {
+                unproven(s, NEXT_DOOR);
+                s.has_dialogs = true;
+            },
+            None,
+        ),
+        (
+            "after another's unproven quarantine that ended while this one was asked",
+            |s| {
+                unproven(s, NEXT_DOOR);
+                s.pin_proven = true;
+            },
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn a_pin_is_asked_of_whoever_has_one() {
+    let must_prove = |alter: fn(&mut Scene)| admitted(alter).0.must_prove_pin();
+    assert!(!must_prove(|_| ()));
+    assert!(must_prove(|s| s.session().pin_hash = Some("$argon2id$".to_owned())));
+    assert!(must_prove(old_client));
+    assert!(must_prove(|s| {
+        old_client(s);
+        s.pin_proven = true;
+    }));
+    assert!(!must_prove(|s| {
+        old_client(s);
+        s.rules.pins = false;
+    }));
+}
+
+/// A connection that is unproven gives way to a PIN; but one that would be asked on its backend meets it there first.
+#[test]
+fn what_gives_way_to_a_pin() {
+    let up = |proof, held| Online { held, ..online(proof, AddressMatch::Range) };
+    let dialog: fn(&mut Scene) = |s| s.session().pin_hash = Some("$argon2id$".to_owned());
+    let proven: fn(&mut Scene) = |s| {
+        old_client(s);
+        s.pin_proven = true;
+    };
+    let next_door: fn(&mut Scene) = |s| {
+        old_client(s);
+        s.from(NEXT_DOOR);
+    };
+    let dead_next_door: fn(&mut Scene) = |s| {
+        old_client(s);
+        s.from(NEXT_DOOR);
+        s.online = s.online.map(|up| Online { same_exact_address: true, silent_for: 5 * SECOND, ..up });
+    };
+    for (name, alter, proof, held, expected) in [
+        ("asked by a dialog", dialog, Proof::Fallback, false, Some(Displace::Unproven)),
+        ("asked by a dialog, the other on its backend", dialog, Proof::Held, true, Some(Displace::Unproven)),
+        ("asked by a dialog, the other verified", dialog, Proof::Verified, false, None),
+        ("asked by a dialog, the other pinned", dialog, Proof::Pinned, false, None),
+        ("proven", proven, Proof::Fallback, false, Some(Displace::Unproven)),
+        ("proven, the other on its backend", proven, Proof::Held, true, Some(Displace::Unproven)),
+        ("proven, the other verified", proven, Proof::Verified, false, None),
+        ("on its backend, from home", old_client, Proof::Fallback, false, Some(Displace::WeakerMatch)),
+        ("both on their backend, from home", old_client, Proof::Held, true, Some(Displace::WeakerMatch)),
+        ("both on their backend, from next door", next_door, Proof::Held, true, None),
+        ("on its backend, from next door", next_door, Proof::Fallback, false, None),
+        ("on its backend, a dead link", dead_next_door, Proof::Held, true, Some(Displace::DeadLink)),
+        ("on its backend, the other pinned", old_client, Proof::Pinned, false, None),
+    ] {
+        let mut scene = Scene::new();
+        scene.online = Some(up(proof, held));
+        alter(&mut scene);
+        let got = match scene.judge() {
+            Decision::Admit { permit, .. } => Some(permit.displace()),
+            Decision::Refuse { reason, .. } => {
+                assert_eq!(reason, Reason::AlreadyOnline, "{name}");
+                None
+            }
+        };
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+/// A player with a PIN, from abroad but in a network of its own, where that is enough.
+fn new_address(s: &mut Scene) {
+    s.rules.allow_pin_for_changed_address = true;
+    s.session().pin_hash = Some("$argon2id$".to_owned());
+    s.from(ABROAD);
+    s.places(place("FR", 64_496), place("DE", 64_496));
+}
+
+#[test]
+fn address_changed_and_left_to_the_pin() {
+    const CHANGED: Option<Reason> = Some(Reason::AddressChanged);
+    check(&[
+        ("a network of its own", new_address, None),
+        (
+            "not allowed",
+            |s| {
+                new_address(s);
+                s.rules.allow_pin_for_changed_address = false;
+            },
+            CHANGED,
+        ),
+        (
+            "no PIN",
+            |s| {
+                new_address(s);
+                s.session().pin_hash = None;
+            },
+            CHANGED,
+        ),
+        (
+            "there are no PINs",
+            |s| {
+                new_address(s);
+                s.rules.pins = false;
+            },
+            CHANGED,
+        ),
+        (
+            "another network of the same country",
+            |s| {
+                new_address(s);
+                s.places(place("DE", 64_497), place("DE", 64_496));
+            },
+            CHANGED,
+        ),
+        (
+            "networks that nobody knows are not the same",
+            |s| {
+                new_address(s);
+                s.places(place("DE", 0), place("DE", 0));
+            },
+            CHANGED,
+        ),
+        (
+            "the network of an address that counts no more",
+            |s| {
+                new_address(s);
+                s.session().addresses[0].verified = ago(169 * HOUR);
+            },
+            CHANGED,
+        ),
+        (
+            "it was not found out",
+            |s| {
+                new_address(s);
+                s.location = Location::Unknown;
+            },
+            CHANGED,
+        ),
+        (
+            "a network of its own that is blocked",
+            |s| {
+                new_address(s);
+                s.rules.blocked_asns = [64_496].into();
+            },
+            Some(Reason::BlockedAsn),
+        ),
+        (
+            "after 20 wrong codes",
+            |s| {
+                new_address(s);
+                s.wrong_pin_codes = 20;
+            },
+            Some(Reason::PinFailed),
+        ),
+    ]);
+    assert_eq!(admitted(new_address).0.address_match(), AddressMatch::None);
+}
+
+#[test]
+fn where_a_new_address_is_is_asked_if_a_pin_may_make_up_for_it() {
+    let wants = |alter: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::new();
+        new_address(&mut scene);
+        scene.location = Location::NotAsked;
+        alter(&mut scene);
+        wants_location(&scene.rules, &scene.facts(), now())
+    };
+    assert!(wants(&|_| ()));
+    assert!(
+        wants(&|s| s.online = Some(online(Proof::Verified, AddressMatch::Exact))),
+        "checks below do not matter"
+    );
+    for refused in [
+        &(|s: &mut Scene| s.rules.allow_pin_for_changed_address = false) as &dyn Fn(&mut Scene),
+        &|s| s.rules.geo_checks = false,
+        &|s| s.rules.pins = false,
+        &|s| s.session().pin_hash = None,
+        &|s| s.session().addresses[0].place = Place::default(),
+        &|s| s.session().locked = true,
+        &|s| s.from(HOME),
+        &|s| s.location = Location::Unknown,
+    ] {
+        assert!(!wants(refused));
+    }
+}
+
 /// A reason that shows, and what makes it go away.
 type Step<'a> = (Reason, &'a dyn Fn(&mut Scene));
 
@@ -978,6 +1359,10 @@ fn the_first_failing_check_gives_the_reason() {
     scene.present(2 * HOUR);
     scene.session().locked = true;
     scene.session().verified_logins = 0;
+    scene.session().last_with_dialogs = Some(ago(2 * HOUR));
+    scene.has_dialogs = false;
+    scene.wrong_pin_codes = 20;
+    scene.rules.require_pin = true;
     let session = scene.session.take();
 
     let steps: &[Step<'_>] = &[
@@ -990,12 +1375,21 @@ fn the_first_failing_check_gives_the_reason() {
         (Reason::Inactive, &|s| s.rules.recent_activity = None),
         (Reason::ShortHistory, &|s| s.session().verified_logins = 3),
         (Reason::PrivateAddress, &|s| s.from(ABROAD)),
-        (Reason::SharedAddress, &|s| s.accounts_at_address = 5),
+        (Reason::SharedAddress, &|s| s.session().pin_hash = Some("$argon2id$".to_owned())),
         (Reason::AddressChanged, &|s| s.from(NEXT_DOOR)),
         (Reason::BlockedAsn, &|s| s.rules.blocked_asns.clear()),
         (Reason::GeoChanged, &|s| s.location = Location::Unknown),
         (Reason::GeoUnknown, &|s| s.rules.deny_on_geo_unknown = false),
         (Reason::AlreadyOnline, &|s| s.online = None),
+        (Reason::WeakerClient, &|s| {
+            s.accounts_at_address = 5;
+            s.session().pin_hash = None;
+        }),
+        (Reason::PinNotSet, &|s| {
+            s.session().pin_hash = Some("$argon2id$".to_owned());
+            s.has_dialogs = true;
+        }),
+        (Reason::PinFailed, &|s| s.wrong_pin_codes = 19),
     ];
     for (reason, mend) in steps {
         let Decision::Refuse { reason: got, .. } = scene.judge() else { panic!("admitted before {reason}") };
@@ -1014,6 +1408,8 @@ fn evidence_as_json() {
     scene.from(NEXT_DOOR);
     scene.session().addresses = vec![seen(ABROAD, HOUR), seen(NEXT_DOOR, 200 * HOUR)];
     scene.session().pin_hash = Some("$argon2id$secret".to_owned());
+    scene.session().last_with_dialogs = Some(ago(HOUR));
+    (scene.has_dialogs, scene.wrong_pin_codes) = (false, 21);
     scene.places(place("FR", 64_496), place("DE", 0));
     scene.bans = Bans { subnet: true, pair: true, ..Bans::default() };
     scene.outage_started = ago(Duration::from_mins(90));
@@ -1034,6 +1430,10 @@ fn evidence_as_json() {
             "fallback_logins": 0,
             "locked": false,
             "has_pin": true,
+            "must_prove_pin": true,
+            "wrong_pin_codes": 21,
+            "pin_barred": "wrong-codes",
+            "weaker_client": true,
             "private_address": false,
             "address_match": "none",
             "expired_address_match": "exact",
@@ -1081,11 +1481,22 @@ prop_compose! {
         address in proptest::sample::select(vec![HOME, NEXT_DOOR, ABROAD, "10.0.0.1", "2001:db8::1", "2001:db8::2"]),
         verified in proptest::collection::vec(
             (proptest::sample::select(vec![HOME, NEXT_DOOR, "10.0.0.1", "2001:db8::1"]), -5..200_i64), 0..4),
-        up in proptest::option::weighted(0.4, (0..3_u8, any::<bool>(), 0..10_u64, 0..3_u8)),
+        up in proptest::option::weighted(0.4, (0..4_u8, any::<bool>(), 0..10_u64, 0..3_u8)),
         (strict, range, trust, required, activity) in
             (any::<bool>(), any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1), any::<bool>()),
         (geo_rules, places, location) in (proptest::option::weighted(0.4, 0..8_u8), (0..3_u32, 0..3_u32), 0..3_u8),
         bans in proptest::option::weighted(0.2, 0..16_u8),
+        (has_dialogs, wrong_pin_codes, pin_proven, quarantine) in (
+            any::<bool>(),
+            proptest::sample::select(vec![0, 0, 0, 19, 20, 21]),
+            any::<bool>(),
+            proptest::bool::weighted(0.2),
+        ),
+        (with, without) in (
+            proptest::option::weighted(0.3, -10..100_i64),
+            proptest::option::weighted(0.3, -10..100_i64),
+        ),
+        pin_rules in proptest::option::weighted(0.3, 0..8_u8),
     ) -> Scene {
         let hours_ago = |hours: i64| now() - jiff::SignedDuration::from_hours(hours);
         let mut scene = Scene::new();
@@ -1102,6 +1513,9 @@ prop_compose! {
             record.last_present = present_hours.map(hours_ago);
             record.verified_logins = logins;
             record.locked = locked;
+            record.unproven_quarantine = quarantine;
+            record.last_with_dialogs = with.map(hours_ago);
+            record.last_without_dialogs = without.map(hours_ago);
             record.pin_hash = pin.then(String::new);
             record.addresses = verified
                 .into_iter()
@@ -1112,6 +1526,11 @@ prop_compose! {
         scene.claimed_id = [None, Some(NOTCH), Some(OTHER)][usize::from(claim)];
         scene.address = ip(address);
         scene.outage_started = hours_ago(outage_hours);
+        (scene.has_dialogs, scene.wrong_pin_codes, scene.pin_proven) = (has_dialogs, wrong_pin_codes, pin_proven);
+        let pin_rules = pin_rules.unwrap_or_default();
+        scene.rules.pins = pin_rules & 1 == 0;
+        scene.rules.require_pin = pin_rules & 2 != 0;
+        scene.rules.allow_pin_for_changed_address = pin_rules & 4 != 0;
         scene.accounts_at_address = accounts;
         let geo_rules = geo_rules.unwrap_or_default();
         scene.rules.blocked_asns = if geo_rules & 1 == 0 { HashSet::new() } else { [2].into() };
@@ -1127,7 +1546,8 @@ prop_compose! {
         let of = |bit| bans & bit != 0;
         scene.bans = Bans { client: of(1), subnet: of(2), asn: of(4), pair: of(8) };
         scene.online = up.map(|(proof, same_exact_address, silent, matched)| Online {
-            proof: [Proof::Verified, Proof::Pinned, Proof::Fallback][usize::from(proof)],
+            proof: [Proof::Verified, Proof::Pinned, Proof::Fallback, Proof::Held][usize::from(proof)],
+            held: proof == 3,
             same_exact_address,
             silent_for: Duration::from_secs(silent),
             address_match: [AddressMatch::None, AddressMatch::Range, AddressMatch::Exact][usize::from(matched)],
@@ -1175,6 +1595,8 @@ const RELAXATIONS: &[Relaxation] = &[
     ("foreign places", |r| r.deny_on_geo_change = false),
     ("unknown places", |r| r.deny_on_geo_unknown = false),
     ("all about places", |r| r.geo_checks = false),
+    ("players without a PIN", |r| r.require_pin = false),
+    ("new addresses of players with a PIN", |r| r.allow_pin_for_changed_address = true),
 ];
 
 /// Else the properties below would hold for want of cases.
@@ -1202,6 +1624,16 @@ proptest! {
             prop_assert_eq!(permit.id(), NOTCH);
             prop_assert_eq!(permit.name().as_str(), "Notch");
             prop_assert!(scene.claimed_id.is_none_or(|id| id == NOTCH));
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_pin_is_asked_for_it(scene in scenes()) {
+        if let Decision::Admit { permit, evidence } = scene.judge() {
+            let has_pin = scene.session.as_ref().is_some_and(|session| session.pin_hash.is_some());
+            prop_assert_eq!(permit.must_prove_pin(), has_pin && scene.rules.pins);
+            prop_assert_eq!(evidence.must_prove_pin, permit.must_prove_pin());
+            prop_assert!(permit.must_prove_pin() || !scene.rules.require_pin);
         }
     }
 
@@ -1245,7 +1677,7 @@ proptest! {
     fn a_proven_player_gives_way_to_a_dead_links_owner_only(scene in scenes()) {
         if let (Decision::Admit { permit, .. }, Some(up)) = (scene.judge(), scene.online) {
             prop_assert_ne!(permit.displace(), Displace::Nobody);
-            if up.proof != Proof::Fallback {
+            if matches!(up.proof, Proof::Verified | Proof::Pinned) {
                 prop_assert_eq!(permit.displace(), Displace::DeadLink);
                 prop_assert!(up.same_exact_address && up.silent_for >= 5 * SECOND);
             }

@@ -1,0 +1,7 @@
+//! Command trees.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::command_tree(data));

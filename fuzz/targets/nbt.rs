@@ -1,0 +1,7 @@
+//! NBT as backends and clients send it.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::nbt(data));

@@ -1,0 +1,7 @@
+//! Chat of other players.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::player_chat(data));

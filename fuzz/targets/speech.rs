@@ -1,0 +1,7 @@
+//! Chat lines, commands and requests for suggestions.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::speech(data));

@@ -1,0 +1,176 @@
+//! What happened, as far as somebody who has to act on it wants to know. Free of the form in which it is told.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::place::Place;
+
+/// Something that staff should hear of at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// A player came in by policy.
+    Fallback(Fallback),
+    /// A player came from a country or network that is new for it.
+    GeoChanged(GeoChanged),
+    /// The verdict on the session server changed.
+    AuthState(AuthState),
+    /// Somebody failed too often.
+    BanAdded(BanAdded),
+}
+
+/// Whom an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The player's name. Text of others: to be cleaned before it is shown.
+    pub name: String,
+    /// The id of the session.
+    pub id: Uuid,
+    /// The client address.
+    pub address: IpAddr,
+    /// Where that is, as far as it is known.
+    pub place: Option<Place>,
+}
+
+/// A player whom policy admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Who.
+    pub player: Subject,
+    /// What speaks for the player, apart from name and id.
+    pub ground: Ground,
+    /// Whether the player has proven its PIN.
+    pub pin_proven: bool,
+    /// How long the outage lasts.
+    pub outage: Duration,
+}
+
+/// What the address of a player whom policy admitted says for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The player was verified at exactly this address, so long ago.
+    Exact(Duration),
+    /// The player was verified at an address of the same range, so long ago.
+    Range(Duration),
+    /// Nothing.
+    Nothing,
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(ago) => write!(f, "verified at this address {} ago", Lasting(*ago)),
+            Self::Range(ago) => write!(f, "verified in this address range {} ago", Lasting(*ago)),
+            Self::Nothing => f.write_str("never verified at this address"),
+        }
+    }
+}
+
+impl fmt::Display for Fallback {
+    /// Why it was allowed, and since when there is an outage.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pin_proven {
+            f.write_str("PIN proven, ")?;
+        }
+        write!(f, "{}", self.ground)?;
+        if let Some(place) = self.player.place {
+            write!(f, ", {place}")?;
+        }
+        write!(f, "; outage for {}", Lasting(self.outage))
+    }
+}
+
+/// A player who came from elsewhere than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeoChanged {
+    /// Who, and where from.
+    pub player: Subject,
+    /// Where the player's verified addresses are.
+    pub known: Vec<Place>,
+    /// How the player was proven, or that it was refused: the word of audit.log.
+    pub proof: &'static str,
+}
+
+/// A change of the verdict on the session server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthState {
+    /// What it was.
+    pub from: &'static str,
+    /// What it is.
+    pub to: &'static str,
+    /// Why.
+    pub cause: String,
+    /// How long the outage lasted that ends with it.
+    pub lasted: Option<Duration>,
+}
+
+/// A ban that began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanAdded {
+    /// Whom it is for.
+    pub target: String,
+    /// For how many failures.
+    pub failures: u32,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// A time as one says it: in its largest unit, rounded down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting(pub Duration);
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0..60 => write!(f, "{seconds} s"),
+            60..3600 => write!(f, "{} min", seconds / 60),
+            // Up to two days a day is too coarse.
+            3600..172_800 => write!(f, "{} h", seconds / 3600),
+            _ => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Country;
+
+    #[test]
+    fn times_in_their_largest_unit() {
+        for (seconds, said) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3599, "59 min"),
+            (3600, "1 h"),
+            (172_799, "47 h"),
+            (172_800, "2 days"),
+            (u64::MAX, "213503982334601 days"),
+        ] {
+            assert_eq!(Lasting(Duration::from_secs(seconds)).to_string(), said);
+        }
+    }
+
+    #[test]
+    fn why_a_player_was_allowed() {
+        let place = Place { country: Country::parse("DE"), asn: Some(64_496) };
+        let said = |ground, pin_proven, place| {
+            let address = "203.0.113.5".parse().unwrap();
+            let player = Subject { name: "Ann".to_owned(), id: Uuid::nil(), address, place };
+            Fallback { player, ground, pin_proven, outage: Duration::from_mins(12) }.to_string()
+        };
+        let (hours, days) = (Duration::from_hours(19), Duration::from_hours(75));
+        assert_eq!(
+            said(Ground::Exact(hours), false, Some(place)),
+            "verified at this address 19 h ago, country DE, network AS64496; outage for 12 min"
+        );
+        assert_eq!(
+            said(Ground::Range(days), true, None),
+            "PIN proven, verified in this address range 3 days ago; outage for 12 min"
+        );
+        assert_eq!(said(Ground::Nothing, false, None), "never verified at this address; outage for 12 min");
+    }
+}

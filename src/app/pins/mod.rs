@@ -1,0 +1,194 @@
+//! PINs in the game: what a player who is in types about its own, and the wait of one who is held until it is right.
+//!
+//! ```text
+//! relay ──heard──> Pace ──> rules::action ─┬─> set, reset ──> pin.set, pin.reset
+//!                                          ├─> verify ──> Trial ──right──> admission (quarantine)
+//!                                          └─> a line that says what to do
+//! ```
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use tracing::error;
+use uuid::Uuid;
+
+use super::{
+    connection::Caller,
+    journal::{self, Guest, Pin},
+    staff::Present,
+    stay::StayCx,
+};
+use crate::{
+    identity::Username,
+    messages::MessageKey,
+    pin::{NotSaved, Saved},
+    policy::Proof,
+    protocol::{pin_command::Typed, text::Text},
+    relay::{Handle, Heard},
+};
+
+mod quarantine;
+mod rules;
+
+pub(super) use quarantine::{Quarantine, wait};
+pub(super) use rules::Pace;
+
+use rules::{Action, Standing, Turn};
+
+/// Who is in, as far as it is told or asked for.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) caller: Caller,
+    pub(super) name: Username,
+    pub(super) id: Uuid,
+    pub(super) claimed_id: Option<Uuid>,
+    /// The backend's name.
+    pub(super) backend: String,
+}
+
+impl About {
+    /// The same, for the journal.
+    pub(super) fn guest(&self) -> Guest<'_> {
+        Guest { name: &self.name, id: self.id, claimed_id: self.claimed_id, backend: Some(&self.backend) }
+    }
+}
+
+/// A player, and the way to talk to it.
+#[derive(Debug)]
+pub(super) struct Player {
+    pub(super) about: About,
+    pub(super) handle: Handle,
+    pub(super) cx: Arc<StayCx>,
+}
+
+impl Player {
+    /// A text as the owner worded it.
+    pub(super) fn text(&self, key: MessageKey, values: &[(&str, &str)]) -> Text {
+        let name = [("player", self.about.name.as_str())];
+        let values: Vec<(&str, &str)> = name.iter().chain(values).copied().collect();
+        Text::parse(self.cx.messages.text(key), &values)
+    }
+
+    /// Counts the player among the staff who are connected, if it is.
+    pub(super) fn present(&self, proof: Proof) -> Option<Present> {
+        self.cx.staff.enter(self.about.id, &self.about.name, proof, &self.handle)
+    }
+
+    pub(super) fn say(&self, key: MessageKey) {
+        self.handle.chat(&self.text(key, &[]));
+    }
+
+    fn note(&self, what: Pin) {
+        journal::pin(&*self.cx.journal, &self.about.caller, &self.about.guest(), what);
+    }
+}
+
+/// Attends to a player who is in until its connection ends. What only some need has memory of its own, and only while
+/// they do.
+pub(super) async fn attend(player: &Player, proof: Proof, pace: &mut Pace) {
+    if !player.cx.login.pins.are_on() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        // Nothing of what was heard is kept here while it is attended to.
+        let attending = match player.handle.heard().await {
+            Heard::Command(typed) => Some(Box::pin(obey(player, proof, typed, pace))),
+            Heard::Unsaid => {
+                if pace.tell_to_rejoin() {
+                    player.say(MessageKey::PinRejoin);
+                }
+                None
+            }
+        };
+        if let Some(attending) = attending {
+            attending.await;
+        }
+    }
+}
+
+/// The first line in the world for a player who comes in, if there is something to tell it.
+pub(super) fn welcome(player: &Player, proof: Proof) -> Option<MessageKey> {
+    match proof {
+        Proof::Verified => lacks_pin(player).then_some(MessageKey::PinRequiredNotice),
+        Proof::Fallback | Proof::Pinned | Proof::Held => Some(MessageKey::FallbackAuthActive),
+    }
+}
+
+/// Whether an outage would find the player without the PIN that it takes.
+fn lacks_pin(player: &Player) -> bool {
+    let (pins, rules) = (&player.cx.login.pins, &player.cx.login.rules);
+    pins.are_on() && rules.require_pin && !pins.is_set(player.about.id)
+}
+
+/// Ends the quarantine of a player who is in now.
+pub(super) fn release(player: &Player) {
+    let is_out_of_tune = player.handle.is_out_of_tune();
+    player.handle.release();
+    player.say(MessageKey::PinSuccess);
+    if is_out_of_tune {
+        player.say(MessageKey::PinRejoin);
+    }
+}
+
+/// Does what a command of a player who is in asks for, or says why not.
+async fn obey(player: &Player, proof: Proof, typed: Typed, pace: &mut Pace) {
+    match decide(player, proof, &typed, pace) {
+        Some(Action::Set) => set(player, &typed.words).await,
+        Some(Action::Reset) => reset(player).await,
+        Some(Action::Say(key)) => player.say(key),
+        // Nothing is asked of a player who is in.
+        Some(Action::Verify | Action::Prompt) | None => {}
+    }
+}
+
+/// What a command comes to; `None` for one that comes too fast, which the player is told.
+fn decide(player: &Player, proof: Proof, typed: &Typed, pace: &mut Pace) -> Option<Action> {
+    match pace.take() {
+        Turn::Now => {}
+        Turn::TooFast => {
+            player.say(MessageKey::PinTooFast);
+            return None;
+        }
+        Turn::TooFastAgain => return None,
+    }
+    let login = &player.cx.login;
+    let is_set = player.cx.login.pins.is_set(player.about.id);
+    let standing = Standing { proof, is_set, is_down: login.health.verdict().is_down() };
+    Some(rules::action(typed.command, !typed.words.expose_secret().is_empty(), standing))
+}
+
+async fn set(player: &Player, words: &SecretString) {
+    match player.cx.login.pins.set(player.about.id, words).await {
+        Ok(saved) => {
+            player.note(Pin::Set { replaced: saved == Saved::Replaced });
+            player.say(MessageKey::PinSaved);
+        }
+        Err(NotSaved::Weak(_)) => {
+            let least = player.cx.min_pin_length.to_string();
+            player.handle.chat(&player.text(MessageKey::PinWeak, &[("length", &least)]));
+        }
+        Err(error) => not_saved(player, &error),
+    }
+}
+
+async fn reset(player: &Player) {
+    match player.cx.login.pins.reset(player.about.id).await {
+        Ok(true) => {
+            player.note(Pin::Reset);
+            player.say(MessageKey::PinReset);
+        }
+        Ok(false) => player.say(MessageKey::PinNone),
+        Err(error) => not_saved(player, &error),
+    }
+}
+
+fn not_saved(player: &Player, cause: &NotSaved) {
+    match cause {
+        NotSaved::Busy | NotSaved::Local => player.say(MessageKey::PinBusy),
+        NotSaved::Weak(_) | NotSaved::NoSession | NotSaved::Disk(_) => {
+            let About { caller, name, .. } = &player.about;
+            error!(conn = %caller.conn, player = %name, %cause, "a PIN could not be saved");
+            player.say(MessageKey::PinNotSaved);
+        }
+    }
+}
