@@ -142,7 +142,8 @@ async fn one(cx: &LoginCx, sessions: &support::SessionServer, player: &Player) {
         let mut conn = Conn::new(near);
         let line = Arc::new(Line::default());
         let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
-        let (route, on_pin) = (Route { too_old: false, threshold: None }, OnPin(&|_, _, _| ()));
+        let (route, on_pin) =
+            (Route { too_old: false, own_ids: false, threshold: None }, OnPin(&|_, _, _| ()));
         let attempt = Attempt { address, line: &line, deadline: &deadline, route, on_pin };
         let hello = Hello::read(&mut conn).await.unwrap();
         login::drive(&mut conn, hello, cx, &attempt).await.unwrap()

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -74,6 +75,13 @@ impl From<Username> for String {
     fn from(name: Username) -> Self {
         name.0.into()
     }
+}
+
+/// The id that a server in offline mode makes of a name: what Java's `UUID.nameUUIDFromBytes` makes of
+/// `OfflinePlayer:` and the name, an MD5 with version and variant put in.
+pub fn offline_id(name: &Username) -> Uuid {
+    let hash = Md5::digest(format!("OfflinePlayer:{name}"));
+    uuid::Builder::from_md5_bytes(hash.into()).into_uuid()
 }
 
 /// A player id in the dashed or the undashed form: the `uuid` crate also reads braces and URNs, which no Minecraft tool
@@ -153,6 +161,17 @@ mod tests {
         }
         assert!(Username::parse("NoTcH").unwrap().same_as(&Username::parse("nOtCh").unwrap()));
         assert_eq!(Username::parse("NoTcH").unwrap().key().as_str(), "notch");
+    }
+
+    #[test]
+    fn ids_of_offline_mode() {
+        // As servers in offline mode have it in their files.
+        for (name, id) in [
+            ("Notch", "b50ad385-829d-3141-a216-7e7d7539ba7f"),
+            ("jeb_", "a762f560-4fce-3236-812a-b80efff0b62b"),
+        ] {
+            assert_eq!(offline_id(&Username::parse(name).unwrap()).to_string(), id);
+        }
     }
 
     #[test]

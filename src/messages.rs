@@ -63,7 +63,7 @@ messages! {
     /// The PIN could not be saved.
     PinNotSaved = "pin-not-saved", "&cYour PIN could not be saved. Please try again later, and tell the server's owner.";
     /// The player's chat does not fit any more: it was left out while the PIN was asked for.
-    PinRejoin = "pin-rejoin", "&eYou wrote in chat before your PIN was checked, so your chat does not work now. Please rejoin, and enter the PIN without chatting first.";
+    PinRejoin = "pin-rejoin", "&eSomething you wrote could not be passed on, and without it your chat does not work. Please rejoin, and enter the PIN without chatting first.";
     /// Title of the dialog that asks for the PIN.
     PinDialogTitle = "pin-dialog-title", "Verify your identity";
     /// What the dialog explains.

@@ -332,6 +332,7 @@ async fn log_in(
     let route_key = hello.handshake.host.route_key();
     let route = login::Route {
         too_old: cx.router.needs_newer_client(&route_key, &dialect),
+        own_ids: cx.router.makes_own_ids(&route_key),
         threshold: cx.router.last_threshold(&route_key, cx.login.config.compression_threshold),
     };
     let line = Arc::new(Line::default());

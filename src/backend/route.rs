@@ -100,6 +100,14 @@ impl Router {
         self.search_for(self.route(route_key), dialect).len() == 0
     }
 
+    /// Whether the first backend of this virtual host, in lower case, is told of no identity, and so makes ids of its own.
+    pub fn makes_own_ids(&self, route_key: &str) -> bool {
+        let first = self.routes.get(self.route(route_key).0).and_then(|route| route.backends.first());
+        let backends = self.lock();
+        let backend = first.and_then(|index| backends.get(*index));
+        backend.is_some_and(|known| known.backend.forwarding == ForwardingMode::None)
+    }
+
     /// The compression threshold of the backend that last let in a player of this virtual host, in lower case: the next
     /// one's is most likely the same. `otherwise` if nobody was let in yet. `None` is no compression.
     pub fn last_threshold(&self, route_key: &str, otherwise: Option<usize>) -> Option<usize> {
@@ -397,6 +405,19 @@ mod tests {
         ] {
             assert_eq!(names(router.search(router.route(host))), expected, "{host}");
         }
+        assert!(!router.makes_own_ids("x.eu.example.com") && !router.makes_own_ids("example.com"));
+        assert!(
+            Router::new(Config {
+                backends: vec![
+                    backend("open", ForwardingMode::None),
+                    backend("lobby", ForwardingMode::Modern)
+                ],
+                try_order: vec![0, 1],
+                forced_hosts: Vec::new(),
+                connect_timeout: Duration::from_secs(5),
+            })
+            .makes_own_ids("example.com")
+        );
         assert_eq!(router.host_of(router.route("play.example.com")), Some("play.example.com"));
         assert_eq!(router.host_of(router.route("other.example.com")), None);
         assert_eq!(router.host_of(router.route("")), None);

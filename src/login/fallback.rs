@@ -17,7 +17,7 @@ use super::{
     roster::{AtTheGate, Judged, Seated},
 };
 use crate::{
-    identity::{Profile, Property},
+    identity::{Profile, Property, offline_id},
     messages::MessageKey,
     mojang::verify::ConfirmedOutage,
     net::{
@@ -162,14 +162,17 @@ async fn behind_dialog<S: Io>(
     let AtTheGate { hold, permit, evidence, .. } =
         claim.take_hold(&basis, location, attempt.line, Gate::Dialog)?;
     let properties = stored_properties(permit.id(), cx).await;
-    let profile = Profile {
-        id: permit.id(),
-        name: permit.name().clone(),
-        properties: properties.clone().unwrap_or_default(),
+    let name = permit.name().clone();
+    // As the backend's own login success would have it: a client that believes to be somebody else there is thrown out
+    // for the key it signs chat with.
+    let profile = if attempt.route.own_ids {
+        Profile { id: offline_id(&name), name, properties: Vec::new() }
+    } else {
+        Profile { id: permit.id(), name, properties: properties.clone().unwrap_or_default() }
     };
     let is_exact = permit.address_match() == AddressMatch::Exact;
-    let guest =
-        hold::Guest { profile, dialect: &named.hello.dialect, is_exact, threshold: attempt.route.threshold };
+    let (id, threshold) = (permit.id(), attempt.route.threshold);
+    let guest = hold::Guest { id, profile, dialect: &named.hello.dialect, is_exact, threshold };
     let asked = hold::ask(conn, guest, cx, attempt).await;
     let with_facts = |refusal: Refusal| refusal.evidence(&evidence).fact("gate", "dialog");
     let (proven, begun) = asked.map_err(with_facts)?;

@@ -41,7 +41,9 @@ const LAST_CODE: Duration = Duration::from_secs(15);
 
 /// Who is asked.
 pub(super) struct Guest<'a> {
-    /// The session's id and name, and what else its client is told of it.
+    /// The session's id.
+    pub(super) id: Uuid,
+    /// The session's name, and what its client is told of it.
     pub(super) profile: Profile,
     /// What the client speaks.
     pub(super) dialect: &'a Dialect,
@@ -61,8 +63,8 @@ pub(super) async fn ask<S: Io>(
     cx: &LoginCx,
     attempt: &Attempt<'_>,
 ) -> Result<(ProvenPin, Box<Configuring>), Refusal> {
-    let Guest { profile, dialect, is_exact, threshold } = guest;
-    let (id, name) = (profile.id, profile.name.clone());
+    let Guest { id, profile, dialect, is_exact, threshold } = guest;
+    let name = profile.name.clone();
     welcome(conn, profile, dialect, threshold, attempt.line).await?;
     let time = cx.pins.timeout();
     let end = Instant::now() + time;

@@ -202,6 +202,8 @@ pub enum Seat {
 pub struct Route {
     /// Whether every backend needs a newer client.
     pub too_old: bool,
+    /// Whether the backend makes ids of its own, out of names.
+    pub own_ids: bool,
     /// From how many bytes on packets are likely to be compressed there; `None` is never.
     pub threshold: Option<usize>,
 }

@@ -110,7 +110,7 @@ enum Kind {
     BareCommand,
     /// A command without its slash, maybe with signatures.
     Command,
-    /// A request for suggestions, with or without a slash.
+    /// A request for suggestions, with a slash, or without one and with something behind the name.
     Suggestions,
 }
 
@@ -170,10 +170,12 @@ impl SpeechIds {
             }
         };
         let end = if goes_on { undecided } else { Ok(false) };
-        if valid.trim_start().trim_start_matches('/').is_empty() {
+        if valid.trim_start().trim_start_matches('/').trim_start().is_empty() {
             return end;
         }
-        let Some(line) = command_line(kind, valid) else { return Ok(false) };
+        let Some(line) = command_line(kind, valid) else {
+            return if kind == Kind::Suggestions { end } else { Ok(false) };
+        };
         match line.split_once(char::is_whitespace) {
             Some((word, _)) => Ok(PinCommand::named(word).is_some()),
             None if is_whole && valid.len() == len => Ok(PinCommand::named(line).is_some()),
@@ -313,9 +315,14 @@ fn seen(reader: &mut Reader<'_>) -> Result<(), Malformed> {
 fn command_line(kind: Kind, text: &str) -> Option<&str> {
     let text = text.trim_start();
     let line = match kind {
-        Kind::Chat => text.strip_prefix('/')?,
+        // Servers of before 1.19 take the spaces behind the slash for none.
+        Kind::Chat => text.strip_prefix('/')?.trim_start(),
         Kind::BareCommand | Kind::Command => text,
-        Kind::Suggestions => text.strip_prefix('/').unwrap_or(text),
+        Kind::Suggestions => match text.strip_prefix('/') {
+            Some(line) => line.trim_start(),
+            // Without a slash it is chat, in which a name may begin so; but what stands behind it may be a code.
+            None => Some(text).filter(|text| text.contains(char::is_whitespace))?,
+        },
     };
     (!line.is_empty()).then_some(line)
 }
@@ -453,9 +460,9 @@ mod tests {
         for dialect in releases() {
             let ids = SpeechIds::of(&dialect);
             for (spelling, expected) in SPELLINGS {
-                for spaces in ["", " ", "   ", "\t"] {
+                for (spaces, behind) in [("", ""), (" ", ""), ("   ", " "), ("\t", ""), ("", "  ")] {
                     for (slash, way) in ways(&dialect) {
-                        let line = format!("{spaces}{}{spelling}", if slash { "/" } else { "" });
+                        let line = format!("{spaces}{}{behind}{spelling}", if slash { "/" } else { "" });
                         let packet = way(&line, 0);
                         let place = format!("{line:?} at {}", dialect.release());
                         let read = match ids.read(&packet).unwrap().spoken {
@@ -471,13 +478,15 @@ mod tests {
                         assert_eq!(ids.concerns_pins(&packet), Ok(expected.is_some()), "{place}");
                     }
                     for slash in ["/", ""] {
-                        let line = format!("{spaces}{slash}{spelling}");
+                        let line = format!("{spaces}{slash}{behind}{spelling}");
                         let packet = suggestions(&dialect, &line);
                         let spoken = ids.read(&packet).unwrap().spoken;
                         let is_ours = matches!(spoken, Spoken::Suggestion);
                         assert!(is_ours || matches!(spoken, Spoken::Other { signed: false }));
-                        assert_eq!(is_ours, expected.is_some(), "{line:?} at {}", dialect.release());
-                        assert_eq!(ids.concerns_pins(&packet), Ok(expected.is_some()));
+                        let counts = slash == "/" || line.trim_start().contains(char::is_whitespace);
+                        let expected = expected.is_some() && counts;
+                        assert_eq!(is_ours, expected, "{line:?} at {}", dialect.release());
+                        assert_eq!(ids.concerns_pins(&packet), Ok(expected));
                     }
                 }
             }
@@ -504,7 +513,7 @@ mod tests {
             for (spelling, _) in SPELLINGS {
                 let mut packets: Vec<_> = ways(&dialect)
                     .iter()
-                    .map(|(slash, way)| way(&format!(" {}{spelling}", if *slash { "/" } else { "" }), 0))
+                    .map(|(slash, way)| way(&format!(" {}{spelling}", if *slash { "/ " } else { "" }), 0))
                     .collect();
                 packets.push(suggestions(&dialect, spelling));
                 let asks = dialect.id(play_serverbound::COMMAND_SUGGESTIONS_REQUEST);

@@ -23,8 +23,9 @@ pub(super) const CHANNEL: usize = 16;
 /// and at most one number, five bytes each.
 const SIGNAL: usize = 10;
 
-/// Frames behind the one that takes the client into the world in which the tree of its commands is looked for. Servers
-/// send it among the first; one that has none must not have all that it ever sends looked into.
+/// Frames behind the one that takes the client into the world in which a tree of its commands is looked for.
+/// Servers send one among the first, and another once they know what the player may do; not all that they ever send must
+/// be opened for that.
 const PATIENCE: u16 = 2048;
 
 /// Longest tree that is rewritten, inflated: as long as the longest frame of a stream without compression. A tree has
@@ -208,9 +209,10 @@ impl Course {
             || self.tree.is_some()
     }
 
-    /// Whether a packet of the backend that has this length is of interest.
-    pub(super) fn looks_into(&self, packet: usize) -> bool {
-        packet <= SIGNAL || self.seeking || self.is_like_tree(packet)
+    /// Whether a packet of the backend is of interest: one that has this length, and is compressed or can be read as it
+    /// is.
+    pub(super) fn looks_into(&self, packet: usize, deflated: bool) -> bool {
+        packet <= SIGNAL || self.seeking || self.tree.is_some() && !deflated || self.is_like_tree(packet)
     }
 
     fn is_like_tree(&self, packet: usize) -> bool {
@@ -305,8 +307,7 @@ impl Course {
             self.join(link);
         } else if self.tree == Some(id) {
             let at = |len| u32::try_from(len).unwrap_or(u32::MAX);
-            (self.patience, self.like_tree) = (0, (at(len - len / 8), at(len + len / 8)));
-            self.seek();
+            self.like_tree = (at(len - len / 8), at(len + len / 8));
             if len <= LONGEST_TREE {
                 return Ok(Verdict::Take(Errand::Tree));
             }

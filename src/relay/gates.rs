@@ -164,7 +164,7 @@ impl Gate for Clientbound<'_> {
             return Ok(Fate::Open);
         };
         let mut verdict = Verdict::Pass;
-        if self.course.looks_into(content.packet) {
+        if self.course.looks_into(content.packet, content.deflated) {
             let mut want = ID;
             verdict = loop {
                 let (head, more) = self.opener.head(&content, want, self.inflaters)?;

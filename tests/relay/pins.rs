@@ -142,10 +142,16 @@ async fn the_tree_gets_our_commands() {
             play.enter(&mut rig, how).await;
             let threshold = (!matches!(how, How::Plain)).then_some(256);
             let tree = |len: usize, root| play.tree(&noise(len), root);
-            // Larger than a buffer; those after it of like length; and whatever comes between passes as it is.
-            for (len, rewritten) in
-                [(20_000, true), (21_000, true), (40_000, false), (5000, false), (19_500, true)]
-            {
+            // Larger than a buffer; another one soon behind it, however long; much later those of like length, or that can be
+            // read as they are. And whatever comes between passes as it is.
+            let plain = !matches!(how, How::Deflated(_));
+            let late = [(40_000, plain), (5000, plain), (19_500, true)];
+            let trees =
+                [(20_000, true), (40_000, true), (5000, true), (19_000, true)].into_iter().chain(late);
+            for (index, (len, rewritten)) in trees.enumerate() {
+                if index == 4 {
+                    rig.down(&frame(&[0x7d; 40], how).repeat(2048)).await;
+                }
                 let packet = tree(len, 0);
                 let (before, after) = (frame(&vec![0x7e; 20_100], how), frame(&[0x7d; 40], how));
                 let bytes = [&before[..], &frame(&packet, how), &after].concat();

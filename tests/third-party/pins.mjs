@@ -20,7 +20,7 @@ export const TEXTS = {
   required: /^Pins are required during auth outages\./,
   hasty: /^Not so fast\./,
   usage: /^Use \/setpin <code> to set a PIN/,
-  rejoin: /^You wrote in chat before your PIN was checked/
+  rejoin: /^Something you wrote could not be passed on/
 }
 
 /**

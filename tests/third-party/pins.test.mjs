@@ -223,14 +223,14 @@ function inTime () {
     })
     await Promise.all([
       known('Patient', OLD), known('Leaver', NEW), known('Chief', NEW), known('Deputy', NEW, { pin: false }), known('Friend', NEW, { pin: false }),
-      known('Neighbour', NEW, { pin: false, from: '127.2.2.9' })
+      known('Neighbour', NEW, { pin: false, from: '127.2.2.9' }), known('Guest', NEW)
     ])
     staff.Boss = await settle(await stage.enter(NEW, { ...stage.sessions.register('Boss'), from: '127.2.9.1' }, 'packed'))
     await stage.become('unavailable', 'down')
   }, LIMIT)
   after(() => stage?.stop())
 
-  it('tells staff of the outage', LIMIT, () => staff.Boss.joined.reads(/^\[Postern\] authentication servers: down/i, { kind: 'system' }))
+  it('tells staff of the outage', LIMIT, () => staff.Boss.joined.reads(/^\[Postern\] .*authentication servers.*\bdown\b/i, { kind: 'system', ms: 15_000 }))
 
   it('lets staff in by policy, and by a PIN', LIMIT, async () => {
     staff.Deputy = await settle(await stage.enter(NEW, players.Deputy, 'packed'))
@@ -306,6 +306,18 @@ function inTime () {
     await leave({ joined, seat })
   })
 
+  it('does not hold it against a player that its backend sent it away', LIMIT, async () => {
+    const first = await enterHeld(stage, NEW, players.Guest)
+    await first.joined.reads(TEXTS.prompt, { kind: 'system' })
+    first.seat.kick('We are full')
+    assert.equal((await first.joined.ended).text, 'We are full')
+    assert.equal((await stage.proxy.event(first.mark, { event: 'login.refused', player: 'Guest' })).reason, 'backend-unavailable')
+    const neighbour = { ...players.Guest, from: players.Guest.from.replace(/\.1$/, '.77') }
+    const { joined, seat } = await enterHeld(stage, NEW, neighbour)
+    await order(joined, `pin ${neighbour.code}`, TEXTS.success)
+    await leave({ joined, seat })
+  })
+
   it('has the first of two who are held stay, and the other read why', LIMIT, async () => {
     const first = await enterHeld(stage, NEW, players.Leaver)
     await first.joined.reads(TEXTS.prompt, { kind: 'system' })
@@ -323,7 +335,7 @@ function inTime () {
     assert.match((await late.joined.ended).text ?? '', TEXTS.tryAgain)
     assert.equal((await stage.proxy.events()).slice(late.mark).some(({ event, player }) => event === 'login.fallback' && player === 'Patient'), false)
     await leave(again)
-    await staff.Boss.joined.reads(/^\[Postern\] authentication servers: up/i, { kind: 'system', ms: 15_000 })
+    await staff.Boss.joined.reads(/^\[Postern\] .*authentication servers.*\bup\b/i, { kind: 'system', ms: 15_000 })
     await leave(staff.Boss)
     await leave(staff.Deputy)
   })
