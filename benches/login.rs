@@ -121,7 +121,7 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         health,
         server,
         player_keys,
-        pins: Pins::new(pins, store.clone(), bans.clone(), clock.clone()),
+        pins: Pins::new(pins, store.clone(), bans.clone()),
         messages: Arc::default(),
         store,
         geo: Geo::new(&geo_off).unwrap(),

@@ -53,13 +53,17 @@ messages! {
     /// How the command is used.
     PinUsage = "pin-usage", "&eUse &6/setpin <code>&e to set a PIN, &6/pin <code>&e to enter it, &6/resetpin&e to remove it.";
     /// The PIN to be set is a weak one.
-    PinWeak = "pin-weak", "&cThat PIN cannot be used. Take %length% to 32 letters and digits, not one repeated and not a row like 123456.";
+    PinWeak = "pin-weak", "&cThat PIN cannot be used: %reason%.";
     /// Not now: only on a verified connection, or one that has proven its PIN.
     PinNotNow = "pin-not-now", "&cThat works only after you joined while the authentication servers were online.";
-    /// Too many commands.
+    /// The PIN is removed only while the session server answers.
+    PinResetLater = "pin-reset-later", "&cYour PIN can be removed only while the authentication servers are online.";
+    /// A command right behind another.
     PinTooFast = "pin-too-fast", "&eNot so fast. Please wait a moment and try again.";
-    /// Another verification of this player is under way.
-    PinBusy = "pin-busy", "&eYour PIN could not be checked just now. Please try again in a moment.";
+    /// As many commands as there may be in ten minutes.
+    PinTooMany = "pin-too-many", "&eToo many PIN commands. You can give the next one in %timeout% seconds.";
+    /// A PIN cannot be checked or set now: another code of this player is, or too many of others.
+    PinBusy = "pin-busy", "&eYour PIN could not be checked or set just now. Please try again in a moment.";
     /// The PIN could not be saved.
     PinNotSaved = "pin-not-saved", "&cYour PIN could not be saved. Please try again later, and tell the server's owner.";
     /// The player's chat does not fit any more: it was left out while the PIN was asked for.

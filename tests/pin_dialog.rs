@@ -11,8 +11,9 @@ use support::{
     Backend, BackendKind, Client, End, Mode, Player, Setup,
     backend::SECRET,
     dialog::*,
-    scene::{MODERN, Scene, TRY_AGAIN, never_down, refuse_at_once},
+    scene::{MODERN, Scene, TRY_AGAIN, never_down, refuse_at_once, until},
     wire::{self, In, Out},
+    world::{Resident, World},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -234,7 +235,7 @@ async fn a_verified_login_and_the_first_right_code_displace_those_who_are_held()
     let (text, cleared) = refused(&mut held[0]).await;
     assert!(text.contains("another place") && cleared, "{text}");
     let event = scene.audit.reason("displaced").await;
-    assert_eq!(event["id"], player.id.to_string());
+    assert_eq!((&event["id"], &event["facts"]["gate"]), (&player.id.to_string().into(), &"dialog".into()));
     // One who has proven the PIN is not displaced by one who has not.
     let (_, end) = scene.join(MODERN, &player).await;
     assert!(matches!(&end, End::Refused(text) if text.contains("already connected")), "{end:?}");
@@ -253,7 +254,11 @@ async fn a_verified_login_and_the_first_right_code_displace_those_who_are_held()
 
 #[tokio::test]
 async fn a_held_player_makes_room_like_every_login_that_has_proven_nothing() {
-    let (mut scene, player) = outage(|setup| setup.network("  max-pending-logins: 1\n")).await;
+    let change = |setup: Setup| {
+        let setup = setup.replace("security:\n", "security:\n  max-failed-attempts: 1\n");
+        setup.network("  max-pending-logins: 1\n")
+    };
+    let (mut scene, player) = outage(change).await;
     let mut client = begin(&scene, MODERN, &player).await;
     dialog(&mut client).await;
     // The next from an address with a session.
@@ -264,6 +269,14 @@ async fn a_held_player_makes_room_like_every_login_that_has_proven_nothing() {
     let event = scene.audit.reason("too-many-connections").await;
     assert_eq!(event["facts"]["limit"], "max-pending-logins");
     assert_eq!((&event["id"], &event["facts"]["has_pin"]), (&player.id.to_string().into(), &true.into()));
+    assert_eq!(event["facts"]["gate"], "dialog");
+    // Whoever does without it has failed; whoever makes room has not.
+    assert!(!scene.audit.lines().join("\n").contains("ban.added"));
+    drop(next);
+    let mut client = begin(&scene, MODERN, &player).await;
+    dialog(&mut client).await;
+    drop(client);
+    scene.audit.next("ban.added", |_| true).await;
 }
 
 /// A known player's home, and somebody in the same range.
@@ -303,6 +316,39 @@ async fn whoever_comes_and_goes_without_the_code_is_banned_and_the_player_is_not
 }
 
 #[tokio::test]
+async fn a_code_that_is_not_compared_any_more_is_no_wrong_code() {
+    let change =
+        |setup: Setup| setup.behind_a_proxy().replace("security:\n", "security:\n  max-failed-attempts: 3\n");
+    let mut scene = Scene::with("", change).await;
+    let player = scene.make_known_at(HOME, "Pinned").await;
+    let mut scene = restart_with_pin(scene, &player, Mode::Down).await;
+    scene.audit.state("down").await;
+    let mut guesser = begin_from(&scene, NEXT_DOOR, &player).await;
+    dialog(&mut guesser).await;
+    let mut other = begin_from(&scene, NEXT_DOOR, &player).await;
+    dialog(&mut other).await;
+    for _ in 0..2 {
+        guesser.send(code("0000")).await;
+        dialog(&mut guesser).await;
+    }
+    guesser.send(code("0000")).await;
+    refused(&mut guesser).await;
+    let event = scene.audit.reason("pin-failed").await;
+    assert_eq!(event["facts"]["pin_barred"], serde_json::Value::Null, "{event}");
+    // Right, which nobody is told who is banned by now.
+    other.send(code(CODE)).await;
+    let (text, _) = refused(&mut other).await;
+    assert!(text.contains(WRONG), "{text}");
+    let event = scene.audit.reason("pin-failed").await;
+    assert_eq!(
+        (&event["facts"]["pin_barred"], &event["facts"]["gate"]),
+        (&"banned".into(), &"dialog".into())
+    );
+    let log = scene.audit.lines().join("\n");
+    assert_eq!((log.matches("\"pin.failed\"").count(), log.matches("\"pin.verified\"").count()), (3, 0));
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_codes() {
     let (scene, player) = outage(|setup| setup).await;
     let mut client = begin(&scene, MODERN, &player).await;
@@ -323,6 +369,74 @@ async fn a_pin_is_asked_for_in_place_too() {
     echoes(&mut client, &[brand(), settings(10)]).await;
     let event = scene.audit.next("login.fallback", |_| true).await;
     assert_eq!((&event["facts"]["in_place"], &event["proof"]), (&true.into(), &"pinned".into()));
+}
+
+/// The session server answers a check.
+async fn answers_again(scene: &Scene, verdict: Verdict) {
+    scene.sessions.set(Mode::Up);
+    until(|| {
+        let status = scene.proxy.health().status();
+        status.verdict == verdict && status.last_answer.is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_place_a_right_code_is_too_late_once_the_session_server_has_answered() {
+    // Also where it takes more to be taken for well.
+    for (recovery, verdict) in [(2, Verdict::Up), (1000, Verdict::Degraded)] {
+        let mut scene = Scene::with("", never_down).await;
+        let player = scene.make_known("Pinned").await;
+        let checks = format!("monitoring:\n  recovery-threshold: {recovery}\n");
+        scene.setup = scene.setup.replace("monitoring:\n", &checks);
+        let mut scene = restart_with_pin(scene, &player, Mode::DownForProxy).await;
+        let before = scene.backend.connections();
+        let mut client = begin(&scene, MODERN, &player).await;
+        dialog(&mut client).await;
+        answers_again(&scene, verdict).await;
+        client.send(code(CODE)).await;
+        let (text, _) = refused(&mut client).await;
+        assert!(text.contains(TRY_AGAIN), "{verdict}: {text}");
+        let event = scene.audit.reason("unreachable").await;
+        assert_eq!((&event["facts"]["pin"], &event["facts"]["gate"]), (&"right".into(), &"dialog".into()));
+        assert_eq!(scene.backend.connections(), before, "{verdict}");
+    }
+}
+
+#[tokio::test]
+async fn in_place_the_same_goes_for_a_player_on_its_backend() {
+    let world = World::start().await;
+    let backend = Backend::start(BackendKind::Plain, None).await;
+    let (from, to) = (backend.address.to_string(), world.address.to_string());
+    let change = |setup: Setup| never_down(setup.replace(&from, &to).replace("mode: modern", "mode: none"));
+    let mut scene = Scene::around(backend, "", change).await;
+    let player = Player::new("Pinned");
+    let (client, _) = scene.join(763, &player).await;
+    drop(Resident::enter(client).await);
+    scene.audit.next("login.verified", |_| true).await;
+    scene.gone().await;
+    let mut scene = restart_with_pin(scene, &player, Mode::DownForProxy).await;
+    for is_over in [false, true] {
+        let (client, _) = scene.join(763, &player).await;
+        let mut resident = Resident::enter(client).await;
+        resident.until("Please verify your identity").await;
+        if is_over {
+            answers_again(&scene, Verdict::Up).await;
+        }
+        resident.say(&format!("/pin {CODE}")).await;
+        if is_over {
+            let text = resident.kicked().await;
+            assert!(text.contains(TRY_AGAIN), "{text}");
+            let event = scene.audit.reason("unreachable").await;
+            let facts = &event["facts"];
+            assert_eq!((&facts["pin"], &facts["gate"]), (&"right".into(), &"quarantine".into()));
+        } else {
+            let event = scene.audit.next("login.fallback", |_| true).await;
+            assert_eq!((&event["facts"]["in_place"], &event["proof"]), (&true.into(), &"pinned".into()));
+            drop(resident);
+            scene.gone().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn open(folder: &Path) -> (Store, Pins) {
     };
     let bans = Bans::open(&config, Clock::system(), Box::new(|_| ())).unwrap();
     let config = Config { enabled: true, min_length: 6, timeout: Duration::from_mins(1) };
-    let pins = Pins::new(config, store.clone(), bans, Clock::system());
+    let pins = Pins::new(config, store.clone(), bans);
     (store, pins)
 }
 

@@ -461,6 +461,14 @@ async fn before_login_acknowledged() {
         assert!(is_malformed(&ended, Side::Client), "{id}");
         assert_eq!(ended.to_server, 0);
     }
+    // No login leaves more questions open than these answers.
+    let mut rig = Setup::new(777).start();
+    let answer = frame(&[2, 1, 0], How::Plain);
+    rig.up(&answer.repeat(1024)).await;
+    rig.client.send(&answer).await;
+    let ended = rig.ended().await;
+    assert!(is_malformed(&ended, Side::Client));
+    assert_eq!(ended.to_server, 1024 * answer.len() as u64);
 }
 
 #[tokio::test(start_paused = true)]

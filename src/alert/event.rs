@@ -53,7 +53,7 @@ pub enum Ground {
     Exact(Duration),
     /// The player was verified at an address of the same range, so long ago.
     Range(Duration),
-    /// Nothing.
+    /// Nothing that is remembered.
     Nothing,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Ground {
         match self {
             Self::Exact(ago) => write!(f, "verified at this address {} ago", Lasting(*ago)),
             Self::Range(ago) => write!(f, "verified in this address range {} ago", Lasting(*ago)),
-            Self::Nothing => f.write_str("never verified at this address"),
+            Self::Nothing => f.write_str("not at one of the player's remembered addresses"),
         }
     }
 }
@@ -75,9 +75,26 @@ impl fmt::Display for Fallback {
         }
         write!(f, "{}", self.ground)?;
         if let Some(place) = self.player.place {
-            write!(f, ", {place}")?;
+            write!(f, ", {}", Whereabouts(place))?;
         }
         write!(f, "; outage for {}", Lasting(self.outage))
+    }
+}
+
+/// A place as one says it: what is not known of it is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whereabouts(pub Place);
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place { country: Some(country), asn: Some(asn) } => {
+                write!(f, "country {country}, network AS{asn}")
+            }
+            Place { country: Some(country), asn: None } => write!(f, "country {country}"),
+            Place { country: None, asn: Some(asn) } => write!(f, "network AS{asn}"),
+            Place { country: None, asn: None } => f.write_str("an unknown place"),
+        }
     }
 }
 
@@ -171,6 +188,20 @@ mod tests {
             said(Ground::Range(days), true, None),
             "PIN proven, verified in this address range 3 days ago; outage for 12 min"
         );
-        assert_eq!(said(Ground::Nothing, false, None), "never verified at this address; outage for 12 min");
+        let said = said(Ground::Nothing, false, Some(Place { asn: None, ..place }));
+        assert_eq!(said, "not at one of the player's remembered addresses, country DE; outage for 12 min");
+    }
+
+    #[test]
+    fn of_a_place_what_is_known() {
+        let (country, asn) = (Country::parse("DE"), Some(64_496));
+        for (place, said) in [
+            (Place { country, asn }, "country DE, network AS64496"),
+            (Place { country, asn: None }, "country DE"),
+            (Place { country: None, asn }, "network AS64496"),
+            (Place::default(), "an unknown place"),
+        ] {
+            assert_eq!(Whereabouts(place).to_string(), said);
+        }
     }
 }

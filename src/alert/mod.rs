@@ -8,9 +8,9 @@ mod event;
 mod pace;
 mod queue;
 
-pub use event::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Subject};
+pub use event::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Subject, Whereabouts};
 pub use pace::{Pace, Sum};
-pub use queue::{Alerts, Inbox, queue};
+pub use queue::{Alerts, Inbox, News, queue};
 
 /// Who is alerted of what.
 #[derive(Clone, Debug, PartialEq, Eq)]

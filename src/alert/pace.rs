@@ -1,6 +1,6 @@
 //! A few lines, and the rest as one: whoever is told too much reads nothing.
 
-use std::{fmt, mem, time::Duration};
+use std::{collections::VecDeque, fmt, mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -9,20 +9,15 @@ use super::Alert;
 /// The time over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Lines within [`WINDOW`].
-const LINES: u32 = 3;
+const LINES: usize = 3;
 
-/// Says which alerts get a line of their own. At most three within 10 s; what is beyond is summed up in one line at the
-/// end of them, which is the first of the next 10 s.
+/// Says which alerts get a line of their own. At most three lines within any 10 s; what is beyond is summed up in one
+/// line, which is the next that there is room for.
 #[derive(Debug, Default)]
 pub struct Pace {
-    window: Option<Window>,
+    /// When the newest lines were told, as many as there may be, oldest first.
+    told: VecDeque<Instant>,
     left_out: Sum,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    ends: Instant,
-    told: u32,
 }
 
 /// Alerts that got no line of their own.
@@ -38,36 +33,60 @@ pub struct Sum {
 impl Pace {
     /// Whether this alert is told now: then it comes back. Else it is added to what [`Pace::due`] sums up.
     pub fn offer(&mut self, alert: Alert) -> Option<Alert> {
-        let now = Instant::now();
-        if self.left_out.is_empty() {
-            let window = self.window.filter(|window| now < window.ends);
-            let window = window.unwrap_or(Window { ends: now + WINDOW, told: 0 });
-            if window.told < LINES {
-                self.window = Some(Window { told: window.told + 1, ..window });
-                return Some(alert);
-            }
+        if self.left_out.is_empty() && self.next() <= Instant::now() {
+            self.tell();
+            return Some(alert);
         }
         self.left_out.add(&alert);
         None
     }
 
+    /// These get no line of their own.
+    pub fn leave_out(&mut self, alerts: Sum) {
+        self.left_out.merge(alerts);
+    }
+
+    /// From when on there is room for a line.
+    fn next(&self) -> Instant {
+        match self.told.front() {
+            Some(oldest) if self.told.len() == LINES => *oldest + WINDOW,
+            _ => Instant::now(),
+        }
+    }
+
+    /// A line is told now.
+    fn tell(&mut self) {
+        if self.told.len() == LINES {
+            self.told.pop_front();
+        }
+        self.told.push_back(Instant::now());
+    }
+
     /// Waits until there is something to sum up and it may be told; for ever if there is nothing.
     pub async fn due(&mut self) -> Sum {
-        match self.window {
-            Some(window) if !self.left_out.is_empty() => tokio::time::sleep_until(window.ends).await,
-            _ => std::future::pending().await,
+        if self.left_out.is_empty() {
+            std::future::pending::<()>().await;
         }
-        self.window = Some(Window { ends: Instant::now() + WINDOW, told: 1 });
+        tokio::time::sleep_until(self.next()).await;
+        self.tell();
         mem::take(&mut self.left_out)
     }
 }
 
 impl Sum {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    fn add(&mut self, alert: &Alert) {
+    /// Adds what came behind it.
+    fn merge(&mut self, newer: Self) {
+        self.fallbacks = self.fallbacks.saturating_add(newer.fallbacks);
+        self.moved = self.moved.saturating_add(newer.moved);
+        self.bans = self.bans.saturating_add(newer.bans);
+        self.state = newer.state.or(self.state);
+    }
+
+    pub(super) fn add(&mut self, alert: &Alert) {
         match alert {
             Alert::Fallback(_) => self.fallbacks = self.fallbacks.saturating_add(1),
             Alert::GeoChanged(_) => self.moved = self.moved.saturating_add(1),
@@ -133,6 +152,43 @@ mod tests {
         assert_eq!(pace.due().await.to_string(), "998 bans");
         advance(WINDOW).await;
         assert_eq!(told(&mut pace, 4), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn never_more_than_three_in_any_ten_seconds() {
+        let mut pace = Pace::default();
+        let began = Instant::now();
+        let mut lines = Vec::new();
+        // Offered ten times a second, but for a pause in which the first lines have a time of their own each.
+        for step in 0..1000 {
+            if (1..70).contains(&(step % 100)) && step < 300 {
+                advance(Duration::from_millis(100)).await;
+                continue;
+            }
+            if pace.offer(ban()).is_some() {
+                lines.push(began.elapsed());
+            }
+            if timeout(Duration::from_millis(100), pace.due()).await.is_ok() {
+                lines.push(began.elapsed());
+            }
+        }
+        assert!(lines.len() > 20, "{lines:?}");
+        for (first, fourth) in lines.iter().zip(lines.iter().skip(LINES)) {
+            assert!(*fourth >= *first + WINDOW, "{lines:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_got_lost_before_is_summed_up() {
+        let mut pace = Pace::default();
+        pace.leave_out(Sum::default());
+        assert_eq!(told(&mut pace, 1), 1, "nothing got lost");
+        pace.leave_out(Sum { fallbacks: 2, moved: 1, bans: 3, state: Some("down") });
+        pace.offer(state("up"));
+        pace.leave_out(Sum { bans: 1, ..Sum::default() });
+        let said =
+            "2 logins without Mojang, 1 player from elsewhere, 4 bans, authentication servers are now up";
+        assert_eq!(pace.due().await.to_string(), said);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,47 +1,91 @@
 //! The way from where something happens to whoever tells of it.
 
-use tokio::sync::mpsc;
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use super::{Alert, Config};
+use tokio::sync::mpsc::{
+    self,
+    error::{TryRecvError, TrySendError},
+};
 
-/// Alerts that may wait. They are taken as fast as they come: who passes them on counts those it does not tell.
+use super::{Alert, Config, Sum};
+
+/// Alerts that may wait. They are taken as fast as they come; of what comes faster still the number is kept.
 const WAITING: usize = 256;
 
 /// Takes alerts. Clones lead to the same inbox.
 #[derive(Clone, Debug)]
 pub struct Alerts {
     queue: mpsc::Sender<Alert>,
+    missed: Missed,
     on_fallback: bool,
 }
 
 /// Where they come out.
 #[derive(Debug)]
-pub struct Inbox(mpsc::Receiver<Alert>);
+pub struct Inbox {
+    queue: mpsc::Receiver<Alert>,
+    missed: Missed,
+}
+
+/// What comes out of an [`Inbox`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// An alert.
+    Alert(Alert),
+    /// There were more, behind those that came out before, for which there was no room.
+    Missed(Sum),
+}
+
+/// Alerts for which there was no room, since the inbox was last empty.
+#[derive(Clone, Debug, Default)]
+struct Missed(Arc<Mutex<Sum>>);
+
+impl Missed {
+    fn lock(&self) -> MutexGuard<'_, Sum> {
+        // A sum is whole after each step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Both ends.
 pub fn queue(config: &Config) -> (Alerts, Inbox) {
     let (queue, inbox) = mpsc::channel(WAITING);
-    (Alerts { queue, on_fallback: config.on_fallback }, Inbox(inbox))
+    let missed = Missed::default();
+    let alerts = Alerts { queue, missed: missed.clone(), on_fallback: config.on_fallback };
+    (alerts, Inbox { queue: inbox, missed })
 }
 
 impl Alerts {
-    /// Hands one over, unless its kind is not wanted. Never waits: one that does not fit is dropped, as audit.log has
-    /// all of them.
+    /// Hands one over, unless its kind is not wanted. Never waits: of one that does not fit remains that there was one,
+    /// as audit.log has all of them.
     pub fn offer(&self, alert: Alert) {
         if matches!(alert, Alert::Fallback(_)) && !self.on_fallback {
             return;
         }
+        // Held over both steps: whoever finds the queue empty has everything that did not fit before that.
+        let mut missed = self.missed.lock();
         // An error other than a full queue: the program stops.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(alert) {
-            tracing::debug!("an alert was dropped: too many wait");
+        if let Err(TrySendError::Full(alert)) = self.queue.try_send(alert) {
+            missed.add(&alert);
         }
     }
 }
 
 impl Inbox {
-    /// The next one; `None` once nobody is left to offer any.
-    pub async fn next(&mut self) -> Option<Alert> {
-        self.0.recv().await
+    /// What is next; `None` once nobody is left to offer any. May be cancelled.
+    pub async fn next(&mut self) -> Option<News> {
+        match self.queue.try_recv() {
+            Ok(alert) => return Some(News::Alert(alert)),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+        let missed = mem::take(&mut *self.missed.lock());
+        if !missed.is_empty() {
+            return Some(News::Missed(missed));
+        }
+        self.queue.recv().await.map(News::Alert)
     }
 }
 
@@ -71,7 +115,7 @@ mod tests {
             let (alerts, mut inbox) = queue(&Config { staff: Vec::new(), on_fallback });
             alerts.offer(fallback());
             alerts.offer(state("down"));
-            assert_eq!(inbox.next().await, Some(first));
+            assert_eq!(inbox.next().await, Some(News::Alert(first)));
         }
     }
 
@@ -81,13 +125,17 @@ mod tests {
         for _ in 0..WAITING {
             alerts.offer(state("down"));
         }
+        alerts.offer(fallback());
         alerts.offer(state("up"));
-        drop(alerts);
-        let mut taken = 0;
-        while let Some(alert) = inbox.next().await {
-            assert_eq!(alert, state("down"), "the newest goes");
-            taken += 1;
+        for _ in 0..WAITING {
+            assert_eq!(inbox.next().await, Some(News::Alert(state("down"))));
         }
-        assert_eq!(taken, WAITING);
+        let Some(News::Missed(missed)) = inbox.next().await else { panic!("two of them got lost") };
+        assert_eq!(missed.to_string(), "1 login without Mojang, authentication servers are now up");
+        // From then on there is room again.
+        alerts.offer(state("down"));
+        assert_eq!(inbox.next().await, Some(News::Alert(state("down"))));
+        drop(alerts);
+        assert_eq!(inbox.next().await, None);
     }
 }

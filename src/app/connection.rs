@@ -336,7 +336,11 @@ async fn log_in(
         threshold: cx.router.last_threshold(&route_key, cx.login.config.compression_threshold),
     };
     let line = Arc::new(Line::default());
-    let on_pin = |id, name: &Username, event| journal::pin_at_dialog(cx, &caller, (name, id), event);
+    let on_pin = |id, name: &Username, event| {
+        let claimed_id = line.who.get().and_then(|who| who.claimed_id);
+        let guest = journal::Guest { name, id, claimed_id, backend: None };
+        journal::pin_at_dialog(cx, &caller, &guest, event);
+    };
     let attempt = Attempt { address: caller.address, line: &line, deadline, route, on_pin: OnPin(&on_pin) };
     let entering = async {
         let mut admission = login::drive(&mut conn, hello, &cx.login, &attempt).await?;
@@ -361,6 +365,8 @@ async fn log_in(
             // Admitted meanwhile, and never closed to make room.
             std::future::pending::<()>().await;
         }
+        // Whatever is cut by this sees that it did nothing wrong.
+        line.close(Reason::TooManyConnections);
         full
     };
     let cut_short = |reason| login::cut_short(reason, &line, &cx.login, caller.address);

@@ -199,7 +199,8 @@ pub(super) fn joined(to: &impl AsRef<Journal>, caller: &Caller, admission: &Admi
         backend: Some(&entered.backend.name),
     };
     let proof = admission.admitted.proof();
-    admitted(to, caller, &guest, proof, &admission.facts, admission.moved.as_deref());
+    let facts = (&admission.facts, admission.outage_started);
+    admitted(to, caller, &guest, proof, facts, admission.moved.as_deref());
 }
 
 /// A player, as far as every event about it states it.
@@ -222,13 +223,13 @@ impl Guest<'_> {
     }
 }
 
-/// A player is in, for these `facts`.
+/// A player is in, for these facts; by policy since there is that outage.
 pub(super) fn admitted(
     to: &impl AsRef<Journal>,
     caller: &Caller,
     guest: &Guest<'_>,
     proof: Proof,
-    facts: &Map<String, Value>,
+    (facts, outage_started): (&Map<String, Value>, Option<Timestamp>),
     moved: Option<&Moved>,
 ) {
     let journal = to.as_ref();
@@ -237,7 +238,8 @@ pub(super) fn admitted(
         Kind::LoginVerified
     } else {
         journal.statistics.fallback();
-        journal.alerts.offer(Alert::Fallback(fallback(journal, caller.address, guest, proof, facts)));
+        let outage = outage_started.map(|started| since(started, journal.clock.now())).unwrap_or_default();
+        journal.alerts.offer(Alert::Fallback(fallback(journal, caller.address, guest, proof, outage)));
         Kind::LoginFallback
     };
     let mut event = guest.event(caller.event(kind, &journal.clock)).reason("ok").facts(facts);
@@ -265,18 +267,16 @@ fn fallback(
     address: IpAddr,
     guest: &Guest<'_>,
     proof: Proof,
-    facts: &Map<String, Value>,
+    outage: Duration,
 ) -> Fallback {
     let now = journal.clock.now();
     let session = journal.store.by_id(guest.id);
     let place = journal.geo.at_hand(address).filter(|place| !place.is_unknown());
-    let outage: Option<Timestamp> =
-        facts.get("outage_started").and_then(Value::as_str).and_then(|started| started.parse().ok());
     Fallback {
         player: Subject { name: guest.name.as_str().to_owned(), id: guest.id, address, place },
         ground: session.map_or(Ground::Nothing, |session| ground(&session, address, &journal.rules, now)),
         pin_proven: proof == Proof::Pinned,
-        outage: outage.map_or(Duration::ZERO, |started| since(started, now)),
+        outage,
     }
 }
 
@@ -300,14 +300,6 @@ fn since(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
-/// The word for the way in which a player is asked.
-pub(super) const fn gate_label(gate: Gate) -> &'static str {
-    match gate {
-        Gate::Dialog => "dialog",
-        Gate::Quarantine => "quarantine",
-    }
-}
-
 /// What became of a PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pin {
@@ -326,21 +318,34 @@ pub(super) enum Pin {
 /// Something happened with the PIN of a player. Never says anything about the code itself.
 pub(super) fn pin(to: &impl AsRef<Journal>, caller: &Caller, guest: &Guest<'_>, what: Pin) {
     let journal = to.as_ref();
-    let event = |kind| guest.event(caller.event(kind, &journal.clock));
-    let (event, said) = match what {
-        Pin::Prompted(gate) => {
-            (event(Kind::PinPrompted).field("gate", gate_label(gate)), "held until its PIN is right")
-        }
-        Pin::Verified(gate) => (event(Kind::PinVerified).field("gate", gate_label(gate)), "PIN verified"),
-        Pin::Failed(gate, left) => {
-            (event(Kind::PinFailed).field("gate", gate_label(gate)).field("tries_left", left), "wrong PIN")
-        }
-        Pin::Set { replaced: false } => (event(Kind::PinSet).field("replaced", false), "PIN set"),
-        Pin::Set { replaced: true } => (event(Kind::PinSet).field("replaced", true), "PIN replaced"),
-        Pin::Reset => (event(Kind::PinReset), "PIN removed"),
+    let (kind, gate, said) = match what {
+        Pin::Prompted(gate) => (Kind::PinPrompted, Some(gate), "held until its PIN is right"),
+        Pin::Verified(gate) => (Kind::PinVerified, Some(gate), "PIN verified"),
+        Pin::Failed(gate, _) => (Kind::PinFailed, Some(gate), "wrong PIN"),
+        Pin::Set { replaced: false } => (Kind::PinSet, None, "PIN set"),
+        Pin::Set { replaced: true } => (Kind::PinSet, None, "PIN replaced"),
+        Pin::Reset => (Kind::PinReset, None, "PIN removed"),
     };
+    let gate = gate.map(Gate::label);
+    let mut event = guest.event(caller.event(kind, &journal.clock));
+    if let Some(gate) = gate {
+        event = event.field("gate", gate);
+    }
+    let mut tries_left = None;
+    match what {
+        Pin::Failed(_, left) => {
+            event = event.field("tries_left", left);
+            tries_left = Some(left);
+        }
+        Pin::Set { replaced } => event = event.field("replaced", replaced),
+        Pin::Prompted(_) | Pin::Verified(_) | Pin::Reset => {}
+    }
     journal.audit.emit(event);
-    info!(conn = %caller.conn, player = %guest.name, id = %guest.id, address = %caller.address, "{said}");
+    let Some(May { left_out }) = journal.chatter.may(kind.name()) else { return };
+    info!(
+        conn = %caller.conn, player = %guest.name, id = %guest.id, address = %caller.address, gate, tries_left,
+        left_out, "{said}"
+    );
 }
 
 /// A player comes from a country or network that is none of those known of it. `proof` says how it was proven, or that
@@ -428,18 +433,12 @@ pub(super) fn left(conn: ConnId, name: &str, ended: &Ended) {
 }
 
 /// A player was asked for its PIN by a dialog, or has answered. No backend knows of it yet.
-pub(super) fn pin_at_dialog(
-    to: &impl AsRef<Journal>,
-    caller: &Caller,
-    (name, id): (&Username, Uuid),
-    what: PinEvent,
-) {
-    let guest = Guest { name, id, claimed_id: None, backend: None };
+pub(super) fn pin_at_dialog(to: &impl AsRef<Journal>, caller: &Caller, guest: &Guest<'_>, what: PinEvent) {
     let gate = Gate::Dialog;
     let what = match what {
         PinEvent::Prompted => Pin::Prompted(gate),
         PinEvent::Verified => Pin::Verified(gate),
         PinEvent::Failed { left } => Pin::Failed(gate, left),
     };
-    pin(to, caller, &guest, what);
+    pin(to, caller, guest, what);
 }

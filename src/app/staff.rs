@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    alert::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Inbox, Lasting, Pace, Subject, Sum},
+    alert::{
+        Alert, AuthState, BanAdded, Fallback, GeoChanged, Inbox, Lasting, News, Pace, Subject, Sum,
+        Whereabouts,
+    },
     foreign,
     identity::{Username, Whom},
     messages::{MessageKey, Messages},
@@ -91,10 +94,13 @@ impl Staff {
             tokio::select! {
                 () = stop.requested() => return,
                 sum = pace.due() => self.say(&self.sum(sum)),
-                alert = inbox.next() => match alert {
-                    Some(alert) => if let Some(alert) = pace.offer(alert) {
+                news = inbox.next() => match news {
+                    // Whoever is here next has read none of what was told before.
+                    Some(_) if self.present().is_empty() => pace = Pace::default(),
+                    Some(News::Alert(alert)) => if let Some(alert) = pace.offer(alert) {
                         self.say(&self.line(&alert));
                     },
+                    Some(News::Missed(missed)) => pace.leave_out(missed),
                     None => return,
                 },
             }
@@ -132,11 +138,11 @@ fn worded(alert: &Alert) -> (MessageKey, Vec<(&'static str, String)>) {
     };
     values.extend(match alert {
         Alert::Fallback(fallback) => {
-            let place = fallback.player.place.map(|place| place.to_string()).unwrap_or_default();
+            let place = fallback.player.place.map(|place| Whereabouts(place).to_string()).unwrap_or_default();
             vec![("reason", fallback.to_string()), ("place", place)]
         }
         Alert::GeoChanged(GeoChanged { player, known, proof }) => {
-            let place = player.place.unwrap_or_default();
+            let place = Whereabouts(player.place.unwrap_or_default());
             let place = format!("{place} ({}, {proof})", player.address);
             vec![("place", place), ("known", listed(known)), ("reason", (*proof).to_owned())]
         }
@@ -153,7 +159,8 @@ fn worded(alert: &Alert) -> (MessageKey, Vec<(&'static str, String)>) {
 }
 
 fn listed(places: &[Place]) -> String {
-    let shown: Vec<String> = places.iter().take(MAX_PLACES).map(ToString::to_string).collect();
+    let shown: Vec<String> =
+        places.iter().take(MAX_PLACES).map(|place| Whereabouts(*place).to_string()).collect();
     shown.join("; ")
 }
 
@@ -205,6 +212,13 @@ mod tests {
             said(&Alert::GeoChanged(moved)),
             "[Postern] Ann came from country FR, network AS64497 (203.0.113.5, refused), so far from country DE, \
              network AS64496"
+        );
+        let player = subject("Ann", Some(Place { asn: None, ..place("FR", 1) }));
+        let moved =
+            GeoChanged { player, known: vec![Place { country: None, ..place("DE", 2) }], proof: "pinned" };
+        assert_eq!(
+            said(&Alert::GeoChanged(moved)),
+            "[Postern] Ann came from country FR (203.0.113.5, pinned), so far from network AS2"
         );
         let (cause, lasted) = ("2 good checks in a row".to_owned(), Some(Duration::from_hours(3)));
         assert_eq!(

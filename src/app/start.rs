@@ -167,7 +167,7 @@ pub(super) async fn start(config: Config, clock: Clock) -> Result<Proxy, StartEr
     let staff = Staff::new(&config.alerts.staff, Arc::clone(&messages));
     tasks.begin("staff", |stop| staff.clone().tell(alerted, stop));
     let min_pin_length = config.pins.min_length;
-    let pins = Pins::new(config.pins, store.clone(), bans.clone(), clock.clone());
+    let pins = Pins::new(config.pins, store.clone(), bans.clone());
     let login = Arc::new(LoginCx {
         config: config.login,
         ipv4_subnet_prefix: config.rules.ipv4_range_prefix,

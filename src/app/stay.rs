@@ -6,15 +6,14 @@ use tokio::{net::TcpStream, time::sleep};
 use tracing::error;
 
 use super::{
-    connection::{Caller, ConnCx, ConnId, text},
-    journal::{self, Journal, Pin},
+    connection::{Caller, ConnCx, text},
+    journal::{self, Journal},
     pins::{self, About, Pace, Player, Quarantine},
     places::{self, Visits},
     staff::{Present, Staff},
 };
 use crate::{
     backend::Entered,
-    identity::Username,
     limit::gate::{Held, Passage},
     login::{
         Admission, LoginCx, Seat, Taken,
@@ -22,7 +21,6 @@ use crate::{
     },
     messages::Messages,
     net::conn::{Conn, Parts},
-    pin::{Gate, Tried},
     policy::Proof,
     reason::Reason,
     relay::{self, Begin, Ended, Link, Relay, Terms, Workshop},
@@ -101,7 +99,6 @@ pub(super) fn begin(
         claimed_id: admission.named.claimed_id,
         backend: entered.backend.name.clone(),
     };
-    let conn_id = about.caller.conn;
     let (handle, mailbox) = relay::link(admission.named.hello.dialect, Arc::clone(&line.activity));
     let begin = if admission.begun.is_some() { Begin::InConfiguration } else { Begin::BehindLoginSuccess };
     let seating = match admission.seat {
@@ -112,33 +109,18 @@ pub(super) fn begin(
         Seat::Held(held) => {
             let cx = &cx.stay;
             journal::passed_over(&*cx.journal, &about.caller, &entered.passed_over);
-            journal::pin(&*cx.journal, &about.caller, &about.guest(), Pin::Prompted(Gate::Quarantine));
-            let trial = cx.login.pins.trial(tried(&about, &admission.named.name, cx));
-            let quarantine = Some(Box::new(Quarantine::new(*held, trial, passage)));
-            Seating { quarantine, place: None, present: None }
+            let quarantine = Quarantine::new(*held, admission.facts, passage, &cx.login);
+            Seating { quarantine: Some(Box::new(quarantine)), place: None, present: None }
         }
     };
-    let player = Box::new(Player { about, handle, cx: Arc::clone(&cx.stay) });
-    let guest = Guest { player, proof: admission.admitted.proof(), line, seating };
+    let player = Box::new(Player { about: Arc::new(about), handle, cx: Arc::clone(&cx.stay) });
+    let mut guest = Guest { player, proof: admission.admitted.proof(), line, seating };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));
     let (client, backend) = match streams {
         Ok(streams) => streams,
-        Err(error) => return not_begun(conn_id, &error),
+        Err(error) => return not_begun(&mut guest, &error),
     };
     cx.workers.hand_over(move |workshop| stay(client, backend, workshop, (mailbox, begin), guest));
-}
-
-/// Whose tries those of a held player are.
-fn tried(about: &About, name: &Username, cx: &StayCx) -> Tried {
-    let (id, address) = (about.id, about.caller.address);
-    let login = &cx.login;
-    Tried {
-        id,
-        name: name.key(),
-        address,
-        asn: login.geo.at_hand(address).and_then(|place| place.asn),
-        is_exact: cx.store.ids_at(address, login.clock.now()).contains(&id),
-    }
 }
 
 /// Off the runtime of logins, for another one to take it up.
@@ -147,8 +129,13 @@ fn into_std(conn: Conn<TcpStream>) -> io::Result<Parts<std::net::TcpStream>> {
 }
 
 /// The system does not let the streams change hands: both are closed.
-fn not_begun(conn: ConnId, error: &io::Error) {
-    error!(%conn, %error, "a player's connection could not be passed to the thread that would relay it");
+fn not_begun(guest: &mut Guest, error: &io::Error) {
+    let About { caller, backend, .. } = &*guest.player.about;
+    error!(conn = %caller.conn, %error, "a player's connection could not be passed to the thread that would relay it");
+    if let Some(quarantine) = guest.seating.quarantine.take() {
+        let refusal = quarantine.lost(&guest.player.about, error);
+        journal::refused(&*guest.player.cx.journal, caller, &refusal, Some(backend));
+    }
 }
 
 /// Pipes the connection until it ends. Called on the thread that does it.
@@ -162,13 +149,14 @@ fn stay(
     let streams = client
         .try_map_io(TcpStream::from_std)
         .and_then(|client| Ok((client, backend.try_map_io(TcpStream::from_std)?)));
-    let cx = &guest.player.cx;
     let held = guest.seating.quarantine.is_some();
-    let terms = Terms { begin, pins: cx.login.pins.are_on(), held };
+    let terms = Terms { begin, pins: guest.player.cx.login.pins.are_on(), held };
     let mut relay = match streams {
-        Ok((client, backend)) => Some(Relay::new(client, backend, mailbox, workshop, &cx.relay, terms)),
+        Ok((client, backend)) => {
+            Some(Relay::new(client, backend, mailbox, workshop, &guest.player.cx.relay, terms))
+        }
         Err(error) => {
-            not_begun(guest.player.about.caller.conn, &error);
+            not_begun(&mut guest, &error);
             None
         }
     };
@@ -211,11 +199,9 @@ async fn attend(player: &Player, proof: Proof, seating: &mut Seating) {
         Box::pin(hold(player, seating, &mut pace)).await;
         Proof::Pinned
     } else {
+        // In this order: of what waits for the world, that is what comes first.
+        pins::welcome(player, proof);
         seating.present = player.present(proof).map(Box::new);
-        if let Some(line) = pins::welcome(player, proof) {
-            Box::pin(player.handle.joined()).await;
-            player.say(line);
-        }
         proof
     };
     pins::attend(player, proof, &mut pace).await;
@@ -225,15 +211,15 @@ async fn attend(player: &Player, proof: Proof, seating: &mut Seating) {
 async fn hold(player: &Player, seating: &mut Seating, pace: &mut Pace) {
     if let Some(quarantine) = &mut seating.quarantine {
         match pins::wait(player, quarantine, pace).await {
-            Ok(Taken { place, leaving: _, facts, moved }) => {
-                let About { caller, name, id, .. } = &player.about;
+            Ok(Taken { place, leaving: _, facts, outage_started, moved }) => {
+                let About { caller, name, id, .. } = &*player.about;
                 let journal = &*player.cx.journal;
                 journal::admitted(
                     journal,
                     caller,
                     &player.about.guest(),
                     Proof::Pinned,
-                    &facts,
+                    (&facts, Some(outage_started)),
                     moved.as_deref(),
                 );
                 let visit = (name, *id, Proof::Pinned, moved.is_some());
@@ -255,11 +241,11 @@ async fn hold(player: &Player, seating: &mut Seating, pace: &mut Pace) {
 
 /// Says how it ended: for one who was in, that it left, and for one who was still held, why it did not come in.
 fn tell_end(player: &Player, line: &Line, seating: &mut Seating, ended: &Ended) {
-    let About { caller, name, backend, .. } = &player.about;
+    let About { caller, name, backend, .. } = &*player.about;
     let Some(quarantine) = seating.quarantine.take() else {
         return journal::left(caller.conn, name.as_str(), ended);
     };
-    let refusal = quarantine.fail(&player.about, line.asked_to_close(), ended);
+    let refusal = quarantine.fail(player, line, ended);
     journal::refused(&*player.cx.journal, caller, &refusal, Some(backend));
 }
 

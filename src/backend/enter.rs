@@ -33,6 +33,7 @@ use crate::{
         conn::{Conn, ConnError, Io, limit},
         deadline::Deadline,
     },
+    policy::Proof,
     protocol::{
         configuration,
         handshake::Handshake,
@@ -65,6 +66,10 @@ const HUNG_UP: &str = "hung up without a word: it is stopped behind something th
 
 /// Where the client is asked whether it has read what came before. It answers that it does not know the channel.
 const FENCE_CHANNEL: &str = "postern:fence";
+
+/// Where mods agree with each other before login success. A client whose player has not proven its PIN answers there and
+/// nowhere else: its backend would not let a modded one in without, and reads nothing of who the player is there.
+const MOD_HANDSHAKES: [&str; 3] = ["fml:handshake", "fml:loginwrapper", "forge:handshake"];
 
 /// Who enters.
 #[derive(Clone, Copy, Debug)]
@@ -401,8 +406,9 @@ impl<C: Io> Talk<'_, C> {
             {
                 self.answer_ourselves(&request).await;
             }
-            // The client has left the state in which it could be asked that.
-            FromBackend::PluginRequest(PluginRequest { message_id, .. }) if self.begun.is_some() => {
+            FromBackend::PluginRequest(PluginRequest { message_id, channel, .. })
+                if !self.may_ask_client(channel) =>
+            {
                 self.tell(&PluginResponse { message_id, data: None }.write(self.player.dialect)).await;
             }
             FromBackend::PluginRequest(request) => {
@@ -430,6 +436,13 @@ impl<C: Io> Talk<'_, C> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the client is asked what a backend asks on that channel. Not if it has left the state in which it could be;
+    /// and of what a player says who is held only that reaches the backend which it takes to hold it.
+    fn may_ask_client(&self, channel: &str) -> bool {
+        let is_held = self.player.admitted.proof() == Proof::Held;
+        self.begun.is_none() && (!is_held || MOD_HANDSHAKES.contains(&channel))
     }
 
     /// Answers a question that is meant for a proxy: the first one for the player in modern mode, no other.

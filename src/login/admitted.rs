@@ -9,6 +9,35 @@ use crate::{
     policy::{Permit, Proof},
 };
 
+/// A permit of policy, and all the proof that it asks for.
+#[derive(Debug)]
+pub struct Cleared {
+    permit: Permit,
+    proof: Proof,
+}
+
+impl Cleared {
+    /// `None` if the permit asks for a PIN and this is not the proof of it.
+    pub(super) fn new(permit: Permit, proven: Option<&ProvenPin>) -> Option<Self> {
+        let proof = match proven {
+            Some(proven) if proven.id() == permit.id() => Proof::Pinned,
+            None if !permit.must_prove_pin() => Proof::Fallback,
+            Some(_) | None => return None,
+        };
+        Some(Self { permit, proof })
+    }
+
+    /// Leave of policy.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// How the player was proven.
+    pub fn proof(&self) -> Proof {
+        self.proof
+    }
+}
+
 /// A player who may go on to a backend. Backends and relay accept nothing less; it can be made in two places only:
 /// from the session server's word, and from a permit of policy.
 #[derive(Debug)]
@@ -24,20 +53,9 @@ impl Admitted {
         Self { profile: verified.into_profile(), proof: Proof::Verified, address }
     }
 
-    /// From a permit of policy: id and name are the session's, never the client's. `None` if the permit asks for a PIN
-    /// and this is not the proof of it.
-    pub(super) fn by_policy(
-        permit: Permit,
-        proven: Option<ProvenPin>,
-        properties: Vec<Property>,
-        address: IpAddr,
-    ) -> Option<Self> {
-        let proof = match proven {
-            Some(proven) if proven.id() == permit.id() => Proof::Pinned,
-            None if !permit.must_prove_pin() => Proof::Fallback,
-            Some(_) | None => return None,
-        };
-        Some(Self::permitted(permit, proof, properties, address))
+    /// From a permit of policy: id and name are the session's, never the client's.
+    pub(super) fn by_policy(cleared: Cleared, properties: Vec<Property>, address: IpAddr) -> Self {
+        Self::permitted(cleared.permit, cleared.proof, properties, address)
     }
 
     /// From a permit that asks for a PIN: may meet its backend, to be asked for it there.

@@ -38,17 +38,24 @@ impl Basis {
         }
     }
 
-    /// Whether it still holds, as of now. An attempt that was parked during a blip is not admitted after it.
-    pub(super) fn holds(&self, cx: &LoginCx) -> bool {
+    /// Whether it still holds, as of now. An attempt that was parked during a blip is not admitted after it. A login's own
+    /// failure is a moment old where nothing was asked of its player; one who has taken time to enter its PIN goes by
+    /// whether the session server has answered anybody since.
+    pub(super) fn holds(&self, cx: &LoginCx, was_asked: bool) -> bool {
+        let status = cx.health.status();
         match self {
-            Self::Down { .. } => matches!(cx.health.status().verdict, Verdict::Down { .. }),
-            Self::InPlace(_) => !cx.health.status().is_forced_up(),
+            Self::Down { .. } => status.verdict.is_down(),
+            Self::InPlace(_) if status.is_forced_up() => false,
+            Self::InPlace(confirmed) => {
+                let answered = || status.last_answer.is_some_and(|answer| answer > confirmed.at());
+                !was_asked || status.verdict.is_down() || status.verdict != Verdict::Up && !answered()
+            }
         }
     }
 
     /// The same, as a refusal if not.
-    pub(super) fn check(&self, cx: &LoginCx) -> Result<(), Refusal> {
-        if self.holds(cx) {
+    fn check(&self, cx: &LoginCx, was_asked: bool) -> Result<(), Refusal> {
+        if self.holds(cx, was_asked) {
             return Ok(());
         }
         Err(Refusal::new(Reason::Unreachable).fact("cause", "the outage ended meanwhile"))
@@ -150,7 +157,7 @@ impl<'a> Claim<'a> {
         proven: Option<&ProvenPin>,
     ) -> Result<Seated, NoPlace> {
         let cx = self.cx;
-        basis.check(cx)?;
+        basis.check(cx, proven.is_some())?;
         let session = self.session();
         let id = session.as_ref().map(|session| session.id);
         let judged = cx.roster.seat_by_policy(id, self.address, line, proven, |company| {
@@ -180,7 +187,8 @@ impl<'a> Claim<'a> {
         });
         let at_the_gate = judged.map_err(|no| refusal(no.0, &no.1, cx))?;
         // For whoever ends it from outside.
-        let facts = facts_of(&at_the_gate.evidence, basis);
+        let mut facts = facts_of(&at_the_gate.evidence, basis);
+        facts.insert("gate".to_owned(), gate.label().into());
         line.set_judged(Some(Judged { reason: None, id: Some(at_the_gate.permit.id()), facts }));
         Ok(at_the_gate)
     }
@@ -204,9 +212,7 @@ impl From<NoPlace> for Refusal {
     fn from(no: NoPlace) -> Self {
         match no {
             NoPlace::Refused(refusal) => refusal,
-            NoPlace::PinWanted => {
-                Self::new(Reason::Unreachable).fact("cause", "the session or its PIN changed meanwhile")
-            }
+            NoPlace::PinWanted => Self::pin_gone(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         configuring::Configuring,
         conn::{Conn, Io},
     },
-    pin::{Gate, ProvenPin},
+    pin::Gate,
     policy::{AddressMatch, Decision, Location},
     reason::Reason,
 };
@@ -73,7 +73,7 @@ pub(super) async fn admit<S: Io>(
             .await
             .map_err(|refusal| refusal.fact("online_attempt", Reason::Unreachable.code())),
         Err(Unproven::HungUp(error)) => {
-            if basis.holds(cx) {
+            if basis.holds(cx, false) {
                 cx.hang_ups.remember(named.name.key(), attempt.address);
             }
             Err(refusal.unheard(Refusal::from(Unproven::HungUp(error))))
@@ -144,9 +144,9 @@ async fn enter<S: Io>(
         }
     };
     // Before anything is written, which would make a lost document anew.
-    let properties = stored_properties(seated.permit.id(), cx).await;
-    let taken = Arrival { seated, proven: None, properties, begun: None };
-    taken.admit(&basis, named, cx, attempt)
+    let properties = stored_properties(seated.cleared.permit().id(), cx).await;
+    let arrival = Arrival { seated, properties, begun: None };
+    Ok(arrival.admit(&basis, named, cx, attempt))
 }
 
 /// Asks a player whose client has dialogs, before any backend knows of it.
@@ -174,7 +174,7 @@ async fn behind_dialog<S: Io>(
     let (id, threshold) = (permit.id(), attempt.route.threshold);
     let guest = hold::Guest { id, profile, dialect: &named.hello.dialect, is_exact, threshold };
     let asked = hold::ask(conn, guest, cx, attempt).await;
-    let with_facts = |refusal: Refusal| refusal.evidence(&evidence).fact("gate", "dialog");
+    let with_facts = |refusal: Refusal| refusal.evidence(&evidence).fact("gate", Gate::Dialog.label());
     let (proven, begun) = asked.map_err(with_facts)?;
     // The way to the backend begins only now.
     attempt.deadline.begin_anew(LOGIN_TIME, LOGIN_TIME_LIMIT);
@@ -182,40 +182,32 @@ async fn behind_dialog<S: Io>(
     let seated = seated.map_err(|no| {
         let mut refusal = Refusal::from(no);
         refusal.who.id = refusal.who.id.or(Some(hold.id()));
-        refusal.fact("gate", "dialog").fact("pin", "right")
+        refusal.fact("gate", Gate::Dialog.label()).fact("pin", "right")
     })?;
-    let arrival = Arrival { seated, proven: Some(proven), properties, begun: Some(begun) };
-    arrival.admit(&basis, named, cx, attempt)
+    let arrival = Arrival { seated, properties, begun: Some(begun) };
+    Ok(arrival.admit(&basis, named, cx, attempt))
 }
 
 /// A player who has a place.
 struct Arrival {
     seated: Seated,
-    proven: Option<ProvenPin>,
     properties: Option<Vec<Property>>,
     begun: Option<Box<Configuring>>,
 }
 
 impl Arrival {
-    fn admit(
-        self,
-        basis: &Basis,
-        named: Named,
-        cx: &LoginCx,
-        attempt: &Attempt<'_>,
-    ) -> Result<Admission, Refusal> {
-        let Self { seated: Seated { place, permit, evidence, leaving }, proven, properties, begun } = self;
+    fn admit(self, basis: &Basis, named: Named, cx: &LoginCx, attempt: &Attempt<'_>) -> Admission {
+        let Self { seated: Seated { place, cleared, evidence, leaving }, properties, begun } = self;
         attempt.line.set_judged(None);
-        cx.store.count_fallback(permit.id());
+        cx.store.count_fallback(cleared.permit().id());
         let mut facts = facts_of(&evidence, basis);
         if properties.is_none() {
             facts.insert("properties".to_owned(), "not read in time".into());
         }
-        let admitted = Admitted::by_policy(permit, proven, properties.unwrap_or_default(), attempt.address);
-        // The roster has seen to that: a place is for whoever proved what was asked for.
-        let admitted = admitted.ok_or_else(|| Refusal::from(NoPlace::PinWanted))?;
+        let admitted = Admitted::by_policy(cleared, properties.unwrap_or_default(), attempt.address);
+        let outage_started = Some(evidence.outage_started);
         let (seat, moved) = (Seat::Place(place), moved(evidence));
-        Ok(Admission { admitted, seat, leaving, named, player_key: None, moved, facts, begun })
+        Admission { admitted, seat, leaving, named, player_key: None, moved, facts, outage_started, begun }
     }
 }
 

@@ -97,8 +97,12 @@ pub(super) async fn ask<S: Io>(
                 asking.note(PinEvent::Failed { left: 0 });
                 return Err(Refusal::new(Reason::PinFailed));
             }
-            Outcome::Busy => MessageKey::PinBusy,
-            Outcome::Local => MessageKey::TryAgain,
+            Outcome::Barred(bar) => return Err(Refusal::pin_barred(bar)),
+            Outcome::Gone => {
+                trying.trial = None;
+                return Err(Refusal::pin_gone());
+            }
+            Outcome::Busy | Outcome::Local => MessageKey::PinBusy,
         };
         asking.show(Some(told)).await?;
     }
@@ -135,10 +139,14 @@ struct Trying<'a> {
 
 impl Drop for Trying<'_> {
     fn drop(&mut self) {
-        // Whose place is taken by its own player, or by nobody because we stop, has not failed.
-        let excused = matches!(self.line.asked_to_close(), Some(Reason::Displaced | Reason::ShuttingDown));
-        if let Some(trial) = self.trial.take().filter(|_| !excused) {
-            trial.fail(Gate::Dialog);
+        let Some(trial) = self.trial.take() else { return };
+        match self.line.asked_to_close() {
+            // Its player came in by another way, or we stop.
+            Some(Reason::ShuttingDown) => {}
+            Some(Reason::Displaced) if self.line.gave_way_to_admission() => {}
+            // It made room for others.
+            Some(Reason::TooManyConnections) => trial.fail_uncharged(Gate::Dialog),
+            _ => trial.fail(Gate::Dialog),
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct Judged {
 #[derive(Debug, Default)]
 struct Close {
     reason: Option<Reason>,
+    /// Whether that is because somebody of the same id was let in.
+    for_admission: bool,
     waiting: Option<Waker>,
 }
 
@@ -114,10 +116,28 @@ impl Line {
         self.close.lock().unwrap_or_else(PoisonError::into_inner).reason
     }
 
+    /// Whether it was asked to end because somebody of the same id was let in. Who has proven nothing and only stands
+    /// where it stood does not count.
+    pub fn gave_way_to_admission(&self) -> bool {
+        self.close.lock().unwrap_or_else(PoisonError::into_inner).for_admission
+    }
+
     /// Asks the connection to end and to tell its client why. The first reason stays.
     pub fn close(&self, reason: Reason) {
+        self.ask_to_close(reason, false);
+    }
+
+    /// Asks it to give way to somebody of the same id who was let in.
+    pub(super) fn give_way_to_admission(&self) {
+        self.ask_to_close(Reason::Displaced, true);
+    }
+
+    fn ask_to_close(&self, reason: Reason, for_admission: bool) {
         let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
-        close.reason.get_or_insert(reason);
+        if close.reason.is_none() {
+            close.reason = Some(reason);
+            close.for_admission = for_admission;
+        }
         let waiting = close.waiting.take();
         drop(close);
         if let Some(waiting) = waiting {
@@ -160,6 +180,8 @@ mod tests {
         let line = Line::default();
         line.close(Reason::ShuttingDown);
         line.close(Reason::Displaced);
+        line.give_way_to_admission();
         assert_eq!(line.closing().await, Reason::ShuttingDown);
+        assert!(!line.gave_way_to_admission());
     }
 }

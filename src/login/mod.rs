@@ -5,11 +5,11 @@
 
 use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    address,
     clock::Clock,
     geo::Geo,
     identity::Username,
@@ -29,7 +29,7 @@ use crate::{
     policy::Rules,
     protocol::handshake::Intent,
     reason::Reason,
-    session::{Store, record::Session},
+    session::Store,
 };
 
 pub mod admitted;
@@ -142,7 +142,7 @@ pub struct Attempt<'a> {
 pub enum PinEvent {
     /// It was asked, by a dialog.
     Prompted,
-    /// It gave a wrong one, or one that was of no use any more.
+    /// It gave a wrong one.
     Failed {
         /// Tries that are left.
         left: u8,
@@ -184,6 +184,8 @@ pub struct Admission {
     pub moved: Option<Box<Moved>>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
+    /// Of one by policy: since when there is an outage, as policy saw it.
+    pub outage_started: Option<Timestamp>,
     /// What has happened with the client since its login success, if it got that from us: it is in configuration.
     pub begun: Option<Box<Configuring>>,
 }
@@ -283,13 +285,7 @@ fn count_failure(refusal: &Refusal, name: &Username, cx: &LoginCx, address: IpAd
         Some(id) => cx.store.by_id(id),
         None => cx.store.find(name, None),
     };
-    // A pair is banned for the whole client (IPv6: a /64). Of those who share the one that a player was verified from,
-    // nobody may lock it out there by failing under its name.
-    let client = address::limit_key(address);
-    let is_own = |session: &Arc<Session>| {
-        session.addresses.iter().any(|seen| address::limit_key(seen.address) == client)
-    };
-    let id = session.filter(|session| !is_own(session)).map(|session| session.id);
+    let id = session.filter(|session| !session.is_own_client(address)).map(|session| session.id);
     let asn = cx.geo.at_hand(address).and_then(|place| place.asn);
     cx.bans.fail(failure, address, &name.key(), id, asn);
 }

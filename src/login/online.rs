@@ -173,6 +173,7 @@ pub(super) fn seat(verified: Verified, named: Named, cx: &LoginCx, attempt: &Att
         player_key: None,
         moved: None,
         facts,
+        outage_started: None,
         begun: None,
     }
 }

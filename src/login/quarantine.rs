@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -46,7 +47,17 @@ pub(super) async fn begin(
         line: Arc::clone(attempt.line),
     };
     let seat = Seat::Held(Box::new(held));
-    Ok(Admission { admitted, seat, leaving, named, player_key: None, moved: None, facts, begun: None })
+    Ok(Admission {
+        admitted,
+        seat,
+        leaving,
+        named,
+        player_key: None,
+        moved: None,
+        facts,
+        outage_started: Some(evidence.outage_started),
+        begun: None,
+    })
 }
 
 /// A player whom its backend may meet, but only to be asked for its PIN there. What judging it again takes.
@@ -86,6 +97,8 @@ pub struct Taken {
     pub leaving: Option<Leaving>,
     /// What the admission rests on, for audit.log.
     pub facts: Map<String, Value>,
+    /// Since when there is an outage, as policy saw it.
+    pub outage_started: Timestamp,
     /// If the country and network are known to be new for the player.
     pub moved: Option<Box<Moved>>,
 }
@@ -101,11 +114,12 @@ pub fn admit_held(held: &Held, proven: ProvenPin, cx: &LoginCx) -> Result<Taken,
     let seated = claim.take_place(basis, *location, line, Some(&proven)).map_err(|no| {
         let mut refusal = Refusal::from(no).named(name, *claimed_id);
         refusal.who.id = refusal.who.id.or(Some(hold.id()));
-        refusal.fact("gate", "quarantine").fact("pin", "right")
+        refusal.fact("gate", Gate::Quarantine.label()).fact("pin", "right")
     })?;
     line.set_judged(None);
-    let Seated { place, permit, evidence, leaving } = seated;
-    cx.store.count_fallback(permit.id());
+    let Seated { place, cleared, evidence, leaving } = seated;
+    cx.store.count_fallback(cleared.permit().id());
     let facts = facts_of(&evidence, basis);
-    Ok(Taken { place, leaving, facts, moved: moved(evidence) })
+    let outage_started = evidence.outage_started;
+    Ok(Taken { place, leaving, facts, outage_started, moved: moved(evidence) })
 }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    identity::Username, limit::bans::Failure, messages::MessageKey, net::conn::ConnError, place::Place,
-    policy::Evidence, reason::Reason,
+    identity::Username, limit::bans::Failure, messages::MessageKey, net::conn::ConnError, pin::Bar,
+    place::Place, policy::Evidence, reason::Reason,
 };
 
 /// What is known of who tried, for audit.log.
@@ -59,6 +59,16 @@ impl Refusal {
             moved: None,
             facts: Map::new(),
         }
+    }
+
+    /// No code is compared any more, not even the right one.
+    pub fn pin_barred(bar: Bar) -> Self {
+        Self::new(Reason::PinFailed).fact("pin_barred", bar.label())
+    }
+
+    /// The player has no PIN any more. The next attempt is judged without one.
+    pub fn pin_gone() -> Self {
+        Self::new(Reason::Unreachable).fact("cause", "the session or its PIN changed meanwhile")
     }
 
     /// Adds a fact for audit.log.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::admitted::Cleared;
 pub use super::line::{Judged, Line, Reads};
 use crate::{
     clock::Clock,
@@ -125,8 +126,8 @@ pub struct Company {
 pub struct Seated {
     /// The place.
     pub place: Place,
-    /// Who may come in.
-    pub permit: Permit,
+    /// Who may come in, and what it has proven.
+    pub cleared: Cleared,
     /// Why.
     pub evidence: Evidence,
     /// The connection that has to go for it.
@@ -189,7 +190,8 @@ impl Roster {
     }
 
     /// Judges an attempt with what is true now, and seats the player if the judgement says so: between the two
-    /// nothing can change. `proven` is the proof of the PIN, if it was asked for. Other connections that are held under its id are closed.
+    /// nothing can change. `proven` is the proof of the PIN, if it was asked for. Other connections that are held under
+    /// its id are closed.
     pub fn seat_by_policy(
         self: &Arc<Self>,
         id: Option<Uuid>,
@@ -203,16 +205,13 @@ impl Roster {
         match judge(seats.company(id, address, now)) {
             Decision::Refuse { reason, evidence } => Err(NotSeated::Refused(Box::new((reason, evidence)))),
             Decision::Admit { permit, evidence } => {
-                let proof = match proven {
-                    Some(proven) if proven.id() == permit.id() => Proof::Pinned,
-                    None if !permit.must_prove_pin() => Proof::Fallback,
-                    Some(_) | None => return Err(NotSeated::PinWanted),
-                };
-                let leaving = seats.make_room(permit.id(), line, permit.displace() != Displace::Nobody);
-                seats.note_admission(address, permit.id(), now);
-                let matched = permit.address_match();
-                let place = self.seat(&mut seats, permit.id(), address, matched, proof, line);
-                Ok(Seated { place, permit, evidence, leaving })
+                let cleared = Cleared::new(permit, proven).ok_or(NotSeated::PinWanted)?;
+                let permit = cleared.permit();
+                let (id, matched) = (permit.id(), permit.address_match());
+                let leaving = seats.make_room(id, line, permit.displace() != Displace::Nobody);
+                seats.note_admission(address, id, now);
+                let place = self.seat(&mut seats, id, address, matched, cleared.proof(), line);
+                Ok(Seated { place, cleared, evidence, leaving })
             }
         }
     }
@@ -310,7 +309,6 @@ impl Seats {
             same_exact_address: seat.address == address,
             silent_for: seat.line.silent_for(),
             address_match: seat.address_match,
-            held: false,
         });
         let admitted_here = self.admitted_from.get(&address).into_iter().flatten();
         let admitted_here = admitted_here.filter(|(_, at)| counts(*at, now)).map(|(id, _)| *id).collect();
@@ -325,7 +323,6 @@ impl Seats {
             same_exact_address: held.address == address,
             silent_for: held.line.silent_for(),
             address_match: held.address_match,
-            held: true,
         })
     }
 
@@ -334,12 +331,12 @@ impl Seats {
     fn make_room(&mut self, id: Uuid, own: &Arc<Line>, displaces: bool) -> Option<Leaving> {
         let mut leaving = Vec::new();
         if displaces && let Some(seat) = self.by_id.remove(&id) {
-            seat.line.close(Reason::Displaced);
+            seat.line.give_way_to_admission();
             leaving.push(seat.taken);
         }
         if let Some(held) = self.held.get_mut(&id) {
             for holding in held.extract_if(.., |holding| !Arc::ptr_eq(&holding.line, own)) {
-                holding.line.close(Reason::Displaced);
+                holding.line.give_way_to_admission();
                 if holding.gate == Gate::Quarantine {
                     leaving.push(holding.over);
                 }
@@ -351,7 +348,7 @@ impl Seats {
         (!leaving.is_empty()).then_some(Leaving(leaving))
     }
 
-    /// Closes whoever is at a backend under that id.
+    /// Closes whoever is at a backend under that id, for another one who has proven nothing either.
     fn clear_backend(&mut self, id: Uuid) -> Option<Leaving> {
         let mut leaving = Vec::new();
         if let Some(seat) = self.by_id.remove(&id) {
@@ -509,6 +506,7 @@ mod tests {
         let (_place, leaving) = roster.seat_verified(id, address, own);
         let [first, second, third] = [0, 1, 2].map(|index: usize| lines[index].0.asked_to_close());
         assert_eq!((first, second, third), (Some(Reason::Displaced), Some(Reason::Displaced), None));
+        assert!(lines[..2].iter().all(|(line, _)| line.gave_way_to_admission()));
         // The one at the backend is waited for; a dialog meets nobody there.
         let gone = tokio::spawn(leaving.unwrap().gone(Duration::from_hours(1)));
         drop(holds.remove(0));
@@ -536,12 +534,13 @@ mod tests {
             same_exact_address: true,
             silent_for: Duration::from_secs(6),
             address_match: AddressMatch::Range,
-            held: true,
         };
         assert_eq!(roster.lock().quarantined(id, address), Some(expected));
         assert!(roster.company(id, address).online.is_none());
         let leaving = roster.lock().clear_backend(Uuid::from_u128(1));
         assert!(leaving.is_some() && in_quarantine.0.asked_to_close() == Some(Reason::Displaced));
+        // By one who has proven no more than it.
+        assert!(!in_quarantine.0.gave_way_to_admission());
     }
 
     #[tokio::test(start_paused = true)]

@@ -138,6 +138,8 @@ pub struct Status {
     pub outage_started: Option<Timestamp>,
     /// The newest active probe.
     pub last_probe: Option<(Timestamp, OutcomeClass)>,
+    /// When it last gave a definite answer, yes or no, to a probe or a login.
+    pub last_answer: Option<Instant>,
 }
 
 impl Status {

@@ -108,6 +108,7 @@ pub(super) struct Machine {
     /// When the verdict last changed.
     since: Timestamp,
     last_probe: Option<(Timestamp, OutcomeClass)>,
+    last_answer: Option<Instant>,
     last_limit: Option<Instant>,
     /// Newest hang-up per subnet, oldest first; at most `HANG_UP_SUBNETS`.
     hang_ups: VecDeque<(IpNet, Instant)>,
@@ -129,6 +130,7 @@ impl Machine {
             forced: None,
             since: now.at,
             last_probe: None,
+            last_answer: None,
             last_limit: None,
             hang_ups: VecDeque::with_capacity(HANG_UP_SUBNETS),
             hang_up_probe: None,
@@ -142,6 +144,7 @@ impl Machine {
             forced: self.forced.map(|(forced, _)| forced),
             outage_started: self.outage,
             last_probe: self.last_probe,
+            last_answer: self.last_answer,
         }
     }
 
@@ -193,6 +196,7 @@ impl Machine {
         self.answering_streak = if failed { 0 } else { self.answering_streak.saturating_add(1) };
         self.healthy_streak = if healthy { self.healthy_streak.saturating_add(1) } else { 0 };
         if healthy {
+            self.last_answer = Some(now.tick);
             self.forget_failures();
         }
         if failed {
@@ -223,7 +227,10 @@ impl Machine {
     /// A login has come to its end.
     pub(super) fn voted(&mut self, vote: Vote, now: Moment) -> Effects {
         let (why, answered) = match vote {
-            Vote::Answered => return Effects { probe: self.phase == Phase::Down, ..Effects::default() },
+            Vote::Answered => {
+                self.last_answer = Some(now.tick);
+                return Effects { probe: self.phase == Phase::Down, ..Effects::default() };
+            }
             Vote::Throttled if !self.config.treat_throttling_as_outage => return Effects::default(),
             Vote::Throttled => (None, false),
             Vote::Unreachable(why) => (Some(why), why.is_answered()),
@@ -627,6 +634,21 @@ mod tests {
         assert!(!Run::up().go(&[Login]).last.probe);
         assert!(!Run::new().go(&[Login]).last.probe);
         assert!(!Run::down().go(&[VoteSlow]).last.probe);
+    }
+
+    #[test]
+    fn the_last_definite_answer_is_known() {
+        let mut run = Run::new();
+        run.go(&[Fail, Slow]);
+        assert_eq!(run.machine.status().last_answer, None);
+        for step in [Good, Login] {
+            run.go(&[step]);
+            let answered = run.now.tick;
+            assert_eq!(run.machine.status().last_answer, Some(answered));
+            run.pass(Duration::from_secs(1));
+            run.go(&[Fail, Slow, VoteSlow]);
+            assert_eq!(run.machine.status().last_answer, Some(answered));
+        }
     }
 
     #[test]

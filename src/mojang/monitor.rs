@@ -48,6 +48,7 @@ pub fn start(
         forced: None,
         outage_started: None,
         last_probe: None,
+        last_answer: None,
     };
     let (status_tx, status) = watch::channel(initial);
     let limits = Arc::new(Limits::default());

@@ -21,6 +21,7 @@ const SHORT_RETRY_AFTER: Duration = Duration::from_secs(3);
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfirmedOutage {
     since: Timestamp,
+    at: Instant,
 }
 
 impl ConfirmedOutage {
@@ -28,6 +29,11 @@ impl ConfirmedOutage {
     /// there is none, this login's own failure.
     pub fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// When it was confirmed.
+    pub fn at(&self) -> Instant {
+        self.at
     }
 }
 
@@ -119,7 +125,7 @@ fn confirm(health: &Health, confirmed: bool, failed_at: Timestamp, why: Why) -> 
         return VerifyResult::Unreachable(why);
     }
     let since = status.outage_started.unwrap_or(failed_at);
-    VerifyResult::OutageConfirmed(ConfirmedOutage { since })
+    VerifyResult::OutageConfirmed(ConfirmedOutage { since, at: Instant::now() })
 }
 
 /// The end of a login whose last call did not fail to reach the server, and its vote.

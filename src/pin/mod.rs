@@ -29,7 +29,7 @@ mod trial;
 
 pub use pins::{NotSaved, Pins, Saved};
 pub use strength::{MAX_LENGTH, Weakness};
-pub use trial::{Gate, Outcome, ProvenPin, Trial, Tried};
+pub use trial::{Bar, Gate, Outcome, ProvenPin, Trial, Tried};
 
 /// How PINs are kept and asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

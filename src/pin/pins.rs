@@ -17,7 +17,6 @@ use super::{
     strength,
 };
 use crate::{
-    clock::Clock,
     limit::{Bans, WrongCodes},
     session::{Store, StoreError},
     task,
@@ -82,12 +81,12 @@ pub(super) struct Claim {
 
 impl Pins {
     /// The PINs in a store; wrong codes count towards bans.
-    pub fn new(config: Config, store: Store, bans: Bans, clock: Clock) -> Self {
+    pub fn new(config: Config, store: Store, bans: Bans) -> Self {
         Self(Arc::new(Shared {
             config,
             store,
             bans,
-            wrong_codes: WrongCodes::new(clock),
+            wrong_codes: WrongCodes::default(),
             pool: Pool::new(),
             busy: Mutex::default(),
             told: Mutex::default(),

@@ -27,26 +27,29 @@ const RUN: usize = 3;
 /// With fewer characters beside the player's name, a code is but the name.
 const OWN: usize = 4;
 
-/// Why a code is no PIN. Displays as what its player should know, without a word of the code.
+/// Why a code is no PIN. Displays as the reason that its player is given, without a word of the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
     /// Too few characters.
-    #[error("a PIN has at least {min} characters")]
+    #[error("it needs at least {min} letters and digits")]
     TooShort {
         /// The fewest.
         min: u8,
     },
     /// Too many characters.
-    #[error("a PIN has at most {MAX_LENGTH} characters")]
+    #[error("it may have at most {MAX_LENGTH} letters and digits")]
     TooLong,
     /// Something else than letters and digits.
-    #[error("a PIN has only letters from A to Z and digits, and no spaces")]
+    #[error("it may have only digits and letters from A to Z, and no spaces")]
     BadCharacter,
     /// Whoever tries ten codes tries this one.
     #[error(
-        "that is easy to guess: not one character again and again, no runs such as 123456 or qwerty, not your name"
+        "it is easy to guess, as it only repeats characters or follows a row such as 123456, abc or qwerty"
     )]
     Trivial,
+    /// It is the player's name, or hardly more.
+    #[error("it is easy to guess, as it is hardly more than your name")]
+    Name,
 }
 
 /// Checks a new code of the player of that name.
@@ -62,8 +65,11 @@ pub(super) fn check(code: &str, min: u8, name: Option<&Username>) -> Result<(), 
     }
     // No less secret than the code, so wiped like it.
     let code = Zeroizing::new(code.to_ascii_lowercase());
-    if is_trivial(code.as_bytes()) || name.is_some_and(|name| is_name(&code, name)) {
+    if is_trivial(code.as_bytes()) {
         return Err(Weakness::Trivial);
+    }
+    if name.is_some_and(|name| is_name(&code, name)) {
+        return Err(Weakness::Name);
     }
     Ok(())
 }
@@ -178,13 +184,11 @@ mod tests {
             "123456a",
             "1234abcd",
             "qwerty123",
-            "notch1",
-            "NOTCH",
-            "1notch",
-            "notch12",
-            "notchy",
         ] {
             assert_eq!(check(code, 4, Some(&name())), Err(Weakness::Trivial), "{code}");
+        }
+        for code in ["notch1", "NOTCH", "1notch", "notch12", "notchy"] {
+            assert_eq!(check(code, 4, Some(&name())), Err(Weakness::Name), "{code}");
         }
         for code in ["1111", "1234", "4321", "1122", "1212", "9012"] {
             assert_eq!(check(code, 4, None), Err(Weakness::Trivial), "{code}");
@@ -225,8 +229,8 @@ mod tests {
     #[test]
     fn what_the_player_is_told_is_the_same_for_every_code() {
         for (weakness, text) in [
-            (Weakness::TooShort { min: 6 }, "a PIN has at least 6 characters"),
-            (Weakness::TooLong, "a PIN has at most 32 characters"),
+            (Weakness::TooShort { min: 6 }, "it needs at least 6 letters and digits"),
+            (Weakness::TooLong, "it may have at most 32 letters and digits"),
         ] {
             assert_eq!(weakness.to_string(), text);
         }

@@ -19,6 +19,7 @@ use crate::{
 
 const HOME: &str = "203.0.113.5";
 const NEXT_DOOR: &str = "203.0.113.77";
+const ELSEWHERE: &str = "198.51.100.9";
 const ID: Uuid = Uuid::from_u128(0x069a_79f4_44e9_4726_a5be_fca9_0e38_aaf5);
 const CODE: &str = "goat4711";
 
@@ -73,9 +74,9 @@ impl Scene {
             file: folder.path().join("bans.json"),
             ipv4_subnet_prefix: 24,
         };
-        let bans = Bans::open(&config, clock.clone(), Box::new(|_| ())).unwrap();
+        let bans = Bans::open(&config, clock, Box::new(|_| ())).unwrap();
         let config = Config { enabled: true, min_length: 6, timeout: Duration::from_mins(1) };
-        let pins = Pins::new(config, store.clone(), bans.clone(), clock);
+        let pins = Pins::new(config, store.clone(), bans.clone());
         Self { folder, store, bans, pins }
     }
 
@@ -182,7 +183,7 @@ async fn what_will_not_do_changes_nothing() {
     for (code, weakness) in [
         ("k7Q", Weakness::TooShort { min: 6 }),
         ("123456", Weakness::Trivial),
-        ("notch1", Weakness::Trivial),
+        ("notch1", Weakness::Name),
         ("k7Q z2m", Weakness::BadCharacter),
     ] {
         let refused = scene.pins.set(ID, &words(code)).await;
@@ -221,8 +222,9 @@ async fn a_right_code_gives_back_what_it_was_charged() {
     assert_eq!((scene.hits(NEXT_DOOR), scene.pins.wrong_codes(ID)), (Hits::default(), 9));
     assert!(matches!(scene.attempt(NEXT_DOOR, "wrong1").await, Outcome::Wrong { .. }));
     assert_eq!(scene.hits(NEXT_DOOR), Hits { client: true, pair: true, ..Hits::default() });
-    let over = scene.attempt(NEXT_DOOR, CODE).await;
-    assert!(matches!(over, Outcome::Over), "whether it is right is told to nobody who is banned: {over:?}");
+    let barred = scene.attempt(NEXT_DOOR, CODE).await;
+    let is_told = !matches!(barred, Outcome::Barred(Bar::Banned));
+    assert!(!is_told, "whether it is right is told to nobody who is banned: {barred:?}");
     assert_eq!(scene.pins.wrong_codes(ID), 10);
 }
 
@@ -241,7 +243,7 @@ async fn at_home_only_what_was_tried_there_counts() {
         assert!(matches!(scene.attempt(HOME, "wrong1").await, Outcome::Wrong { .. }));
     }
     assert!(scene.hits(HOME).pair);
-    assert!(matches!(scene.attempt(HOME, CODE).await, Outcome::Over));
+    assert!(matches!(scene.attempt(HOME, CODE).await, Outcome::Barred(Bar::Banned)));
     tokio::time::advance(Duration::from_mins(30)).await;
     assert!(matches!(scene.attempt(HOME, CODE).await, Outcome::Right(_)));
 }
@@ -258,11 +260,26 @@ async fn after_20_wrong_codes_in_a_day_the_pin_is_taken_at_home_alone() {
         tokio::time::advance(Duration::from_mins(30)).await;
     }
     assert_eq!(scene.pins.wrong_codes(ID), 20);
-    assert!(matches!(scene.attempt(NEXT_DOOR, CODE).await, Outcome::Over));
+    assert!(matches!(scene.attempt(NEXT_DOOR, CODE).await, Outcome::Barred(Bar::WrongCodes)));
     assert!(matches!(scene.attempt(HOME, CODE).await, Outcome::Right(_)));
     tokio::time::advance(Duration::from_hours(14)).await;
     assert_eq!(scene.pins.wrong_codes(ID), 19, "the first is a day old");
     assert!(matches!(scene.attempt(NEXT_DOOR, CODE).await, Outcome::Right(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_pin_any_more_no_code_costs_anything() {
+    let scene = Scene::with_pin().await;
+    let mut trial = scene.trial(NEXT_DOOR);
+    assert!(matches!(trial.attempt(&words("wrong1")).await, Outcome::Wrong { left: 2 }));
+    assert!(scene.pins.reset(ID).await.unwrap());
+    for code in [CODE, "wrong1", "wrong2", "wrong3"] {
+        assert!(matches!(trial.attempt(&words(code)).await, Outcome::Gone), "{code}");
+    }
+    assert_eq!(scene.pins.wrong_codes(ID), 1);
+    assert_eq!(scene.pins.set(ID, &words(CODE)).await.unwrap(), Saved::Set);
+    assert!(matches!(trial.attempt(&words("wrong1")).await, Outcome::Wrong { left: 1 }));
+    assert!(matches!(trial.attempt(&words(CODE)).await, Outcome::Right(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -417,14 +434,11 @@ async fn a_hash_that_cannot_be_read_has_no_right_code_and_is_told_of_once() {
         assert!(scene.pins.is_set(ID), "it is asked for all the same");
         for code in ["", "482913", hash] {
             let outcome = scene.trial_of(ID, HOME).attempt(&words(code)).await;
-            assert!(
-                matches!(outcome, Outcome::Wrong { .. } | Outcome::Over),
-                "{hash:?} {code:?} {outcome:?}"
-            );
+            assert!(matches!(outcome, Outcome::Wrong { left: 2 }), "{hash:?} {code:?} {outcome:?}");
         }
+        scene.bans.clear(ID, ip(HOME));
     }
     assert_eq!(scene.pins.set(ID, &words(CODE)).await.unwrap(), Saved::Replaced);
-    scene.bans.clear(ID, ip(HOME));
     assert!(scene.is_right(CODE).await);
 }
 
@@ -438,7 +452,17 @@ async fn an_attempt_that_ends_unproven_is_a_failure() {
     assert_eq!(scene.hits(NEXT_DOOR), Hits { client: true, pair: true, ..Hits::default() });
     let at_home = Hits { client: true, ..Hits::default() };
     assert_eq!(scene.hits(HOME), at_home, "coming and going locks nobody out at home");
-    assert!(!scene.store.by_id(ID).unwrap().unproven_quarantine);
+    let is_marked = || scene.store.by_id(ID).unwrap().unproven_quarantine;
+    assert!(!is_marked());
+    for _ in 0..20 {
+        scene.trial(ELSEWHERE).fail_uncharged(Gate::Dialog);
+    }
+    assert!(!is_marked());
+    for _ in 0..20 {
+        scene.trial(ELSEWHERE).fail_uncharged(Gate::Quarantine);
+    }
+    assert!(is_marked() && scene.hits(ELSEWHERE) == Hits::default(), "nobody is banned for it");
+    scene.remember(ID, "Notch");
     scene.trial(NEXT_DOOR).fail(Gate::Quarantine);
     assert!(scene.store.by_id(ID).unwrap().unproven_quarantine);
     scene.remember(ID, "Notch");

@@ -323,17 +323,22 @@ fn compare(client: IpAddr, verified: IpAddr, rules: &Rules) -> AddressMatch {
 /// A proven player gives way to a dead link's owner only. Among unproven ones the first stays, unless the second
 /// comes from an exact verified address and the first does not: so a stranger who got in from next door, or from
 /// anywhere because addresses are only recorded, cannot keep the owner of the account out. Whoever gives the right PIN
-/// is proven, and an unproven one gives way; but not before that to a client without dialogs, for to be asked such a one
-/// joins its backend, which throws out the first of the same id.
+/// is proven, and an unproven one gives way.
+///
+/// A client without dialogs joins its backend to be asked, which throws out the first of the same id: it has proven
+/// nothing by then, so an unproven one that would give way to the PIN does not give way to it. A dead link does, as to
+/// every other: else its owner would be shut out until it times out.
 fn displaces(facts: &Facts, has_pin: bool, address_match: AddressMatch) -> Option<Displace> {
     let Some(up) = facts.online else { return Some(Displace::Nobody) };
+    let meets_it_unproven = has_pin && !facts.has_dialogs && !facts.pin_proven;
     if up.same_exact_address && up.silent_for >= DEAD_AFTER {
         return Some(Displace::DeadLink);
     }
     match up.proof {
-        Proof::Verified | Proof::Pinned if !up.held => None,
-        _ if has_pin && (facts.has_dialogs || facts.pin_proven) => Some(Displace::Unproven),
-        _ => (address_match == AddressMatch::Exact && up.address_match < AddressMatch::Exact)
+        Proof::Verified | Proof::Pinned => None,
+        Proof::Fallback | Proof::Held if has_pin && !meets_it_unproven => Some(Displace::Unproven),
+        Proof::Fallback | Proof::Held => (address_match == AddressMatch::Exact
+            && up.address_match < AddressMatch::Exact)
             .then_some(Displace::WeakerMatch),
     }
 }

@@ -128,9 +128,6 @@ pub struct Online {
     pub silent_for: Duration,
     /// How its address matched when it was admitted; of no weight if it is proven.
     pub address_match: AddressMatch,
-    /// Whether it is on its backend to be asked for the PIN, and has not given the right one.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub held: bool,
 }
 
 impl Facts {

@@ -49,9 +49,12 @@ pub struct Quarantine {
 const CHANNEL: usize = 20;
 
 impl Quarantine {
-    /// Most bytes of a packet, from its id on, that it takes to judge it. A line of chat up to 1.18.2 says behind its
-    /// text what it is; one longer than this is left out.
+    /// Most bytes of a packet for the client, from its id on, that it takes to judge it. A line of chat up to 1.18.2 says
+    /// behind its text what it is; one longer than this is left out.
     pub const LOOK: usize = 4096;
+
+    /// The same of a packet of the client: an id and the length of a channel at five bytes each, and a channel.
+    pub const LOOK_UP: usize = 10 + CHANNEL;
 
     /// The rules of one dialect.
     pub fn of(dialect: &Dialect) -> Self {
@@ -261,11 +264,11 @@ mod tests {
             let quarantine = Quarantine::of(&dialect);
             for state in [RelayState::AwaitingAcknowledge, RelayState::Configuration, RelayState::Play] {
                 for id in 0..=0x7f {
-                    for length in [&[0xff, 0xff, 0x7f][..], &[0x80, 0x10], &[0x7f], &[0]] {
+                    for length in [&[0xff, 0xff, 0x7f][..], &[0x80, 0x10], &[0x7f], &[0x14], &[0]] {
                         let packet = [&[id], length, &head].concat();
-                        let packet = &packet[..Quarantine::LOOK];
-                        assert_ne!(quarantine.lets_up(state, packet), Err(Malformed::Truncated));
-                        assert_ne!(quarantine.lets_down(state, packet), Err(Malformed::Truncated));
+                        let (up, down) = (&packet[..Quarantine::LOOK_UP], &packet[..Quarantine::LOOK]);
+                        assert_ne!(quarantine.lets_up(state, up), Err(Malformed::Truncated));
+                        assert_ne!(quarantine.lets_down(state, down), Err(Malformed::Truncated));
                     }
                 }
             }

@@ -28,6 +28,10 @@ const SIGNAL: usize = 10;
 /// be opened for that.
 const PATIENCE: u16 = 2048;
 
+/// Answers that may come before login acknowledged: as many as a login may have left open. Answers of mods may come
+/// late, but there is no end to what somebody who never acknowledges could send.
+const LATE_ANSWERS: u16 = 1024;
+
 /// Longest tree that is rewritten, inflated: as long as the longest frame of a stream without compression. A tree has
 /// some tens of bytes for each command, so this is far more than servers have commands for.
 const LONGEST_TREE: usize = MAX_FRAME;
@@ -72,6 +76,8 @@ pub(super) struct Course {
     watched: IdSet,
     serverbound: RelayState,
     clientbound: RelayState,
+    /// Answers that may still come before login acknowledged.
+    late_answers: u16,
     /// Changes passed to the client that it has not acknowledged.
     unacknowledged: u32,
     /// Whether the client is collecting packets that it handles together.
@@ -118,6 +124,7 @@ impl Course {
             }),
             serverbound,
             clientbound,
+            late_answers: LATE_ANSWERS,
             unacknowledged: 0,
             in_bundle: false,
             joined: false,
@@ -152,14 +159,17 @@ impl Course {
         self.special.as_mut().map_or(Said::Pass, |special| special.hear(signed, link))
     }
 
-    /// Notes a line of player chat that does not reach the client as it is. Returns what it gets instead, if anything.
-    pub(super) fn withhold(&mut self, packet: &[u8], dialect: &Dialect) -> Option<Vec<u8>> {
-        let special = self.special.as_mut()?;
+    /// What the client gets of a line of player chat that was taken. The line may have begun before the quarantine ended
+    /// and be whole only now.
+    pub(super) fn withhold(&mut self, packet: &[u8], dialect: &Dialect) -> Shown {
+        let Some(special) = &mut self.special else { return Shown::Line };
         special.withhold(dialect, packet);
         if special.is_held() {
-            player_chat::header(dialect, packet)
+            Shown::Instead(player_chat::header(dialect, packet))
+        } else if special.is_out_of_step() {
+            Shown::Instead(player_chat::disguise(dialect, packet))
         } else {
-            player_chat::disguise(dialect, packet)
+            Shown::Line
         }
     }
 
@@ -209,10 +219,13 @@ impl Course {
             || self.tree.is_some()
     }
 
-    /// Whether a packet of the backend is of interest: one that has this length, and is compressed or can be read as it
-    /// is.
-    pub(super) fn looks_into(&self, packet: usize, deflated: bool) -> bool {
-        packet <= SIGNAL || self.seeking || self.tree.is_some() && !deflated || self.is_like_tree(packet)
+    /// Whether a packet of the backend is of interest: one that has this length and, if it is not compressed, begins with
+    /// this byte. Servers write a tree's id in one byte.
+    pub(super) fn looks_into(&self, packet: usize, first: Option<u8>) -> bool {
+        packet <= SIGNAL
+            || self.seeking
+            || first.is_some_and(|first| self.tree == Some(first.into()))
+            || self.is_like_tree(packet)
     }
 
     fn is_like_tree(&self, packet: usize) -> bool {
@@ -225,7 +238,9 @@ impl Course {
         let mut reader = Reader::new(head);
         let id = reader.varint()?;
         match self.serverbound {
-            RelayState::AwaitingAcknowledge => return self.judge_before_acknowledged(id, &link.dialect),
+            RelayState::AwaitingAcknowledge => {
+                return self.judge_before_acknowledged(id, head, &link.dialect);
+            }
             RelayState::Play if !self.watched.has(id) && self.special.is_none() => return Ok(Verdict::Pass),
             RelayState::Configuration | RelayState::Play => {}
         }
@@ -266,13 +281,29 @@ impl Course {
         Ok(Verdict::Pass)
     }
 
-    /// Before it acknowledges login success, a client has nothing to send but what it still owes.
-    fn judge_before_acknowledged(&mut self, id: PacketId, dialect: &Dialect) -> Result<Verdict, Malformed> {
+    /// Before it acknowledges login success, a client has nothing to send but what it still owes. Of one that is held
+    /// not even all of that is for the backend.
+    fn judge_before_acknowledged(
+        &mut self,
+        id: PacketId,
+        head: &[u8],
+        dialect: &Dialect,
+    ) -> Result<Verdict, Malformed> {
         let is = |packet| dialect.id(packet) == Some(id);
-        if is(login_serverbound::LOGIN_ACKNOWLEDGED) {
+        let acknowledges = is(login_serverbound::LOGIN_ACKNOWLEDGED);
+        if !acknowledges {
+            let is_answer =
+                is(login_serverbound::LOGIN_PLUGIN_RESPONSE) || is(login_serverbound::COOKIE_RESPONSE);
+            let left = self.late_answers.checked_sub(1).filter(|_| is_answer);
+            self.late_answers = left.ok_or(Malformed::UnexpectedPacket(id))?;
+        }
+        if let Some(special) = &mut self.special
+            && special.judge_client(self.serverbound, head)? != Up::Pass
+        {
+            return Ok(Verdict::Drop);
+        }
+        if acknowledges {
             self.serverbound = RelayState::Configuration;
-        } else if !is(login_serverbound::LOGIN_PLUGIN_RESPONSE) && !is(login_serverbound::COOKIE_RESPONSE) {
-            return Err(Malformed::UnexpectedPacket(id));
         }
         Ok(Verdict::Pass)
     }
@@ -409,6 +440,15 @@ pub(super) enum Errand {
     Tree,
     /// A line of chat that fell out of step, or is withheld and to be acknowledged.
     Chat,
+}
+
+/// What the client gets of a line of player chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The line itself.
+    Line,
+    /// Another packet, or nothing.
+    Instead(Option<Vec<u8>>),
 }
 
 /// What becomes of a packet.

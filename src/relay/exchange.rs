@@ -37,9 +37,13 @@ const LINGER: Duration = Duration::from_secs(5);
 /// who is to make room for another holds that one up at most for both.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Frames replaced in one turn of the thread's loop, in one direction. Each costs as much as passing many, and a client
-/// that sends nothing but PIN commands must not keep the others waiting.
-const REPLACED_A_TURN: u32 = 64;
+/// Bytes of packets replaced in one turn of the thread's loop, in one direction: as many as are read in one. Each is
+/// inflated and read whole, and may be a hundred times as long as its frame; a client that sends nothing but PIN commands
+/// must not keep the others waiting.
+const REPLACED_A_TURN: usize = 64 << 10;
+
+/// What a packet counts for at least: a short one costs as much as passing many.
+const REPLACED_AT_LEAST: usize = 1 << 10;
 
 /// Where the direction from client to backend stands. The other one is either relaying or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,11 +215,11 @@ impl<C: Io, B: Io> Exchange<C, B> {
                 Poll::Pending => break,
                 Poll::Ready(Stop::Paused) => self.acknowledge_withheld(),
                 Poll::Ready(Stop::Taken(frame)) => {
-                    if let Err(error) = self.replace_up(frame) {
-                        return Some(EndCause::Malformed { side: Side::Client, error });
+                    match self.replace_up(frame) {
+                        Ok(len) => replaced += len.max(REPLACED_AT_LEAST),
+                        Err(error) => return Some(EndCause::Malformed { side: Side::Client, error }),
                     }
-                    replaced += 1;
-                    if replaced == REPLACED_A_TURN {
+                    if replaced >= REPLACED_A_TURN {
                         cx.waker().wake_by_ref();
                         break;
                     }
@@ -276,11 +280,11 @@ impl<C: Io, B: Io> Exchange<C, B> {
                     }
                 }
                 Poll::Ready(Stop::Taken(frame)) => {
-                    if let Err(error) = self.replace_down(frame) {
-                        return Some(EndCause::Malformed { side: Side::Backend, error });
+                    match self.replace_down(frame) {
+                        Ok(len) => replaced += len.max(REPLACED_AT_LEAST),
+                        Err(error) => return Some(EndCause::Malformed { side: Side::Backend, error }),
                     }
-                    replaced += 1;
-                    if replaced == REPLACED_A_TURN {
+                    if replaced >= REPLACED_A_TURN {
                         cx.waker().wake_by_ref();
                         return None;
                     }

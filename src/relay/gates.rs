@@ -2,7 +2,7 @@
 
 use super::{
     course::{Course, Errand, Verdict},
-    head::{Content, HEAD, ID, Inflater, LONGEST, Opener},
+    head::{self, Content, HEAD, ID, Inflater, LONGEST, LONGEST_UP, Opener},
     link::Link,
     pipe::{Fate, Gate},
     workshop::Shelf,
@@ -13,8 +13,9 @@ use crate::protocol::{
     reader::Malformed,
 };
 
-/// Longest frame and packet of a client that is taken to be read: more than the longest command of vanilla's client.
-const LONGEST_SPEECH: usize = 32 << 10;
+/// Longest frame and packet of a client that is taken to be read. What can be typed has 256 characters; a command among
+/// them that signs eight arguments and names six lines of others, as in 1.19.1 and 1.19.2, takes less than 5 KiB.
+const LONGEST_SPEECH: usize = 8 << 10;
 
 /// Which frames of one side the other side takes as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,10 @@ impl Gate for Serverbound<'_> {
             match self.course.judge_client(head, self.link) {
                 Err(Malformed::Truncated) if more => return Ok(Fate::Open),
                 // Its id says that more of it matters.
-                Err(Malformed::Truncated) if want < content.packet.min(LONGEST) => want = LONGEST,
+                verdict @ Err(Malformed::Truncated) => {
+                    let Some(next) = head::more(want, content.packet, LONGEST_UP) else { break verdict? };
+                    want = next;
+                }
                 verdict => break verdict?,
             }
         };
@@ -164,13 +168,16 @@ impl Gate for Clientbound<'_> {
             return Ok(Fate::Open);
         };
         let mut verdict = Verdict::Pass;
-        if self.course.looks_into(content.packet, content.deflated) {
+        if self.course.looks_into(content.packet, content.first()) {
             let mut want = ID;
             verdict = loop {
                 let (head, more) = self.opener.head(&content, want, self.inflaters)?;
                 match self.course.judge_backend(head, content.packet, self.link) {
                     Err(Malformed::Truncated) if more => return Ok(Fate::Open),
-                    Err(Malformed::Truncated) if want < content.packet.min(LONGEST) => want = LONGEST,
+                    verdict @ Err(Malformed::Truncated) => {
+                        let Some(next) = head::more(want, content.packet, LONGEST) else { break verdict? };
+                        want = next;
+                    }
                     verdict => break verdict?,
                 }
             };

@@ -16,8 +16,11 @@ pub(super) const ID: usize = 5;
 /// [`CHANNEL`](super::course::CHANNEL) bytes of the channel.
 pub(super) const HEAD: usize = 10 + super::course::CHANNEL;
 
-/// Most bytes of a packet that are ever looked at.
-pub(super) const LONGEST: usize = longest(&[HEAD, SpeechIds::LOOK, Quarantine::LOOK]);
+/// Most bytes of a client's packet that are ever looked at.
+pub(super) const LONGEST_UP: usize = longest(&[HEAD, SpeechIds::LOOK, Quarantine::LOOK_UP]);
+
+/// Most bytes of any packet that are ever looked at.
+pub(super) const LONGEST: usize = longest(&[LONGEST_UP, Quarantine::LOOK]);
 
 /// Compressed bytes looked at for a head, beyond the head's own length. A dynamic Huffman table takes less than 300, so
 /// a frame that tells less than the head by then was made to hide it.
@@ -25,6 +28,12 @@ const INFLATE_LIMIT: usize = 1024;
 
 // A head that is awaited must fit into the buffer, with the lengths before it.
 const _: () = assert!(LONGEST + INFLATE_LIMIT + 8 < BUFFER);
+
+/// How much of a packet to look at once so many bytes do not tell; `None` if there is no more that would. Step by step:
+/// few packets need all that is ever looked at, and who sends such on purpose must not be served at any price.
+pub(super) fn more(want: usize, packet: usize, longest: usize) -> Option<usize> {
+    (want < packet.min(longest)).then(|| (4 * want).min(longest))
+}
 
 const fn longest(lengths: &[usize]) -> usize {
     let mut longest = 0;
@@ -58,7 +67,8 @@ impl<'a> Content<'a> {
         let there = there.get(..len).unwrap_or(there);
         let whole = there.len() == len;
         if !compression {
-            return Ok(Some(Self { packet: len, body: there, whole, deflated: false }));
+            let content = Self { packet: len, body: there, whole, deflated: false };
+            return Ok((whole || !there.is_empty()).then_some(content));
         }
         match peek_varint(there, 5)? {
             None if whole => Err(Malformed::Truncated),
@@ -68,9 +78,14 @@ impl<'a> Content<'a> {
                 let stated = usize::try_from(stated).map_err(|_| Malformed::LengthOutOfRange)?;
                 let deflated = stated != 0;
                 let packet = if deflated { stated } else { len.saturating_sub(prefix) };
-                Ok(Some(Self { packet, deflated, body, whole }))
+                Ok((whole || !body.is_empty()).then_some(Self { packet, deflated, body, whole }))
             }
         }
+    }
+
+    /// The first byte of a packet that is not compressed. Such a one is there, unless the packet is empty.
+    pub(super) fn first(&self) -> Option<u8> {
+        self.body.first().copied().filter(|_| !self.deflated)
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Terms {
 ///
 /// Memory: some 900 bytes. Buffers (16 KiB a direction) and inflaters (47 KiB) are borrowed from the workshop, and only
 /// while bytes are under way or a compressed frame's beginning is awaited. Nothing is allocated for frames that pass; one
-/// that is taken out takes memory as it comes, at most 32 KiB for what a client says, else what the longest frame has.
+/// that is taken out takes memory as it comes, at most 8 KiB for what a client says, else what the longest frame has.
 #[derive(Debug)]
 pub struct Relay<C, B> {
     exchange: Exchange<C, B>,

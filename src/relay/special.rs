@@ -81,6 +81,11 @@ impl Special {
         self.quarantine = None;
     }
 
+    /// Whether player chat may reach the client only in a form that is not counted.
+    pub(super) fn is_out_of_step(&self) -> bool {
+        self.out_of_step
+    }
+
     /// Whether nothing is special any more.
     pub(super) fn is_over(&self) -> bool {
         !self.is_held() && !self.out_of_step && !self.chain_broken && self.withheld == 0

@@ -1,6 +1,12 @@
 //! What is put in the place of a frame that was taken out of its stream.
 
-use super::{course::Errand, exchange::Exchange, gates::Fit, link::Heard, special::Said};
+use super::{
+    course::{Errand, Shown},
+    exchange::Exchange,
+    gates::Fit,
+    link::Heard,
+    special::Said,
+};
 use crate::{
     net::conn::Io,
     protocol::{
@@ -47,8 +53,8 @@ impl<C: Io, B: Io> Exchange<C, B> {
         }
     }
 
-    /// Puts something in the place of a frame of the client, or nothing.
-    pub(super) fn replace_up(&mut self, taken: Vec<u8>) -> Result<(), Malformed> {
+    /// Puts something in the place of a frame of the client, or nothing. Returns the length of the packet in it.
+    pub(super) fn replace_up(&mut self, taken: Vec<u8>) -> Result<usize, Malformed> {
         let (client, backend) = (self.thresholds.client(), self.thresholds.backend());
         let packet = open(&taken, client, MAX_FRAME)?;
         if self.course.taken_up() == Errand::Speech {
@@ -69,48 +75,49 @@ impl<C: Io, B: Io> Exchange<C, B> {
             }
             if said != Said::Pass {
                 self.acknowledge(speech.acknowledges);
-                return Ok(());
+                return Ok(packet.len());
             }
             if Fit::to_server(client, backend) == Fit::All {
                 self.up.insert_frame(taken);
-                return Ok(());
+                return Ok(packet.len());
             }
         }
         self.up.insert_frame(framed(&packet, backend).ok_or(Malformed::FrameTooLarge)?);
-        Ok(())
+        Ok(packet.len())
     }
 
-    /// Puts something in the place of a frame of the backend, or nothing.
-    pub(super) fn replace_down(&mut self, taken: Vec<u8>) -> Result<(), Malformed> {
+    /// Puts something in the place of a frame of the backend, or nothing. Returns the length of the packet in it.
+    pub(super) fn replace_down(&mut self, taken: Vec<u8>) -> Result<usize, Malformed> {
         let (client, backend) = (self.thresholds.client(), self.thresholds.backend());
         let errand = self.course.taken_down();
         let packet = open(&taken, backend, MAX_INFLATED);
-        match errand {
-            Errand::Tree => {
-                let dialect = &self.link.dialect;
-                let tree =
-                    packet.as_ref().ok().and_then(|packet| command_tree::with_pin_commands(dialect, packet));
+        let len = packet.as_ref().map_or(taken.len(), Vec::len);
+        match (errand, &packet) {
+            (Errand::Tree, Ok(packet)) => {
+                let tree = command_tree::with_pin_commands(&self.link.dialect, packet);
                 if let Some(ours) = tree.and_then(|tree| framed(&tree, client)) {
                     self.down.insert_frame(ours);
-                    return Ok(());
+                    return Ok(len);
                 }
             }
-            Errand::Chat => {
-                let shown = self.course.withhold(&packet?, &self.link.dialect);
-                if let Some(ours) = shown.and_then(|shown| framed(&shown, client)) {
-                    self.down.insert_frame(ours);
+            (Errand::Chat, Ok(packet)) => {
+                if let Shown::Instead(shown) = self.course.withhold(packet, &self.link.dialect) {
+                    if let Some(ours) = shown.and_then(|shown| framed(&shown, client)) {
+                        self.down.insert_frame(ours);
+                    }
+                    return Ok(len);
                 }
-                return Ok(());
             }
-            Errand::Reframe | Errand::Speech => {}
+            _ => {}
         }
         let fit = Fit::to_client(backend, client, self.link.dialect.configuration);
         // A tree that is not understood, or cannot be read at all, is the client's to judge.
-        self.down.insert_frame(if errand == Errand::Tree && fit == Fit::All {
+        let passes = fit == Fit::All && (packet.is_ok() || errand == Errand::Tree);
+        self.down.insert_frame(if passes {
             taken
         } else {
             framed(&packet?, client).ok_or(Malformed::FrameTooLarge)?
         });
-        Ok(())
+        Ok(len)
     }
 }

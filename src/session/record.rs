@@ -176,6 +176,13 @@ impl Session {
         self.last_present.map_or(self.last_verified, |present| present.max(self.last_verified))
     }
 
+    /// Whether the client address (an IPv6 one: its /64) is one that the player was verified from, however long ago. Of
+    /// those who share it nobody may lock the player out there by failing under its name.
+    pub fn is_own_client(&self, address: IpAddr) -> bool {
+        let client = address::limit_key(address);
+        self.addresses.iter().any(|seen| address::limit_key(seen.address) == client)
+    }
+
     /// Whether nobody has used it for [`UNUSED_AFTER`], so that its name may be somebody else's by now.
     pub fn is_unused(&self, now: Timestamp) -> bool {
         now.duration_since(self.last_presence()) >= UNUSED_AFTER

@@ -1,6 +1,12 @@
 //! Those who are held until they prove a PIN, and what is left of that once they did.
 
-use postern::{protocol::player_chat::disguise, relay::Heard};
+use postern::{
+    protocol::{
+        command_tree::with_pin_commands,
+        player_chat::{disguise, header},
+    },
+    relay::Heard,
+};
 
 use super::{plays::*, *};
 
@@ -94,6 +100,227 @@ async fn only_some_arrive(rig: &mut Rig, packets: &[(Vec<u8>, bool)], how: How, 
     rig.client.send(&sent).await;
     let got = timeout(Duration::from_secs(5), rig.backend_reads(expected.len())).await.expect(name);
     assert!(got == expected, "{name}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_it_acknowledges_a_held_client_answers_nothing_but_cookies() {
+    for play in held_plays().filter(|play| play.reconfiguration.is_some()) {
+        for how in [How::Plain, How::Stored, How::Deflated(6)] {
+            let name = format!("{} {how:?}", play.protocol);
+            let mut rig = play.setup(how, HELD).start();
+            let answers = |len| [&[2, 7, 1][..], &vec![b'A'; len]].concat();
+            let cookie = [&[4][..], &text("some:key"), &[0]].concat();
+            let mut packets = vec![(answers(5000), false), (answers(0), false), (answers(1 << 20), false)];
+            packets.extend((play.protocol >= 766).then_some((cookie, true)));
+            packets.push((vec![3], true));
+            only_some_arrive(&mut rig, &packets, how, &name).await;
+            // It is in configuration now.
+            let configuration = play.reconfiguration.as_ref().unwrap();
+            only_some_arrive(&mut rig, &channels(configuration.plugin, true), how, &name).await;
+            play.finish(&mut rig, configuration, how).await;
+
+            // What it cannot send at all then ends the connection, as with anybody.
+            let mut rig = play.setup(how, HELD).start();
+            rig.client.send(&frame(&[0, 1, 2], how)).await;
+            assert!(is_malformed(&rig.ended().await, Side::Client), "{name}");
+        }
+    }
+}
+
+/// A line of 1.19.1 and 1.19.2 as the server passes it on: nothing was signed before it.
+fn line_of_760() -> Vec<u8> {
+    let signed = [&[0x33, 0][..], &[0x11; 16], &varint(256, 1), &[7; 256]].concat();
+    let said = [&text("hello")[..], &[0], &[9; 16], &[0, 0, 0]].concat();
+    let shown = [&[0][..], &text("{\"text\":\"Somebody\"}"), &[0]].concat();
+    [signed, said, shown].concat()
+}
+
+/// Compression thresholds of client and backend.
+const THRESHOLDS: [(Option<usize>, Option<usize>); 4] =
+    [(None, None), (Some(256), Some(256)), (Some(256), None), (None, Some(256))];
+
+/// A frame of a stream with this threshold; compressed wherever it can be.
+fn natural(packet: &[u8], threshold: Option<usize>) -> Vec<u8> {
+    frame(packet, if threshold.is_some() { How::Deflated(6) } else { How::Plain })
+}
+
+/// A held client in the world.
+async fn held_between(play: &Play, (client, backend): (Option<usize>, Option<usize>)) -> Rig {
+    let thresholds = Some((client, backend));
+    let setup = Setup { thresholds, terms: HELD, encrypted: true, ..Setup::new(play.protocol) };
+    let mut rig = setup.start();
+    if let Some(configuration) = &play.reconfiguration {
+        rig.client.send(&natural(&[3], client)).await;
+        rig.backend.write_all(&natural(&[configuration.finish], backend)).await.unwrap();
+        rig.client_frames(1, client).await;
+        rig.client.send(&natural(&[configuration.finished], client)).await;
+        rig.backend_frames(2, backend).await;
+    }
+    rig.backend.write_all(&natural(&[&[play.login][..], &[0x55; 300]].concat(), backend)).await.unwrap();
+    rig.client_frames(1, client).await;
+    rig
+}
+
+/// What a held client may begin to say, and what the backend gets if it is free before the end of that.
+fn begun_up(play: &Play) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let passes = |packet: Vec<u8>| (packet.clone(), Some(packet));
+    let mut cases = vec![
+        // It is free when it has said it.
+        passes(play.says("hello", false, 0)),
+        passes(play.says("hello", true, 2)),
+        passes(play.commands("help", false, 0)),
+        passes(play.asks_for_suggestions("/help")),
+        passes(vec![play.allowed[0], 1, 2, 3]),
+        (play.asks_for_suggestions("/pin 12"), None),
+        // The beginning of these was left out.
+        (vec![play.movement, 1, 2, 3], None),
+        (plugin_message(play.plugin, "some:thing", &[5; 300]), None),
+    ];
+    let seen = play.signed_command.is_none().then(|| play.ack.map(|id| vec![id, 3])).flatten();
+    cases.push((play.commands("pin 1234", false, 3), seen));
+    cases
+}
+
+/// What a backend may begin to say to a held client, and what that gets if it is free before the end of that.
+fn begun_down(play: &Play) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let other = vec![0x7c; 700];
+    let mut cases =
+        vec![(other.clone(), Some(other)), (plugin_message(play.plugin_down, "some:thing", &[5; 300]), None)];
+    if play.tree.is_some() {
+        let tree = play.tree(&noise(3000), 0);
+        let ours = with_pin_commands(&play.dialect(), &tree).unwrap();
+        cases.push((tree, Some(ours)));
+    }
+    if play.protocol == 760 {
+        // With what is signed in it the client can check the next one: it is shown, or a header stands in for it.
+        cases.push((line_of_760(), Some(line_of_760())));
+    }
+    if play.chat_down.is_some() {
+        let line = play.player_chat("hello", Some(1));
+        let shown = disguise(&play.dialect(), &line).unwrap();
+        cases.push((line, Some(shown)));
+        cases.push((play.player_chat("hello", None), None));
+    }
+    cases
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_began_while_it_was_held_may_end_when_it_is_free() {
+    for play in held_plays() {
+        for (client, backend) in THRESHOLDS {
+            for (packet, got) in begun_up(play) {
+                let name = format!("{} {client:?} {backend:?} {:x?}", play.protocol, &packet[..2]);
+                let mut rig = held_between(play, (client, backend)).await;
+                let sent = natural(&packet, client);
+                let (begun, rest) = sent.split_at(sent.len() - 1);
+                rig.client.send(begun).await;
+                sleep(Duration::from_millis(1)).await;
+                rig.handle.release();
+                let last = vec![play.movement, 0x22, 0x22];
+                rig.client.send(&[rest, &natural(&last, client)].concat()).await;
+                let expected: Vec<Vec<u8>> = got.into_iter().chain([last]).collect();
+                let arrived = rig.backend_frames(expected.len(), backend);
+                let arrived = timeout(Duration::from_secs(5), arrived).await.expect(&name);
+                assert!(packets(&arrived, backend) == expected, "{name}");
+                if packet == play.commands("pin 1234", false, 3) {
+                    assert_eq!(heard_command(rig.hears().await).1, "1234", "{name}");
+                }
+                assert!(rig.hears_nothing().await, "{name}");
+            }
+            for (packet, got) in begun_down(play) {
+                let name = format!("{} {client:?} {backend:?} {:x?}", play.protocol, &packet[..2]);
+                let mut rig = held_between(play, (client, backend)).await;
+                let sent = natural(&packet, backend);
+                let (begun, rest) = sent.split_at(sent.len() - 1);
+                rig.backend.write_all(begun).await.unwrap();
+                sleep(Duration::from_millis(1)).await;
+                rig.handle.release();
+                sleep(Duration::from_millis(1)).await;
+                let last = vec![0x7e; 33];
+                rig.backend.write_all(&[rest, &natural(&last, backend)].concat()).await.unwrap();
+                let expected: Vec<Vec<u8>> = got.into_iter().chain([last]).collect();
+                let arrived = rig.client_frames(expected.len(), client);
+                let arrived = timeout(Duration::from_secs(5), arrived).await.expect(&name);
+                assert!(packets(&arrived, client) == expected, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_others_keep_their_chain_over_the_end_of_a_quarantine() {
+    let play = held_plays().find(|play| play.protocol == 760).unwrap();
+    for (client, backend) in THRESHOLDS {
+        let mut rig = held_between(play, (client, backend)).await;
+        let header = header(&play.dialect(), &line_of_760()).unwrap();
+        rig.backend.write_all(&natural(&line_of_760(), backend)).await.unwrap();
+        let got = rig.client_frames(1, client).await;
+        assert!(packets(&got, client) == [header]);
+        // What the client said breaks its own chain, and no other's.
+        rig.client.send(&natural(&play.says("hello", true, 0), client)).await;
+        let line = natural(&line_of_760(), backend);
+        rig.backend.write_all(&line[..line.len() - 1]).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert!(rig.handle.is_out_of_tune());
+        rig.handle.release();
+        sleep(Duration::from_millis(1)).await;
+        rig.backend.write_all(&line[line.len() - 1..]).await.unwrap();
+        let got = timeout(Duration::from_secs(5), rig.client_frames(1, client)).await.unwrap();
+        assert!(packets(&got, client) == [line_of_760()]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_began_before_a_closing_reaches_nobody() {
+    for play in held_plays() {
+        for (client, backend) in THRESHOLDS {
+            let pin = play.commands("pin 1234", false, 3);
+            for packet in [pin.clone(), play.says("hello", true, 2), vec![play.movement, 1, 2]] {
+                let name = format!("{} {client:?} {backend:?}", play.protocol);
+                let mut rig = held_between(play, (client, backend)).await;
+                let sent = natural(&packet, client);
+                rig.client.send(&sent[..sent.len() - 1]).await;
+                sleep(Duration::from_millis(1)).await;
+                rig.handle.close(Text::plain("bye"));
+                rig.client.send(&sent[sent.len() - 1..]).await;
+                let told = packets(&rig.client.read_to_end().await, client);
+                assert!(told.len() == 1 && contains(&told[0], "bye"), "{name}");
+                let mut rest = Vec::new();
+                rig.backend.read_to_end(&mut rest).await.unwrap();
+                assert!(rest.is_empty(), "{name}");
+                assert!(rig.hears_nothing().await, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_says_when_its_backend_calls_it_back_is_still_of_the_play_state() {
+    for play in held_plays().filter(|play| play.reconfiguration.is_some()) {
+        let configuration = play.reconfiguration.as_ref().unwrap();
+        for (client, backend) in THRESHOLDS {
+            for free in [false, true] {
+                let name = format!("{} {client:?} {backend:?} {free}", play.protocol);
+                let mut rig = held_between(play, (client, backend)).await;
+                let line = play.says("hello", true, 2);
+                let sent = natural(&line, client);
+                rig.client.send(&sent[..sent.len() - 1]).await;
+                rig.backend.write_all(&natural(&[configuration.start], backend)).await.unwrap();
+                rig.client_frames(1, client).await;
+                if free {
+                    rig.handle.release();
+                    sleep(Duration::from_millis(1)).await;
+                }
+                rig.client.send(&sent[sent.len() - 1..]).await;
+                rig.client.send(&natural(&[configuration.acknowledged], client)).await;
+                let got = timeout(Duration::from_secs(5), rig.backend_frames(2, backend)).await.expect(&name);
+                let said = if free { line } else { play.acknowledges(2) };
+                assert!(packets(&got, backend) == [said, vec![configuration.acknowledged]], "{name}");
+                // The chain that it broke is over.
+                assert!(!rig.handle.is_out_of_tune(), "{name}");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,41 @@ async fn commands_that_nobody_attends_to_are_bounded() {
     assert!((1..10).contains(&heard), "{heard}");
 }
 
+#[tokio::test]
+async fn what_is_replaced_in_one_turn_is_bounded_by_its_length() {
+    unconstrained(async {
+        let waker = Waker::from(Arc::<Woken>::default());
+        let play = &PLAYS[1];
+        let command = |len: usize| play.says(&format!("/pin {}", "1".repeat(len)), false, 0);
+        // Of hardly any bytes on the wire: long commands, short ones, and what is framed anew.
+        for (packet, backend, a_turn) in
+            [(command(8000), Some(64), 9), (command(100), Some(64), 64), (vec![0x7e; 100_000], None, 1)]
+        {
+            let name = format!("{} bytes", packet.len());
+            let thresholds = Some((Some(64), backend));
+            let setup = Setup { terms: PINS, thresholds, capacity: 8 << 20, ..Setup::new(play.protocol) };
+            let mut rig = setup.start_with(|run| run);
+            // What passes behind the last of them shows that all were seen.
+            let last = [play.movement, 0x22, 0x22];
+            let sent = frame(&packet, How::Deflated(6)).repeat(3 * a_turn);
+            rig.client.send(&[sent, frame(&last, How::Stored)].concat()).await;
+            let mut got = Vec::new();
+            for turns in 1..=4 {
+                assert!(!got.ends_with(&last), "{name}, {turns}");
+                assert!(turn(&mut rig.run, &waker).await.is_pending(), "{name}");
+                let mut room = vec![0; 1 << 20];
+                let mut reading = Box::pin(rig.backend.read(&mut room));
+                if let Poll::Ready(len) = turn(&mut reading, &waker).await {
+                    drop(reading);
+                    got.extend_from_slice(&room[..len.unwrap()]);
+                }
+            }
+            assert!(got.ends_with(&last), "{name}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_tree_gets_our_commands() {
     for play in PLAYS.iter().filter(|play| play.tree.is_some()) {
@@ -142,8 +177,8 @@ async fn the_tree_gets_our_commands() {
             play.enter(&mut rig, how).await;
             let threshold = (!matches!(how, How::Plain)).then_some(256);
             let tree = |len: usize, root| play.tree(&noise(len), root);
-            // Larger than a buffer; another one soon behind it, however long; much later those of like length, or that can be
-            // read as they are. And whatever comes between passes as it is.
+            // Larger than a buffer; another one soon behind it, however long; much later those of like length, or those
+            // that can be read as they are. And whatever comes between passes as it is.
             let plain = !matches!(how, How::Deflated(_));
             let late = [(40_000, plain), (5000, plain), (19_500, true)];
             let trees =

@@ -44,7 +44,7 @@ pub async fn set_pin(setup: &Setup, id: Uuid, code: &str) {
     let config = setup.load().unwrap_or_else(|report| panic!("{report}")).config;
     let (store, _) = Store::open(config.session.clone(), Clock::system()).await.unwrap();
     let bans = Bans::open(&config.limit.bans, Clock::system(), Box::new(|_| {})).unwrap();
-    let pins = Pins::new(config.pins, store.clone(), bans, Clock::system());
+    let pins = Pins::new(config.pins, store.clone(), bans);
     pins.set(id, &SecretString::from(code)).await.unwrap();
     store.close().await.unwrap();
 }

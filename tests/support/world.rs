@@ -16,6 +16,7 @@ use super::{
     Client,
     backend::{Seen, success},
     client::plain,
+    scene::until,
     wire::{self, In, Out},
 };
 
@@ -96,6 +97,19 @@ impl Ids {
         }
     }
 
+    /// Chat as a client sends it that signs what it says, from 1.19 on.
+    pub fn signed(&self, text: &str) -> Out {
+        assert!(self.protocol >= 759 && !text.starts_with('/'), "{} {text}", self.protocol);
+        let packet = Out::id(self.chat).str(text).raw(&[7; 16]);
+        let signature = [9; 256];
+        match self.protocol {
+            759 => packet.bytes(&signature).bool(false),
+            760 => packet.bytes(&signature).bool(false).varint(0).bool(false),
+            761..770 => packet.bool(true).raw(&signature).varint(0).raw(&[0; 3]),
+            _ => packet.bool(true).raw(&signature).varint(0).raw(&[0; 4]),
+        }
+    }
+
     /// What the backend says in chat, as a line that nobody says.
     pub fn line(&self, text: &str) -> Out {
         let packet = Out::id(self.line);
@@ -148,8 +162,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Resident<S> {
         self.client.send(self.ids.typed(text)).await;
     }
 
-    /// What comes next.
+    /// What comes next. No text has a placeholder left in it.
     pub async fn next(&mut self) -> Shown {
+        let shown = self.shown().await;
+        if let Shown::Line(text) | Shown::Bar(text) | Shown::Kicked(text) = &shown {
+            assert!(!text.contains('%'), "{text}");
+        }
+        shown
+    }
+
+    async fn shown(&mut self) -> Shown {
         let Some(packet) = self.client.recv().await else { return Shown::Closed };
         let ids = self.ids;
         let mut reader = In(&packet[1..]);
@@ -324,6 +346,17 @@ impl World {
         let _ = self.lines.lock().unwrap().get(name).expect("a player who was here").send(frame);
     }
 
+    /// Waits until that player has left. The proxy closes this side with the rest of what it kept of the player.
+    pub async fn left(&self, name: &str) {
+        until(|| !self.lines.lock().unwrap().contains_key(name)).await;
+    }
+
+    /// Closes the connection of that player.
+    pub fn hang_up(&self, name: &str) {
+        // A frame is never empty.
+        let _ = self.lines.lock().unwrap().get(name).expect("a player who was here").send(Vec::new());
+    }
+
     async fn serve(self, mut stream: TcpStream) -> Option<()> {
         let packet = wire::read_body(&mut stream, |_| {}).await?;
         let mut reader = In(&packet[1..]);
@@ -364,7 +397,8 @@ impl World {
         self.lines.lock().unwrap().insert(name.clone(), line.clone());
         tokio::spawn(async move {
             while let Some(frame) = waiting.recv().await {
-                if write.write_all(&frame).await.is_err() {
+                if frame.is_empty() || write.write_all(&frame).await.is_err() {
+                    // Closed with the writing half.
                     return;
                 }
             }

@@ -313,7 +313,7 @@ function inPlace () {
         handIn(joined, await wrongCode(joined, dialog), player.code)
         visit = await settle({ joined, seat: await stage.backends[at].joined(player.name) })
       } else {
-        visit = await stage.enter(version, player, at)
+        visit = await stage.enter(version, player, at, { held: true })
         assert.deepEqual([visit.login.encrypted, visit.login.joined], [true, true])
         visit.joined.introduce()
         await settle(visit)

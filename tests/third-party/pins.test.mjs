@@ -293,7 +293,7 @@ function inTime () {
     const { Boss, Chief } = staff
     await order(Boss.joined, `setpin ${newCode()}`, TEXTS.saved)
     await breath()
-    await order(Boss.joined, 'resetpin', TEXTS.notNow)
+    await order(Boss.joined, 'resetpin', TEXTS.resetLater)
     const code = newCode()
     await order(Chief.joined, `setpin ${code}`, TEXTS.saved)
     await breath()
@@ -306,15 +306,16 @@ function inTime () {
     await leave({ joined, seat })
   })
 
-  it('does not hold it against a player that its backend sent it away', LIMIT, async () => {
+  it('bans nobody whom its backend sent away, but asks only where the player is known then', LIMIT, async () => {
     const first = await enterHeld(stage, NEW, players.Guest)
     await first.joined.reads(TEXTS.prompt, { kind: 'system' })
     first.seat.kick('We are full')
     assert.equal((await first.joined.ended).text, 'We are full')
     assert.equal((await stage.proxy.event(first.mark, { event: 'login.refused', player: 'Guest' })).reason, 'backend-unavailable')
     const neighbour = { ...players.Guest, from: players.Guest.from.replace(/\.1$/, '.77') }
-    const { joined, seat } = await enterHeld(stage, NEW, neighbour)
-    await order(joined, `pin ${neighbour.code}`, TEXTS.success)
+    await stage.assertKeptOut(NEW, neighbour, 'packed', { reason: 'pin-failed', text: TEXTS.failure })
+    const { joined, seat } = await enterHeld(stage, NEW, players.Guest)
+    await order(joined, `pin ${players.Guest.code}`, TEXTS.success)
     await leave({ joined, seat })
   })
 
@@ -366,7 +367,7 @@ function switchedOff () {
 
 /** Joins as a player who is held, and goes through the world of the backend, which such a player must be able to. */
 async function enterHeld (stage, version, player, options) {
-  const visit = await stage.enter(version, player, home(version), options)
+  const visit = await stage.enter(version, player, home(version), { held: true, ...options })
   if (version.protocol >= CONFIGURATION) visit.joined.introduce()
   return settle(visit)
 }

@@ -23,6 +23,7 @@ warm([...SIGNING, CHAINED])
 describe('signed chat', () => {
   const players = new Map()
   let stage
+  let held = false
 
   before(async () => {
     stage = await Stage.start({ forwarding: 'modern', kinds: { packed: { threshold: 256 } }, sections: PATIENT })
@@ -35,7 +36,7 @@ describe('signed chat', () => {
 
   async function enter (version, { settles = true } = {}) {
     const player = players.get(version)
-    const visit = await stage.enter(version, player, 'packed', { profileKeys: player.profileKeys, keyForwarded: version === CHAINED })
+    const visit = await stage.enter(version, player, 'packed', { held, profileKeys: player.profileKeys, keyForwarded: version === CHAINED })
     if (version.protocol >= CONFIGURATION) visit.joined.introduce()
     return settles ? settle(visit) : visit
   }
@@ -100,7 +101,10 @@ describe('signed chat', () => {
   })
 
   describe('past a quarantine', () => {
-    before(() => stage.become('reset', 'down'), LIMIT)
+    before(async () => {
+      await stage.become('reset', 'down')
+      held = true
+    }, LIMIT)
 
     describe('of a player who waits', STEPS, () => {
       for (const version of SIGNING) {

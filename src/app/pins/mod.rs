@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::oneshot;
 use tracing::error;
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ use crate::{
     policy::Proof,
     protocol::{pin_command::Typed, text::Text},
     relay::{Handle, Heard},
+    task,
 };
 
 mod quarantine;
@@ -56,7 +58,7 @@ impl About {
 /// A player, and the way to talk to it.
 #[derive(Debug)]
 pub(super) struct Player {
-    pub(super) about: About,
+    pub(super) about: Arc<About>,
     pub(super) handle: Handle,
     pub(super) cx: Arc<StayCx>,
 }
@@ -76,10 +78,6 @@ impl Player {
 
     pub(super) fn say(&self, key: MessageKey) {
         self.handle.chat(&self.text(key, &[]));
-    }
-
-    fn note(&self, what: Pin) {
-        journal::pin(&*self.cx.journal, &self.about.caller, &self.about.guest(), what);
     }
 }
 
@@ -106,11 +104,20 @@ pub(super) async fn attend(player: &Player, proof: Proof, pace: &mut Pace) {
     }
 }
 
-/// The first line in the world for a player who comes in, if there is something to tell it.
-pub(super) fn welcome(player: &Player, proof: Proof) -> Option<MessageKey> {
+/// Says what a player who comes in reads first, once it is in the world.
+pub(super) fn welcome(player: &Player, proof: Proof) {
     match proof {
-        Proof::Verified => lacks_pin(player).then_some(MessageKey::PinRequiredNotice),
-        Proof::Fallback | Proof::Pinned | Proof::Held => Some(MessageKey::FallbackAuthActive),
+        Proof::Verified => {
+            if lacks_pin(player) {
+                player.say(MessageKey::PinRequiredNotice);
+            }
+        }
+        Proof::Fallback | Proof::Held => player.say(MessageKey::FallbackAuthActive),
+        // In a dialog, where there was no room to say so.
+        Proof::Pinned => {
+            player.say(MessageKey::FallbackAuthActive);
+            player.say(MessageKey::PinSuccess);
+        }
     }
 }
 
@@ -133,8 +140,8 @@ pub(super) fn release(player: &Player) {
 /// Does what a command of a player who is in asks for, or says why not.
 async fn obey(player: &Player, proof: Proof, typed: Typed, pace: &mut Pace) {
     match decide(player, proof, &typed, pace) {
-        Some(Action::Set) => set(player, &typed.words).await,
-        Some(Action::Reset) => reset(player).await,
+        Some(Action::Set) => set(player, typed.words, pace).await,
+        Some(Action::Reset) => reset(player, pace).await,
         Some(Action::Say(key)) => player.say(key),
         // Nothing is asked of a player who is in.
         Some(Action::Verify | Action::Prompt) | None => {}
@@ -149,7 +156,13 @@ fn decide(player: &Player, proof: Proof, typed: &Typed, pace: &mut Pace) -> Opti
             player.say(MessageKey::PinTooFast);
             return None;
         }
-        Turn::TooFastAgain => return None,
+        Turn::TooMany { wait } => {
+            // Rounded up: the last second is not none.
+            let seconds = wait.as_millis().div_ceil(1000).to_string();
+            player.handle.chat(&player.text(MessageKey::PinTooMany, &[("timeout", &seconds)]));
+            return None;
+        }
+        Turn::Again => return None,
     }
     let login = &player.cx.login;
     let is_set = player.cx.login.pins.is_set(player.about.id);
@@ -157,38 +170,92 @@ fn decide(player: &Player, proof: Proof, typed: &Typed, pace: &mut Pace) -> Opti
     Some(rules::action(typed.command, !typed.words.expose_secret().is_empty(), standing))
 }
 
-async fn set(player: &Player, words: &SecretString) {
-    match player.cx.login.pins.set(player.about.id, words).await {
-        Ok(saved) => {
-            player.note(Pin::Set { replaced: saved == Saved::Replaced });
-            player.say(MessageKey::PinSaved);
+async fn set(player: &Player, words: SecretString, pace: &mut Pace) {
+    let (pins, about, cx) = (player.cx.login.pins.clone(), Arc::clone(&player.about), Arc::clone(&player.cx));
+    let set = to_the_end("setting a PIN", async move {
+        let set = pins.set(about.id, &words).await;
+        if let Ok(saved) = set {
+            note(&about, &cx, Pin::Set { replaced: saved == Saved::Replaced });
         }
-        Err(NotSaved::Weak(_)) => {
-            let least = player.cx.min_pin_length.to_string();
-            player.handle.chat(&player.text(MessageKey::PinWeak, &[("length", &least)]));
+        set
+    });
+    match set.await.unwrap_or(Err(NotSaved::Local)) {
+        Ok(_) => player.say(MessageKey::PinSaved),
+        Err(NotSaved::Weak(why)) => {
+            let (why, least) = (why.to_string(), player.cx.min_pin_length.to_string());
+            player.handle.chat(&player.text(MessageKey::PinWeak, &[("reason", &why), ("length", &least)]));
         }
-        Err(error) => not_saved(player, &error),
+        Err(error) => not_saved(player, &error, pace),
     }
 }
 
-async fn reset(player: &Player) {
-    match player.cx.login.pins.reset(player.about.id).await {
-        Ok(true) => {
-            player.note(Pin::Reset);
-            player.say(MessageKey::PinReset);
+async fn reset(player: &Player, pace: &mut Pace) {
+    let (pins, about, cx) = (player.cx.login.pins.clone(), Arc::clone(&player.about), Arc::clone(&player.cx));
+    let reset = to_the_end("removing a PIN", async move {
+        let reset = pins.reset(about.id).await;
+        if let Ok(true) = reset {
+            note(&about, &cx, Pin::Reset);
         }
+        reset
+    });
+    match reset.await.unwrap_or(Err(NotSaved::Local)) {
+        Ok(true) => player.say(MessageKey::PinReset),
         Ok(false) => player.say(MessageKey::PinNone),
-        Err(error) => not_saved(player, &error),
+        Err(error) => not_saved(player, &error, pace),
     }
 }
 
-fn not_saved(player: &Player, cause: &NotSaved) {
+fn not_saved(player: &Player, cause: &NotSaved, pace: &mut Pace) {
     match cause {
-        NotSaved::Busy | NotSaved::Local => player.say(MessageKey::PinBusy),
+        NotSaved::Busy | NotSaved::Local => {
+            pace.give_back();
+            player.say(MessageKey::PinBusy);
+        }
         NotSaved::Weak(_) | NotSaved::NoSession | NotSaved::Disk(_) => {
-            let About { caller, name, .. } = &player.about;
+            let About { caller, name, .. } = &*player.about;
             error!(conn = %caller.conn, player = %name, %cause, "a PIN could not be saved");
             player.say(MessageKey::PinNotSaved);
         }
+    }
+}
+
+/// Does what must not be half done, nor go untold, because its player leaves: what a PIN became, or that a code was
+/// wrong. `None` if the program stops meanwhile.
+async fn to_the_end<T: Send + 'static>(
+    what: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    task::spawn(what, async move {
+        // Whoever has left does not want to know.
+        let _ = tell.send(work.await);
+    });
+    told.await.ok()
+}
+
+/// Puts on record what became of a player's PIN.
+fn note(about: &About, cx: &StayCx, what: Pin) {
+    journal::pin(&*cx.journal, &about.caller, &about.guest(), what);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_ends_although_nobody_waits_for_it() {
+        let (go, gone) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let mut work = Box::pin(to_the_end("a test", async move {
+            gone.await.unwrap();
+            tell.send("on record").unwrap();
+        }));
+        assert!(poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await.is_pending());
+        drop(work);
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok("on record"));
+        assert_eq!(to_the_end("a test", async { 7 }).await, Some(7));
     }
 }

@@ -1,18 +1,15 @@
 //! A player who is held on its backend, below the releases that have dialogs: nothing of what it does reaches the
 //! backend until its PIN is right.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
+use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::{
-    super::journal::{Pin, gate_label},
-    About, Pace, Player, decide,
-    rules::Action,
-};
+use super::{super::journal::Pin, About, Pace, Player, decide, note, rules::Action, to_the_end, welcome};
 use crate::{
     limit::gate::{self, Full, Passage},
-    login::{self, Held, Taken, refusal::Refusal},
+    login::{self, Held, LoginCx, Taken, refusal::Refusal, roster::Line},
     messages::MessageKey,
     pin::{Gate, Outcome, Trial},
     policy::Proof,
@@ -32,11 +29,16 @@ const CHAT_EVERY: u32 = 3;
 #[derive(Debug)]
 pub(in super::super) struct Quarantine {
     held: Held,
-    trial: Trial,
+    /// Not here while a code is being compared.
+    trial: Option<Trial>,
     /// It may be asked to make room.
     passage: Passage,
-    /// The code was right; what comes then is no failure of the player's.
-    proven: bool,
+    /// What policy said of it, for audit.log.
+    facts: Map<String, Value>,
+    /// It is in the world, and was asked. Before that nobody could have known the code.
+    asked: bool,
+    /// The code was right, or something of ours failed: what comes then is no failure of the player's.
+    excused: bool,
     /// Why it was sent away.
     refused: Option<Refusal>,
 }
@@ -48,10 +50,26 @@ enum Tried {
     Again,
 }
 
+/// What an attempt without the right code counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// Towards a ban, and as an attempt in vain.
+    Fully,
+    /// As an attempt in vain.
+    Uncharged,
+    Nothing,
+}
+
 impl Quarantine {
-    /// A player who has not been asked yet.
-    pub(in super::super) fn new(held: Held, trial: Trial, passage: Passage) -> Self {
-        Self { held, trial, passage, proven: false, refused: None }
+    /// A player who has not been asked yet, and may meet its backend for these facts.
+    pub(in super::super) fn new(
+        held: Held,
+        facts: Map<String, Value>,
+        passage: Passage,
+        login: &LoginCx,
+    ) -> Self {
+        let trial = Some(held.trial(login));
+        Self { held, trial, passage, facts, asked: false, excused: false, refused: None }
     }
 
     /// The player is in: what stays is its share of connections.
@@ -67,38 +85,72 @@ impl Quarantine {
 
     /// The connection of a player who was not let in has ended: because it was sent away, was asked to close for
     /// another reason, or by itself. Says why, and counts what counts as a failure.
-    pub(in super::super) fn fail(self, about: &About, asked: Option<Reason>, ended: &Ended) -> Refusal {
-        let (mut refusal, is_own) = match (self.refused, asked) {
-            (Some(refusal), _) => {
-                let is_own = refusal.reason != Reason::TooManyConnections;
-                (refusal, is_own)
-            }
-            // Somebody else of the same id was let in, or the proxy stops.
-            (None, Some(reason)) => (Refusal::new(reason), false),
-            (None, None) => {
-                let (reason, is_own) = blame(&ended.cause);
-                (Refusal::new(reason).fact("cause", ended.cause.to_string()), is_own)
-            }
+    pub(in super::super) fn fail(self, player: &Player, line: &Line, ended: &Ended) -> Refusal {
+        let asked = line.asked_to_close();
+        let counts = match &self.refused {
+            _ if self.excused || !self.asked => Counts::Nothing,
+            Some(refusal) => counts(refusal.reason, false),
+            None => match asked {
+                Some(reason) => counts(reason, line.gave_way_to_admission()),
+                None => counts(blame(&ended.cause), false),
+            },
         };
-        if is_own && !self.proven {
-            self.trial.fail(Gate::Quarantine);
+        // As long as the last code is being compared, its trial is with that.
+        let trial = || self.trial.unwrap_or_else(|| self.held.trial(&player.cx.login));
+        match counts {
+            Counts::Fully => trial().fail(Gate::Quarantine),
+            Counts::Uncharged => trial().fail_uncharged(Gate::Quarantine),
+            Counts::Nothing => {}
         }
-        refusal.who.id = Some(about.id);
-        refusal.named(&about.name, about.claimed_id).fact("gate", gate_label(Gate::Quarantine))
+        let refusal = match (self.refused, asked) {
+            (Some(refusal), _) => refusal,
+            (None, Some(reason)) => Refusal::new(reason),
+            (None, None) => Refusal::new(blame(&ended.cause)).fact("cause", ended.cause.to_string()),
+        };
+        tell(&player.about, self.facts, refusal)
+    }
+
+    /// The player was never asked: this machine could not do it.
+    pub(in super::super) fn lost(self, about: &About, cause: &io::Error) -> Refusal {
+        tell(about, self.facts, Refusal::new(Reason::Local).fact("cause", cause.to_string()))
     }
 }
 
-/// What to call the end of a connection whose player was held, and whether it is the player's own doing.
-fn blame(cause: &EndCause) -> (Reason, bool) {
+/// The end of an attempt, with all that is known of it. What its end adds stands over what was weighed at its start.
+fn tell(about: &About, mut facts: Map<String, Value>, mut refusal: Refusal) -> Refusal {
+    facts.append(&mut refusal.facts);
+    refusal.facts = facts;
+    refusal.who.id = Some(about.id);
+    refusal.named(&about.name, about.claimed_id).fact("gate", Gate::Quarantine.label())
+}
+
+/// What an end without the right code counts for. `for_admission`: it was closed because its player was let in by
+/// another connection.
+///
+/// Every end does but two: that one, and the proxy's own stop. It does not matter who closed it. A guesser can have its
+/// backend throw it out, by what even a held player sends or by not answering it; can have known addresses crowd it out;
+/// and can come again, to be held in the place of its own silent connection. If such an end were free, it could do so
+/// without limit. But nobody is banned because others needed its place or a backend fell over.
+fn counts(reason: Reason, for_admission: bool) -> Counts {
+    match reason {
+        Reason::ShuttingDown => Counts::Nothing,
+        Reason::Displaced if for_admission => Counts::Nothing,
+        Reason::TooManyConnections | Reason::BackendUnavailable => Counts::Uncharged,
+        _ => Counts::Fully,
+    }
+}
+
+/// What to call the end of a connection whose player was held and whom nobody asked to leave.
+fn blame(cause: &EndCause) -> Reason {
     match cause {
         EndCause::BackendClosed
         | EndCause::BackendTimeout
         | EndCause::Broken { side: Side::Backend, .. }
-        | EndCause::Malformed { side: Side::Backend, .. } => (Reason::BackendUnavailable, false),
-        EndCause::ClientTimeout => (Reason::ClientTimeout, true),
-        EndCause::Malformed { side: Side::Client, .. } => (Reason::BadHandshake, true),
+        | EndCause::Malformed { side: Side::Backend, .. } => Reason::BackendUnavailable,
+        EndCause::ClientTimeout => Reason::ClientTimeout,
+        EndCause::Malformed { side: Side::Client, .. } => Reason::BadHandshake,
         EndCause::ClientClosed | EndCause::Kicked | EndCause::Broken { side: Side::Client, .. } => {
-            (Reason::ClientLeft, true)
+            Reason::ClientLeft
         }
     }
 }
@@ -115,7 +167,9 @@ pub(in super::super) async fn wait(
         },
         full = quarantine.passage.asked_to_leave() => return Err(crowded_out(full)),
     }
-    player.say(MessageKey::FallbackAuthActive);
+    quarantine.asked = true;
+    welcome(player, Proof::Held);
+    note(&player.about, &player.cx, Pin::Prompted(Gate::Quarantine));
     let ends = Instant::now() + player.cx.login.pins.timeout();
     let mut beat = interval(PROMPT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,7 +178,7 @@ pub(in super::super) async fn wait(
         tokio::select! {
             biased;
             heard = player.handle.heard() => match heard {
-                Heard::Command(typed) => match one(player, quarantine, &typed, pace, ends).await {
+                Heard::Command(typed) => match one(player, quarantine, typed, pace, ends).await {
                     Tried::Admitted(taken) => return Ok(*taken),
                     Tried::Refused(refusal) => return Err(*refusal),
                     Tried::Again => {}
@@ -154,13 +208,15 @@ fn crowded_out(full: Full) -> Refusal {
 async fn one(
     player: &Player,
     quarantine: &mut Quarantine,
-    typed: &Typed,
+    typed: Typed,
     pace: &mut Pace,
     ends: Instant,
 ) -> Tried {
-    match decide(player, Proof::Held, typed, pace) {
+    match decide(player, Proof::Held, &typed, pace) {
         Some(Action::Verify) => {}
         Some(Action::Prompt) => {
+            // It tried nothing, and may have only these seconds for the right one.
+            pace.give_back();
             prompt(player, ends);
             return Tried::Again;
         }
@@ -171,29 +227,58 @@ async fn one(
         // Nobody who is held sets or removes anything.
         Some(Action::Set | Action::Reset) | None => return Tried::Again,
     }
-    match quarantine.trial.attempt(&typed.words).await {
+    match attempt(player, quarantine, typed).await {
         Outcome::Right(proven) => {
-            quarantine.proven = true;
-            player.note(Pin::Verified(Gate::Quarantine));
+            quarantine.excused = true;
             match login::admit_held(&quarantine.held, proven, &player.cx.login) {
                 Ok(taken) => Tried::Admitted(Box::new(taken)),
                 Err(refusal) => Tried::Refused(Box::new(refusal)),
             }
         }
-        Outcome::Wrong { left } => {
-            player.note(Pin::Failed(Gate::Quarantine, left));
+        Outcome::Wrong { .. } => {
             player.say(MessageKey::PinFailure);
             prompt(player, ends);
             Tried::Again
         }
-        Outcome::Over => {
-            player.note(Pin::Failed(Gate::Quarantine, 0));
-            Tried::Refused(Box::new(Refusal::new(Reason::PinFailed)))
+        Outcome::Over => Tried::Refused(Box::new(Refusal::new(Reason::PinFailed))),
+        Outcome::Barred(bar) => Tried::Refused(Box::new(Refusal::pin_barred(bar))),
+        Outcome::Gone => {
+            quarantine.excused = true;
+            Tried::Refused(Box::new(Refusal::pin_gone()))
         }
         Outcome::Busy | Outcome::Local => {
+            pace.give_back();
             player.say(MessageKey::PinBusy);
             Tried::Again
         }
+    }
+}
+
+/// Tries a code, and puts on record what came of it, also if its player does not wait for that.
+async fn attempt(player: &Player, quarantine: &mut Quarantine, typed: Typed) -> Outcome {
+    // One that was lost with its work is made anew only when the program stops.
+    let trial = quarantine.trial.take();
+    let mut trial = trial.unwrap_or_else(|| quarantine.held.trial(&player.cx.login));
+    let (about, cx) = (Arc::clone(&player.about), Arc::clone(&player.cx));
+    let tried = to_the_end("comparing a PIN", async move {
+        let outcome = trial.attempt(&typed.words).await;
+        let became = match &outcome {
+            Outcome::Right(_) => Some(Pin::Verified(Gate::Quarantine)),
+            Outcome::Wrong { left } => Some(Pin::Failed(Gate::Quarantine, *left)),
+            Outcome::Over => Some(Pin::Failed(Gate::Quarantine, 0)),
+            Outcome::Barred(_) | Outcome::Gone | Outcome::Busy | Outcome::Local => None,
+        };
+        if let Some(became) = became {
+            note(&about, &cx, became);
+        }
+        (trial, outcome)
+    });
+    match tried.await {
+        Some((trial, outcome)) => {
+            quarantine.trial = Some(trial);
+            outcome
+        }
+        None => Outcome::Local,
     }
 }
 
@@ -206,4 +291,22 @@ fn prompt_text(player: &Player, ends: Instant) -> Text {
     // Rounded up: the last second is not none.
     let left = ends.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).to_string();
     player.text(MessageKey::PinPrompt, &[("timeout", &left)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_counts_but_two() {
+        for reason in Reason::ALL {
+            let expected = match reason {
+                Reason::ShuttingDown => Counts::Nothing,
+                Reason::TooManyConnections | Reason::BackendUnavailable => Counts::Uncharged,
+                _ => Counts::Fully,
+            };
+            assert_eq!(counts(*reason, false), expected, "{reason:?}");
+        }
+        assert_eq!(counts(Reason::Displaced, true), Counts::Nothing);
+    }
 }

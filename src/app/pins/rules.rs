@@ -22,7 +22,7 @@ pub(super) struct Standing {
     pub(super) proof: Proof,
     /// Whether the player has a PIN.
     pub(super) is_set: bool,
-    /// Whether the session server is Down.
+    /// Whether there is an outage. Where the session server only has trouble, it still vouches for who logs in.
     pub(super) is_down: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Action {
 /// | --- | --- | --- | --- | --- |
 /// | `/setpin` | sets or replaces | sets or replaces | no | no: asks again |
 /// | `/pin` | sets if there is none | sets if there is none | no | verifies |
-/// | `/resetpin` | removes, unless Down | no | no | no: asks again |
+/// | `/resetpin` | removes; not in an outage | no | no | no: asks again |
 pub(super) fn action(command: PinCommand, with_code: bool, standing: Standing) -> Action {
     let Standing { proof, is_set, is_down } = standing;
     match (command, proof) {
@@ -64,20 +64,26 @@ pub(super) fn action(command: PinCommand, with_code: bool, standing: Standing) -
                 Action::Say(MessageKey::PinUsage)
             }
         }
-        (PinCommand::ResetPin, Proof::Verified) if is_down => Action::Say(MessageKey::PinNotNow),
+        // Who forgot it is back by Mojang's word, which nobody gives in an outage: without a PIN the next login might be
+        // refused. Healthy is every other verdict: where the session server has trouble, logins are still verified.
+        (PinCommand::ResetPin, Proof::Verified) if is_down => Action::Say(MessageKey::PinResetLater),
         (PinCommand::ResetPin, Proof::Verified) if is_set => Action::Reset,
         (PinCommand::ResetPin, Proof::Verified) => Action::Say(MessageKey::PinNone),
     }
 }
 
 /// How often one connection may give commands: at most one in 2 s and five in 10 min. Those that come too fast cost
-/// nothing. Of memory it takes next to nothing before the first one.
+/// nothing, nor do those that came to nothing because others are at work. Of memory it takes next to nothing before the
+/// first one.
 #[derive(Debug, Default)]
 pub(in super::super) struct Pace(Option<Box<Past>>);
 
 #[derive(Debug, Default)]
 struct Past {
+    /// When those were given that count, oldest first.
     given: VecDeque<Instant>,
+    /// When the last one was heard, whether it counts or not.
+    last: Option<Instant>,
     /// When the player last heard that it is too fast.
     told: Option<Instant>,
     /// When it was last told to rejoin.
@@ -89,10 +95,15 @@ struct Past {
 pub(super) enum Turn {
     /// It is.
     Now,
-    /// It is not, and the player is to hear that.
+    /// It is not, as it comes right behind another; the player is to hear that.
     TooFast,
-    /// It is not, and the player has just heard that.
-    TooFastAgain,
+    /// It is not, as there were too many; the player is to hear when the next one may be given.
+    TooMany {
+        /// Until then.
+        wait: Duration,
+    },
+    /// It is not, and the player has just heard why.
+    Again,
 }
 
 impl Pace {
@@ -103,15 +114,28 @@ impl Pace {
         while past.given.front().is_some_and(|oldest| !within(oldest, WHILE)) {
             past.given.pop_front();
         }
-        if past.given.len() < MOST && !past.given.back().is_some_and(|last| within(last, BETWEEN)) {
-            past.given.push_back(now);
-            return Turn::Now;
-        }
+        let most = past.given.front().filter(|_| past.given.len() >= MOST);
+        let turn = match most {
+            Some(oldest) => Turn::TooMany { wait: (*oldest + WHILE).duration_since(now) },
+            None if past.last.is_some_and(|last| within(&last, BETWEEN)) => Turn::TooFast,
+            None => {
+                past.given.push_back(now);
+                past.last = Some(now);
+                return Turn::Now;
+            }
+        };
         if past.told.is_some_and(|told| within(&told, BETWEEN)) {
-            return Turn::TooFastAgain;
+            return Turn::Again;
         }
         past.told = Some(now);
-        Turn::TooFast
+        turn
+    }
+
+    /// The command that was heard last came to nothing, and not by the player's doing: it is none of the five.
+    pub(super) fn give_back(&mut self) {
+        if let Some(past) = &mut self.0 {
+            past.given.pop_back();
+        }
     }
 
     /// Whether the player is to hear again that it has to rejoin: whoever goes on writing knows.
@@ -148,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_combination() {
-        use MessageKey::{PinExists, PinNone, PinNotNow, PinUsage};
+        use MessageKey::{PinExists, PinNone, PinNotNow, PinResetLater, PinUsage};
         /// What a row leaves open.
         type Any = Option<bool>;
         const ANY: Any = None;
@@ -173,7 +197,7 @@ mod tests {
             (PinCommand::Pin, Proof::Held, NO, ANY, ANY, Action::Prompt),
             (PinCommand::ResetPin, Proof::Verified, ANY, YES, NO, Action::Reset),
             (PinCommand::ResetPin, Proof::Verified, ANY, NO, NO, Action::Say(PinNone)),
-            (PinCommand::ResetPin, Proof::Verified, ANY, ANY, YES, Action::Say(PinNotNow)),
+            (PinCommand::ResetPin, Proof::Verified, ANY, ANY, YES, Action::Say(PinResetLater)),
             (PinCommand::ResetPin, Proof::Pinned, ANY, ANY, ANY, Action::Say(PinNotNow)),
             (PinCommand::ResetPin, Proof::Fallback, ANY, ANY, ANY, Action::Say(PinNotNow)),
             (PinCommand::ResetPin, Proof::Held, ANY, ANY, ANY, Action::Prompt),
@@ -216,24 +240,42 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_in_two_seconds_and_five_in_ten_minutes() {
         let mut pace = Pace::default();
-        assert_eq!([(); 3].map(|()| pace.take()), [Turn::Now, Turn::TooFast, Turn::TooFastAgain]);
+        assert_eq!([(); 3].map(|()| pace.take()), [Turn::Now, Turn::TooFast, Turn::Again]);
         advance(Duration::from_millis(1999)).await;
-        assert_eq!(pace.take(), Turn::TooFastAgain);
+        assert_eq!(pace.take(), Turn::Again);
         advance(Duration::from_millis(1)).await;
         for _ in 0..4 {
             assert_eq!(pace.take(), Turn::Now);
             advance(BETWEEN).await;
         }
         // 10 s after the first.
-        assert_eq!(pace.take(), Turn::TooFast);
+        let too_many = |wait| Turn::TooMany { wait: Duration::from_millis(wait) };
+        assert_eq!([(); 2].map(|()| pace.take()), [too_many(590_000), Turn::Again]);
         advance(Duration::from_millis(589_999)).await;
-        assert_eq!(pace.take(), Turn::TooFast);
+        assert_eq!(pace.take(), too_many(1));
         for _ in 0..5 {
             advance(BETWEEN).await;
             assert_eq!(pace.take(), Turn::Now, "as many as are ten minutes ago");
         }
         advance(BETWEEN).await;
-        assert_eq!(pace.take(), Turn::TooFast);
+        assert_eq!(pace.take(), too_many(590_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_to_nothing_is_none_of_the_five() {
+        let mut pace = Pace::default();
+        pace.give_back();
+        for _ in 0..20 {
+            assert_eq!(pace.take(), Turn::Now);
+            pace.give_back();
+            assert_eq!(pace.take(), Turn::TooFast, "but not to be given at once again");
+            advance(BETWEEN).await;
+        }
+        for _ in 0..MOST {
+            assert_eq!(pace.take(), Turn::Now);
+            advance(BETWEEN).await;
+        }
+        assert!(matches!(pace.take(), Turn::TooMany { .. }));
     }
 
     #[tokio::test(start_paused = true)]

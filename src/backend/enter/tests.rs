@@ -13,7 +13,6 @@ use crate::{
     backend::{Config, Lookup, connect::tests::hung, standing::REST},
     identity::{Profile, Property, Username},
     messages::MessageKey,
-    policy::Proof,
     protocol::{
         handshake::{Intent, VirtualHost},
         login::{ProfileKey, write_cookie_request},
@@ -471,6 +470,55 @@ async fn proxy_channels_never_reach_the_client() {
             .await;
         result.unwrap();
         assert_eq!(got, success, "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_held_player_only_the_handshakes_of_mods_are_asked() {
+    for protocol in [393, 758, 763, 766, 769] {
+        let mut stage = Stage::new(protocol, ForwardingMode::None).await;
+        stage.admitted = Admitted::for_test(profile(ID), Proof::Held, ADDRESS.parse().unwrap());
+        let success = stage.success(OFFLINE_ID).write(&stage.dialect);
+        let cookie = write_cookie_request(&stage.dialect, "session");
+        let crumbs = Writer::packet(4).string("minecraft:session").bool(true).bytes(b"abc").finish();
+        let (result, (), ()) = stage
+            .run(
+                async |mut conn| {
+                    stage.greet(&mut conn).await;
+                    for channel in
+                        ["mod:auth", "fml:play", "forge:login", "fml:handshake2", "minecraft:register"]
+                    {
+                        assert_eq!(
+                            stage.ask(&mut conn, 1, channel, &[1]).await,
+                            None,
+                            "{protocol}: {channel}"
+                        );
+                    }
+                    for channel in MOD_HANDSHAKES {
+                        let answer = stage.ask(&mut conn, 2, channel, &[1]).await;
+                        assert_eq!(answer, Some(vec![7]), "{protocol}: {channel}");
+                    }
+                    if let Some(request) = &cookie {
+                        conn.write_packet(request).await.unwrap();
+                        assert_eq!(conn.read_packet(1 << 16).await.unwrap(), crumbs);
+                    }
+                    conn.write_packet(&success).await.unwrap();
+                },
+                async |mut conn| {
+                    for channel in MOD_HANDSHAKES {
+                        let (id, asked, _) = stage.asked(&mut conn).await;
+                        assert_eq!(asked, channel, "{protocol}");
+                        stage.respond(&mut conn, id, Some(&[7])).await;
+                    }
+                    if let Some(request) = &cookie {
+                        assert_eq!(&conn.read_packet(1 << 16).await.unwrap(), request);
+                        conn.write_packet(&crumbs).await.unwrap();
+                    }
+                    assert_eq!(conn.read_packet(1 << 16).await.unwrap(), success);
+                },
+            )
+            .await;
+        result.unwrap();
     }
 }
 

@@ -247,6 +247,7 @@ impl Round {
             forced: None,
             outage_started: None,
             last_probe: None,
+            last_answer: None,
         };
         let (verdict, receiver) = watch::channel(status);
         let round = Self { began: Instant::now(), verdict, asked: Rc::default(), succeeds: Rc::default() };

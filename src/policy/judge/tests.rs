@@ -41,7 +41,7 @@ fn seen(address: &str, age: Duration) -> VerifiedAddress {
 }
 
 fn online(proof: Proof, address_match: AddressMatch) -> Online {
-    Online { proof, same_exact_address: false, silent_for: Duration::ZERO, address_match, held: false }
+    Online { proof, same_exact_address: false, silent_for: Duration::ZERO, address_match }
 }
 
 /// An attempt in parts that a row can alter; unaltered it is admitted.
@@ -1176,7 +1176,10 @@ fn a_pin_is_asked_of_whoever_has_one() {
 /// A connection that is unproven gives way to a PIN; but one that would be asked on its backend meets it there first.
 #[test]
 fn what_gives_way_to_a_pin() {
-    let up = |proof, held| Online { held, ..online(proof, AddressMatch::Range) };
+    fn silent(s: &mut Scene) {
+        s.online = s.online.map(|up| Online { same_exact_address: true, silent_for: 5 * SECOND, ..up });
+    }
+    let up = |proof| online(proof, AddressMatch::Range);
     let dialog: fn(&mut Scene) = |s| s.session().pin_hash = Some("$argon2id$".to_owned());
     let proven: fn(&mut Scene) = |s| {
         old_client(s);
@@ -1189,25 +1192,48 @@ fn what_gives_way_to_a_pin() {
     let dead_next_door: fn(&mut Scene) = |s| {
         old_client(s);
         s.from(NEXT_DOOR);
-        s.online = s.online.map(|up| Online { same_exact_address: true, silent_for: 5 * SECOND, ..up });
+        silent(s);
     };
-    for (name, alter, proof, held, expected) in [
-        ("asked by a dialog", dialog, Proof::Fallback, false, Some(Displace::Unproven)),
-        ("asked by a dialog, the other on its backend", dialog, Proof::Held, true, Some(Displace::Unproven)),
-        ("asked by a dialog, the other verified", dialog, Proof::Verified, false, None),
-        ("asked by a dialog, the other pinned", dialog, Proof::Pinned, false, None),
-        ("proven", proven, Proof::Fallback, false, Some(Displace::Unproven)),
-        ("proven, the other on its backend", proven, Proof::Held, true, Some(Displace::Unproven)),
-        ("proven, the other verified", proven, Proof::Verified, false, None),
-        ("on its backend, from home", old_client, Proof::Fallback, false, Some(Displace::WeakerMatch)),
-        ("both on their backend, from home", old_client, Proof::Held, true, Some(Displace::WeakerMatch)),
-        ("both on their backend, from next door", next_door, Proof::Held, true, None),
-        ("on its backend, from next door", next_door, Proof::Fallback, false, None),
-        ("on its backend, a dead link", dead_next_door, Proof::Held, true, Some(Displace::DeadLink)),
-        ("on its backend, the other pinned", old_client, Proof::Pinned, false, None),
+    let dead_link: fn(&mut Scene) = |s| {
+        old_client(s);
+        silent(s);
+    };
+    let proven_after: fn(&mut Scene) = |s| {
+        old_client(s);
+        silent(s);
+        s.pin_proven = true;
+    };
+    let dialog_after: fn(&mut Scene) = |s| {
+        old_client(s);
+        silent(s);
+        s.has_dialogs = true;
+    };
+    for (name, alter, proof, expected) in [
+        ("asked by a dialog", dialog, Proof::Fallback, Some(Displace::Unproven)),
+        ("asked by a dialog, the other on its backend", dialog, Proof::Held, Some(Displace::Unproven)),
+        ("asked by a dialog, the other verified", dialog, Proof::Verified, None),
+        ("asked by a dialog, the other pinned", dialog, Proof::Pinned, None),
+        ("proven", proven, Proof::Fallback, Some(Displace::Unproven)),
+        ("proven, the other on its backend", proven, Proof::Held, Some(Displace::Unproven)),
+        ("proven, the other verified", proven, Proof::Verified, None),
+        ("on its backend, from home", old_client, Proof::Fallback, Some(Displace::WeakerMatch)),
+        ("both on their backend, from home", old_client, Proof::Held, Some(Displace::WeakerMatch)),
+        ("both on their backend, from next door", next_door, Proof::Held, None),
+        ("on its backend, from next door", next_door, Proof::Fallback, None),
+        ("on its backend, a dead link", dead_next_door, Proof::Held, Some(Displace::DeadLink)),
+        ("on its backend, the other pinned", old_client, Proof::Pinned, None),
+        (
+            "on its backend, the other verified, a dead link",
+            dead_link,
+            Proof::Verified,
+            Some(Displace::DeadLink),
+        ),
+        ("on its backend, the other pinned, a dead link", dead_link, Proof::Pinned, Some(Displace::DeadLink)),
+        ("proven, the other verified, a dead link", proven_after, Proof::Verified, Some(Displace::DeadLink)),
+        ("asked by a dialog, a dead link", dialog_after, Proof::Verified, Some(Displace::DeadLink)),
     ] {
         let mut scene = Scene::new();
-        scene.online = Some(up(proof, held));
+        scene.online = Some(up(proof));
         alter(&mut scene);
         let got = match scene.judge() {
             Decision::Admit { permit, .. } => Some(permit.displace()),
@@ -1547,7 +1573,6 @@ prop_compose! {
         scene.bans = Bans { client: of(1), subnet: of(2), asn: of(4), pair: of(8) };
         scene.online = up.map(|(proof, same_exact_address, silent, matched)| Online {
             proof: [Proof::Verified, Proof::Pinned, Proof::Fallback, Proof::Held][usize::from(proof)],
-            held: proof == 3,
             same_exact_address,
             silent_for: Duration::from_secs(silent),
             address_match: [AddressMatch::None, AddressMatch::Range, AddressMatch::Exact][usize::from(matched)],
