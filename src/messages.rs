@@ -114,6 +114,8 @@ messages! {
     AlreadyConnected = "already-connected", "&cYou are already connected to this server.";
     /// Another login took over.
     Displaced = "displaced", "&eYou logged in from another place.";
+    /// The owner sent the player away, and gave no text for it.
+    Kicked = "kicked", "&eYou were disconnected by this server's staff.";
     /// Banned for failures.
     TooManyAttempts = "too-many-attempts", "&cToo many failed attempts. Please try again later.";
     /// The proxy stops.

@@ -98,6 +98,8 @@ reasons! {
     BackendMisconfigured = "backend-misconfigured", BackendMisconfigured;
     /// Another connection of the same player took this one's place.
     Displaced = "displaced", Displaced;
+    /// The owner sent the player away.
+    Kicked = "kicked", Kicked;
     /// The proxy stops.
     ShuttingDown = "shutting-down", ShuttingDown;
 }

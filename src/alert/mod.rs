@@ -7,6 +7,7 @@
 mod event;
 mod pace;
 mod queue;
+pub mod webhook;
 
 pub use event::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Subject, Whereabouts};
 pub use pace::{Pace, Sum};
@@ -19,4 +20,6 @@ pub struct Config {
     pub staff: Vec<String>,
     /// Whether they hear of every player whom policy admits.
     pub on_fallback: bool,
+    /// Who is told of what over HTTP.
+    pub webhooks: Vec<webhook::Hook>,
 }

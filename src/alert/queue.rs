@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn outage_logins_can_be_silenced() {
         for (on_fallback, first) in [(true, fallback()), (false, state("down"))] {
-            let (alerts, mut inbox) = queue(&Config { staff: Vec::new(), on_fallback });
+            let (alerts, mut inbox) = queue(&Config { staff: Vec::new(), on_fallback, webhooks: Vec::new() });
             alerts.offer(fallback());
             alerts.offer(state("down"));
             assert_eq!(inbox.next().await, Some(News::Alert(first)));
@@ -121,7 +121,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_room() {
-        let (alerts, mut inbox) = queue(&Config { staff: Vec::new(), on_fallback: true });
+        let (alerts, mut inbox) =
+            queue(&Config { staff: Vec::new(), on_fallback: true, webhooks: Vec::new() });
         for _ in 0..WAITING {
             alerts.offer(state("down"));
         }

@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_task_ends_with_the_program() {
-        let config = alert::Config { staff: Vec::new(), on_fallback: true };
+        let config = alert::Config { staff: Vec::new(), on_fallback: true, webhooks: Vec::new() };
         let (alerts, inbox) = queue(&config);
         let (stop, stopping) = Shutdown::new();
         let task = tokio::spawn(Staff::new(&[], Arc::default()).tell(inbox, stopping));

@@ -40,6 +40,8 @@ pub enum Kind {
     PinSet,
     /// A player gave up its PIN.
     PinReset,
+    /// The owner sent a player away.
+    PlayerKicked,
     /// Somebody failed too often.
     BanAdded,
     /// A ban came to its end.
@@ -76,6 +78,7 @@ impl Kind {
             Self::PinFailed => "pin.failed",
             Self::PinSet => "pin.set",
             Self::PinReset => "pin.reset",
+            Self::PlayerKicked => "player.kicked",
             Self::BanAdded => "ban.added",
             Self::BanExpired => "ban.expired",
             Self::BanLifted => "ban.lifted",

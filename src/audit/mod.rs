@@ -24,4 +24,6 @@ pub struct Config {
     pub max_size: u64,
     /// Rotated files kept.
     pub keep: u32,
+    /// Whether rotated files are compressed with gzip.
+    pub compress: bool,
 }

@@ -80,6 +80,8 @@ pub struct Config {
     pub audit: audit::Config,
     /// How addresses are looked up.
     pub geo: geo::Config,
+    /// Whether counters are kept for Prometheus.
+    pub metrics: bool,
     /// Whether audit.log is told of players whose country or network is new for them.
     pub alert_on_geo_change: bool,
     /// Who is alerted of what.
@@ -116,6 +118,7 @@ impl Config {
             status,
             audit,
             geo,
+            metrics,
             alert_on_geo_change,
             alerts,
             limit,
@@ -138,6 +141,7 @@ impl Config {
             && *status == other.status
             && *audit == other.audit
             && *geo == other.geo
+            && *metrics == other.metrics
             && *alert_on_geo_change == other.alert_on_geo_change
             && *alerts == other.alerts
             && *limit == other.limit

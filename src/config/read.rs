@@ -258,21 +258,6 @@ impl<'r, 't> Section<'r, 't> {
         self.find(key).and_then(|at| kind(&at))
     }
 
-    /// A key whose part of the proxy is not built yet: checked, and noted if it asks for anything but the default.
-    pub(super) fn later<T: PartialEq>(
-        &mut self,
-        key: &'static str,
-        default: T,
-        kind: impl FnOnce(&At<'_, 't>) -> Option<T>,
-    ) -> T {
-        let Some(at) = self.find(key) else { return default };
-        let value = kind(&at);
-        if value.as_ref().is_some_and(|value| *value != default) {
-            self.reading.findings.note(&at.spot, "has no effect yet in this version", None);
-        }
-        value.unwrap_or(default)
-    }
-
     /// A section below this one; empty if it is missing or wrong.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'r, 't> {
         let spot = self.spot.child(key, None);

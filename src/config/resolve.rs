@@ -35,7 +35,11 @@ pub(super) fn resolve(
         },
         login: login::Config { compression_threshold: values.network.compression_threshold, ..auth.login },
         pins: security.pins.clone(),
-        alerts: alert::Config { staff: values.staff, on_fallback: security.alert_on_fallback },
+        alerts: alert::Config {
+            staff: values.staff,
+            on_fallback: security.alert_on_fallback,
+            webhooks: values.webhooks,
+        },
         session_server: mojang::session_server::Config {
             base_url: auth.session_server?,
             timeout: auth.timeout,
@@ -90,6 +94,7 @@ pub(super) fn resolve(
             path: monitoring.audit_log,
             max_size: monitoring.audit_log_max_size,
             keep: monitoring.audit_log_keep,
+            compress: monitoring.audit_log_compress,
         },
         geo: geo::Config {
             enabled: security.enable_geo_checks,
@@ -97,6 +102,7 @@ pub(super) fn resolve(
             timeout: monitoring.geo_lookup_timeout,
             cache_ttl: monitoring.geo_cache_ttl,
         },
+        metrics: monitoring.metrics,
         alert_on_geo_change: security.alert_on_geo_change,
         limit: limit::Config {
             bans: limit::bans::Config {

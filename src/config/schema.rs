@@ -1,7 +1,6 @@
 //! Every key there is: its name, its default, what may stand under it, and whether it is in force.
 //!
-//! One call per key, in the order of the example file. `get` and `optional` are in force; `later` belongs to
-//! parts of the proxy that are not built yet. To put such a key in force, read it with `get` and hand its value on.
+//! One call per key, in the order of the example file.
 
 use std::{
     collections::HashSet,
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     admin,
+    alert::webhook::{Format, Hook, Topic},
     backend::ForwardingMode,
     geo,
     login::{self, FallbackMode},
@@ -59,6 +59,7 @@ pub(super) struct Values {
     pub(super) status: status::Config,
     pub(super) network: Network,
     pub(super) staff: Vec<String>,
+    pub(super) webhooks: Vec<Hook>,
     pub(super) admin: admin::Config,
 }
 
@@ -127,6 +128,8 @@ pub(super) struct Monitoring {
     pub(super) audit_log: Option<PathBuf>,
     pub(super) audit_log_max_size: u64,
     pub(super) audit_log_keep: u32,
+    pub(super) audit_log_compress: bool,
+    pub(super) metrics: bool,
     pub(super) geo_source: geo::Source,
     pub(super) geo_lookup_timeout: Duration,
     pub(super) geo_cache_ttl: Duration,
@@ -167,9 +170,10 @@ pub(super) fn values(mut root: Section<'_, '_>, base: &Path, findings: &Findings
     let try_order = root.get("try", (0..names.len()).collect(), backend_names(&names));
     let forced_hosts = root.get("forced-hosts", Vec::new(), |at| forced_hosts(at, &names));
 
-    let staff = alerts(root.section("alerts"));
+    let (staff, webhooks) = alerts(root.section("alerts"));
     let values = Values {
         staff,
+        webhooks,
         auth: auth(root.section("auth")),
         session_cache: session_cache(root.section("session-cache"), base, findings),
         security: security(root.section("security"), base, findings),
@@ -444,7 +448,7 @@ fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
     const MIB: u64 = 1024 * 1024;
     let provider = "https://ipwho.is/{ip}?fields=ip,country_code,connection";
     let statistics = monitoring.get("enable-statistics", true, boolean);
-    monitoring.later("enable-metrics", true, boolean);
+    let metrics = monitoring.get("enable-metrics", true, boolean);
     let statistics_file = monitoring.get("statistics-file", base.join("statistics.json"), path(base));
     let geo_lookup_timeout =
         monitoring.get("geo-lookup-timeout", Milliseconds.times(2000), time(Milliseconds));
@@ -465,8 +469,10 @@ fn monitoring(mut monitoring: Section<'_, '_>, base: &Path) -> Monitoring {
         recovery_threshold: monitoring.get("recovery-threshold", 2, number(1..=1000)),
         probe_retry_interval: retry_interval,
         audit_log: enabled.then_some(audit_log),
-        audit_log_max_size: monitoring.later("audit-log-max-size", 64, number::<u64>(0..=1_000_000)) * MIB,
-        audit_log_keep: monitoring.later("audit-log-keep", 8, number(0..=1000)),
+        audit_log_max_size: monitoring.get("audit-log-max-size", 64, number::<u64>(0..=1_000_000)) * MIB,
+        audit_log_keep: monitoring.get("audit-log-keep", 8, number(0..=1000)),
+        audit_log_compress: monitoring.get("audit-log-compress", false, boolean),
+        metrics,
         geo_source,
         geo_lookup_timeout,
         geo_cache_ttl,
@@ -501,26 +507,31 @@ fn status(mut status: Section<'_, '_>, base: &Path) -> status::Config {
     values
 }
 
-/// Who is alerted in the game.
-fn alerts(mut alerts: Section<'_, '_>) -> Vec<String> {
+/// Who is alerted: staff in the game, and webhooks.
+fn alerts(mut alerts: Section<'_, '_>) -> (Vec<String>, Vec<Hook>) {
     let staff = alerts.get("staff", Vec::new(), list(player));
-    // The URLs are secrets: what is compared here is dropped at once.
-    alerts.later("webhooks", Vec::new(), list(webhook));
+    let webhooks = alerts.get("webhooks", Vec::new(), list(webhook));
     alerts.finish();
-    staff
+    (staff, webhooks)
 }
 
-fn webhook(at: &At<'_, '_>) -> Option<String> {
-    const EVENTS: &[(&str, ())] = &[("auth.state", ()), ("login.fallback", ()), ("geo.changed", ())];
+fn webhook(at: &At<'_, '_>) -> Option<Hook> {
+    const EVENTS: &[(&str, Topic)] = &[
+        ("auth.state", Topic::AuthState),
+        ("login.fallback", Topic::LoginFallback),
+        ("geo.changed", Topic::GeoChanged),
+        ("ban.added", Topic::BanAdded),
+    ];
     let mut hook = at.section()?;
     let url = hook.optional("url", webhook_url);
     if !hook.has("url") {
         hook.error("url", "is missing", "as in \"https://example.com/hook\"");
     }
-    hook.get("format", (), one_of(&[("json", ()), ("discord", ())]));
-    hook.optional("events", list(one_of(EVENTS)));
+    let format =
+        hook.get("format", Format::Json, one_of(&[("json", Format::Json), ("discord", Format::Discord)]));
+    let topics = hook.get("events", Topic::ALL.to_vec(), list(one_of(EVENTS)));
     hook.finish();
-    url
+    Some(Hook { url: url?.into(), format, topics })
 }
 
 fn network(mut network: Section<'_, '_>, findings: &Findings) -> Network {

@@ -228,7 +228,12 @@ mod tests {
         let sessions = folder.path().join("a/b/sessions");
         let good = [("writable", Verdict::Ok), ("sessions", Verdict::Ok)];
         assert_eq!(told(&store(&config(sessions.clone()))), good);
-        let log = audit::Config { path: Some(folder.path().join("audit.log")), max_size: 0, keep: 0 };
+        let log = audit::Config {
+            path: Some(folder.path().join("audit.log")),
+            max_size: 0,
+            keep: 0,
+            compress: false,
+        };
         assert_eq!(told(&audit(&log)), [("writable", Verdict::Ok)]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
@@ -246,9 +251,9 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(told(&store(&config(file.clone())))[0], ("writable", Verdict::Error));
-        let log = audit::Config { path: Some(file.join("audit.log")), max_size: 0, keep: 0 };
+        let log = audit::Config { path: Some(file.join("audit.log")), max_size: 0, keep: 0, compress: false };
         assert_eq!(told(&audit(&log))[0], ("writable", Verdict::Error));
-        let off = audit::Config { path: None, max_size: 0, keep: 0 };
+        let off = audit::Config { path: None, max_size: 0, keep: 0, compress: false };
         assert_eq!(told(&audit(&off)), [("enabled", Verdict::Warning)]);
     }
 

@@ -242,7 +242,8 @@ async fn a_file_is_reopened_after_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let rotated = folder.path().join("audit.log.1");
-    let audit = Audit::open(&Config { path: Some(path.clone()), max_size: 0, keep: 0 }).unwrap();
+    let audit =
+        Audit::open(&Config { path: Some(path.clone()), max_size: 0, keep: 0, compress: false }).unwrap();
     fs::rename(&path, &rotated).unwrap();
     audit.reopen();
     audit.emit(login(1));
@@ -253,7 +254,7 @@ async fn a_file_is_reopened_after_rotation() {
 
 #[tokio::test]
 async fn off_keeps_nothing() {
-    let audit = Audit::open(&Config { path: None, max_size: 0, keep: 0 }).unwrap();
+    let audit = Audit::open(&Config { path: None, max_size: 0, keep: 0, compress: false }).unwrap();
     audit.emit(login(1));
     audit.reopen();
     audit.close().await;
@@ -264,7 +265,8 @@ async fn off_keeps_nothing() {
 fn a_log_that_cannot_be_opened_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("audit.log");
-    let error = Audit::open(&Config { path: Some(path.clone()), max_size: 0, keep: 0 }).unwrap_err();
+    let error =
+        Audit::open(&Config { path: Some(path.clone()), max_size: 0, keep: 0, compress: false }).unwrap_err();
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
 }
 
