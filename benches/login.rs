@@ -15,7 +15,7 @@ use postern::{
     identity::Username,
     limit::{self, Bans},
     login::{
-        self, Attempt, Config, FallbackMode, HangUps, Hello, LoginCx, OnPin, Route,
+        self, Attempt, Config, FallbackMode, Hello, LoginCx, OnPin, Route,
         keys::{Challenge, Keys},
         roster::{Line, Roster},
     },
@@ -127,7 +127,7 @@ async fn shared(sessions: &support::SessionServer, folder: &std::path::Path) -> 
         geo: Geo::new(&geo_off).unwrap(),
         roster: Roster::new(clock.clone()),
         bans,
-        hang_ups: HangUps::default(),
+        hang_ups: Arc::default(),
         ipv4_subnet_prefix: 24,
         clock,
     }

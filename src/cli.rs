@@ -5,18 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    admin::players::MAX_REASON,
+    audit::Wanted,
     config,
     identity::Whom,
     limit::bans::Target,
+    mojang::health::MAX_OVERRIDE,
     session::query::{Network, Sort},
 };
 
 pub mod time;
 
-use time::Span;
+use time::{Moment, Span};
 
 /// All is well.
 pub const EXIT_OK: u8 = 0;
@@ -27,9 +30,18 @@ pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The configuration has problems.
 pub const EXIT_CONFIG: u8 = 78;
 
+/// What no option says.
+const AFTER_HELP: &str = "\
+SIGTERM and SIGINT stop the proxy: players are told and closed, and logins and writes may finish; a second one stops it \
+at once. SIGHUP has it read its configuration again, all of it or, if anything is wrong with it, nothing, and open \
+audit.log anew.
+
+Ends with 0 if all is well, 64 on bad usage, 69 if the proxy that runs or its admin interface cannot be reached, 78 on \
+problems of the configuration, and 1 on anything else. (postern doctor ends with 1 on warnings and 2 on errors.)";
+
 /// A login proxy for Minecraft: Java Edition that stays open, to known players only, while the session servers are down.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
-#[command(name = "postern", version, disable_help_subcommand = true)]
+#[command(name = "postern", version, disable_help_subcommand = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// Configuration file [default: config.yml in the working folder, which `run` writes if it does not exist]
     #[arg(long, global = true, env = "POSTERN_CONFIG", value_name = "PATH")]
@@ -74,12 +86,84 @@ pub enum Command {
         #[command(subcommand)]
         action: SessionsAction,
     },
+    /// Show what audit.log says, with its rotated files, the oldest first
+    Audit(AuditArguments),
+    /// Show the verdict on Mojang's session server, or force one for a while
+    Auth {
+        /// What to do about it.
+        #[command(subcommand)]
+        action: AuthAction,
+    },
+    /// List who is connected, and how each was proven
+    Players {
+        /// The list as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send a player away; who may join may come back
+    Kick {
+        /// Name or id
+        player: Whom,
+        /// What the player reads, & colour codes and all [default: messages.kicked]
+        #[arg(long, value_name = "TEXT", value_parser = kick_reason)]
+        reason: Option<String>,
+    },
     /// List bans, or end them before their time
     Bans {
         /// What to do with them.
         #[command(subcommand)]
         action: BansAction,
     },
+    /// What packages are made of.
+    #[command(flatten)]
+    Paper(Paper),
+}
+
+/// What the program can write about itself. Not shown in its help: packages hold these.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Paper {
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man {
+        /// Write the pages of all commands into this folder instead
+        #[arg(long, value_name = "PATH")]
+        dir: Option<PathBuf>,
+    },
+    /// Print the reference of all keys of the configuration, in Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// What to show of audit.log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct AuditArguments {
+    /// Go on with events as they happen; without --since, the newest 10 before
+    #[arg(short, long, conflicts_with = "until")]
+    pub follow: bool,
+    /// Events of this name, as in login.refused, or of this kind, as in login; may be given several times
+    #[arg(long, value_name = "EVENT")]
+    pub event: Vec<Wanted>,
+    /// Events about this player: name or id, proven or claimed
+    #[arg(long, value_name = "PLAYER")]
+    pub player: Option<Whom>,
+    /// Events since then: so long ago, as in 90s, 30m, 2h or 7d, or at a time, as in 2026-11-21T20:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Events until then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    /// The lines as they are: one JSON object each
+    #[arg(long)]
+    pub json: bool,
+    /// Files to read instead of those that the configuration names; may be compressed with gzip; - is standard input
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 /// What to do with remembered players.
@@ -141,6 +225,59 @@ pub enum SessionsAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What to do about the verdict on Mojang's session server.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum AuthAction {
+    /// Show it: whether logins are checked with Mojang, or there is an outage
+    Status {
+        /// The verdict as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Act as in an outage for a while: known players are let in by policy
+    ForceDown {
+        /// For how long, 1s to 24h, as in 90s, 30m or 2h; then the checks decide again
+        #[arg(long = "for", value_name = "TIME", value_parser = override_span)]
+        lasting: Span,
+        /// The verdict as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Act as if Mojang answered for a while: nobody is let in by policy
+    ForceUp {
+        /// For how long, 1s to 24h, as in 90s, 30m or 2h; then the checks decide again
+        #[arg(long = "for", value_name = "TIME", value_parser = override_span)]
+        lasting: Span,
+        /// The verdict as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the checks decide again
+    Auto {
+        /// The verdict as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// For how long a verdict may be forced.
+fn override_span(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error: time::BadSpan| error.to_string())?;
+    let seconds = span.length().unsigned_abs();
+    if seconds.is_zero() || seconds > MAX_OVERRIDE {
+        return Err("a verdict can be forced for 1s to 24h".to_owned());
+    }
+    Ok(span)
+}
+
+/// What a player who is sent away may read.
+fn kick_reason(text: &str) -> Result<String, String> {
+    if text.chars().nth(MAX_REASON).is_some() {
+        return Err(format!("at most {MAX_REASON} characters"));
+    }
+    Ok(text.to_owned())
 }
 
 /// What to do with bans.
@@ -236,10 +373,31 @@ mod tests {
                     action: SessionsAction::Show { player: "Notch".parse().unwrap(), json: false },
                 },
             ),
+            (&["postern", "audit"], Command::Audit(AuditArguments::default())),
+            (
+                &["postern", "audit", "-f", "--event", "login", "--event", "ban.added", "a.log", "b.log"],
+                Command::Audit(AuditArguments {
+                    follow: true,
+                    event: vec!["login".parse().unwrap(), "ban.added".parse().unwrap()],
+                    files: vec!["a.log".into(), "b.log".into()],
+                    ..AuditArguments::default()
+                }),
+            ),
+            (
+                &["postern", "auth", "force-down", "--for", "2h"],
+                Command::Auth {
+                    action: AuthAction::ForceDown { lasting: "2h".parse().unwrap(), json: false },
+                },
+            ),
+            (
+                &["postern", "kick", "Notch", "--reason", "Dinner is ready"],
+                Command::Kick { player: "Notch".parse().unwrap(), reason: Some("Dinner is ready".into()) },
+            ),
             (
                 &["postern", "bans", "lift", "--all"],
                 Command::Bans { action: BansAction::Lift { target: None, all: true } },
             ),
+            (&["postern", "man", "--dir", "a"], Command::Paper(Paper::Man { dir: Some("a".into()) })),
         ] {
             assert_eq!(Cli::read(arguments).unwrap().command(), command, "{arguments:?}");
         }
@@ -274,9 +432,21 @@ mod tests {
             &["postern", "sessions", "list", "--sort", "age"],
             &["postern", "sessions", "list", "--limit", "-1"],
             &["postern", "sessions", "import"],
+            &["postern", "audit", "--event", "dance"],
+            &["postern", "audit", "--player", "a b"],
+            &["postern", "audit", "--since", "yesterday"],
+            &["postern", "audit", "-f", "--until", "1h"],
             &["postern", "bans", "lift"],
             &["postern", "bans", "lift", "nobody"],
             &["postern", "bans", "lift", "203.0.113.5", "--all"],
+            &["postern", "auth"],
+            &["postern", "auth", "force-down"],
+            &["postern", "auth", "force-down", "--for", "25h"],
+            &["postern", "auth", "force-up", "--for", "0s"],
+            &["postern", "auth", "force-up", "2h"],
+            &["postern", "auth", "auto", "--for", "1h"],
+            &["postern", "kick"],
+            &["postern", "kick", "a b"],
         ] {
             assert_eq!(Cli::read(arguments), Err(EXIT_USAGE), "{arguments:?}");
         }

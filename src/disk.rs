@@ -62,7 +62,10 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Makes a rename or removal last. Where a folder cannot be opened as a file (Windows), the file system sees to it.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The folder cannot be opened, or the disk does not take it. A folder that is gone is none.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());
     }

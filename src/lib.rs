@@ -8,7 +8,7 @@
 //!
 //! | rooms | what for |
 //! | --- | --- |
-//! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`place`], [`secret`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, country and network, secrets in files, watched tasks |
+//! | [`address`], [`clock`], [`disk`], [`foreign`], [`identity`], [`local`], [`messages`], [`metric`], [`place`], [`secret`], [`task`] | client addresses, time given, small files, foreign text made harmless, who a player is, errors of this machine, texts, families of figures, country and network, secrets in files, watched tasks |
 //! | [`reason`], [`protocol`] | reason codes, bytes to values and back |
 //! | [`net`], [`mojang`], [`session`], [`policy`], [`geo`], [`audit`], [`limit`], [`statistics`], [`alert`] | sockets and framing, the session server and its health, remembered logins, the verdict on an outage login, where addresses are, audit.log, who may connect how often and who failed too often, totals, what staff is told |
 //! | [`pin`] | PIN codes: kept, tried, counted |
@@ -35,6 +35,7 @@ pub mod limit;
 pub mod local;
 pub mod login;
 pub mod messages;
+pub mod metric;
 pub mod mojang;
 pub mod net;
 pub mod pin;

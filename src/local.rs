@@ -4,12 +4,18 @@ use std::io;
 
 /// Whether this machine, or the limit set for this process, has nothing left to open a connection with.
 pub fn is_shortage(error: &io::Error) -> bool {
-    // No stable `ErrorKind` exists for these; the first two are the same on every Unix.
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    // No stable `ErrorKind` exists for these; the first two are the same on every Unix. Windows numbers its own.
+    const EMFILE: i32 = if cfg!(windows) { 10_024 } else { 24 };
+    const ENFILE: i32 = if cfg!(windows) { EMFILE } else { 23 };
+    const ENOBUFS: i32 = if cfg!(windows) {
+        10_055
+    } else if cfg!(target_os = "linux") {
+        105
+    } else {
+        55
+    };
 
-    let by_code = cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS));
+    let by_code = error.raw_os_error().is_some_and(|code| [EMFILE, ENFILE, ENOBUFS].contains(&code));
     by_code || error.kind() == io::ErrorKind::OutOfMemory
 }
 

@@ -1,31 +1,31 @@
 //! The `postern` program: arguments, configuration, runtime, exit code.
 
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{BufWriter, IsTerminal, Write, stderr, stdout},
     path::Path,
     process::ExitCode,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use postern::{
-    app::Proxy,
-    cli::{Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
+    app::{Proxy, Supervisor, Surroundings},
+    cli::{AuditArguments, Cli, Command, EXIT_CONFIG, EXIT_OK, LogFormat},
     clock::Clock,
     commands::{self, Answer, Ask},
-    config::{self, Config, Environment, Loaded, Problem, Purpose, Report},
+    config::{self, Config, Environment, Loaded, Problem, Purpose},
     doctor,
-};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
 };
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+mod signals;
+
+use signals::{Asked, Signals};
+
 /// Chosen on evidence: with the system's, memory of players who left is not given back (ARCHITECTURE.md, "Cost").
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -34,6 +34,12 @@ const EXIT_FAILED: u8 = 1;
 
 /// Log lines that may wait for whoever reads standard error; some 200 bytes each.
 const LOG_QUEUE: usize = 8192;
+
+/// Bytes printed at a time by commands that print much.
+const OUTPUT_CHUNK: usize = 64 * 1024;
+
+/// Between two looks at the end of audit.log, for `postern audit -f`.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -47,7 +53,18 @@ fn main() -> ExitCode {
         Command::Doctor { json } => doctor(&cli, json),
         Command::Readiness { with, names, json } => readiness(&cli, with.as_deref(), names, json),
         Command::Sessions { action } => ask(&cli, &Ask::Sessions(action)),
+        Command::Audit(asked) => audit(&cli, &asked),
         Command::Bans { action } => ask(&cli, &Ask::Bans(action)),
+        Command::Auth { action } => ask(&cli, &Ask::Auth(action)),
+        Command::Players { json } => ask(&cli, &Ask::Players { json }),
+        Command::Kick { player, reason } => ask(&cli, &Ask::Kick { player, reason }),
+        Command::Paper(paper) => {
+            let Answer { code, out, err } = commands::papers::write(&paper);
+            print(&out);
+            // If nobody reads, the exit code still tells.
+            let _ = stderr().write_all(err.as_bytes());
+            code
+        }
     })
 }
 
@@ -123,6 +140,38 @@ fn readiness(cli: &Cli, with: Option<&Path>, names: bool, json: bool) -> u8 {
     answer.code
 }
 
+/// `postern audit`: what audit.log says.
+fn audit(cli: &Cli, asked: &AuditArguments) -> u8 {
+    let loaded;
+    let log = if asked.files.is_empty() {
+        loaded = match config::load(cli.config_path(), &environment(), Purpose::Check) {
+            Ok(loaded) => loaded.config,
+            Err(report) => {
+                let _ = writeln!(
+                    stderr(),
+                    "{report}\nnote: without a configuration, name the files: postern audit FILE…"
+                );
+                return EXIT_CONFIG;
+            }
+        };
+        commands::audit::Log::Configured(&loaded)
+    } else {
+        commands::audit::Log::Named
+    };
+    let variable = |name| std::env::var_os(name);
+    let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+    let mut terminal = commands::audit::Terminal {
+        colour: commands::audit::has_colour(stdout().is_terminal(), no_color.as_deref(), term.as_deref()),
+        out: &mut BufWriter::with_capacity(OUTPUT_CHUNK, stdout()),
+        err: &mut stderr(),
+        pause: &mut || {
+            std::thread::park_timeout(FOLLOW_PAUSE);
+            true
+        },
+    };
+    commands::audit::run(asked, log, Clock::system().now(), &mut terminal)
+}
+
 /// A command about the store or a running proxy.
 fn ask(cli: &Cli, what: &Ask) -> u8 {
     let config = match config::load(cli.config_path(), &environment(), Purpose::Check) {
@@ -166,7 +215,8 @@ fn run(cli: &Cli, started: Instant) -> u8 {
             }
         }
     }
-    let config = match config::load(cli.config_path(), &environment(), Purpose::Run) {
+    let environment = Arc::new(environment());
+    let config = match config::load(cli.config_path(), &environment, Purpose::Run) {
         Ok(Loaded { config, warnings, notes }) => {
             tell(&warnings, &notes);
             config
@@ -183,7 +233,8 @@ fn run(cli: &Cli, started: Instant) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let code = runtime.block_on(serve(config, cli.config_path(), started));
+    let surroundings = Surroundings { environment, supervisor: Supervisor::of_this_process() };
+    let code = runtime.block_on(serve(config, surroundings, started));
     // What a stuck disk or look-up still holds must not keep the program from ending.
     runtime.shutdown_background();
     code
@@ -204,64 +255,6 @@ fn start_log(format: LogFormat) -> WorkerGuard {
     guard
 }
 
-/// Reads again when asked to, one read at a time: a disk that hangs must hold up neither the signals nor, asked for
-/// often, ever more threads.
-struct Rereading<T> {
-    read: Arc<dyn Fn() -> T + Send + Sync>,
-    under_way: Option<JoinHandle<T>>,
-    /// Asked for once more since it began: what it reads may be out of date.
-    again: bool,
-}
-
-impl<T: Send + 'static> Rereading<T> {
-    fn new(read: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self { read: Arc::new(read), under_way: None, again: false }
-    }
-
-    fn ask(&mut self) {
-        if self.under_way.is_some() {
-            self.again = true;
-        } else {
-            let read = Arc::clone(&self.read);
-            self.under_way = Some(tokio::task::spawn_blocking(move || read()));
-        }
-    }
-
-    /// What was read last; never, if nobody asks. May be dropped and called anew.
-    async fn done(&mut self) -> T {
-        while let Some(reading) = &mut self.under_way {
-            let read = reading.await;
-            self.under_way = None;
-            if std::mem::take(&mut self.again) {
-                self.ask();
-                continue;
-            }
-            match read {
-                Ok(read) => return read,
-                Err(error) => error!(%error, "could not read the configuration again"),
-            }
-        }
-        std::future::pending().await
-    }
-}
-
-/// Takes over a good configuration; of a bad one, nothing.
-fn adopt(proxy: &Proxy, read: Result<Loaded, Report>) {
-    match read {
-        Ok(Loaded { config, warnings, notes }) => {
-            tell(&warnings, &notes);
-            proxy.reload(&config);
-            info!("read the configuration again");
-        }
-        Err(report) => {
-            for problem in report.problems() {
-                error!("{problem}");
-            }
-            error!("the configuration has problems; nothing of it was taken over");
-        }
-    }
-}
-
 /// Findings of a good configuration.
 fn tell(warnings: &[Problem], notes: &[Problem]) {
     for finding in warnings {
@@ -272,7 +265,7 @@ fn tell(warnings: &[Problem], notes: &[Problem]) {
     }
 }
 
-async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
+async fn serve(config: Config, surroundings: Surroundings, started: Instant) -> u8 {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -280,7 +273,7 @@ async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let proxy = match Proxy::start(config, Clock::system()).await {
+    let proxy = match Proxy::start_in(config, Clock::system(), surroundings).await {
         Ok(proxy) => proxy,
         Err(error) => {
             error!("{error}");
@@ -293,20 +286,12 @@ async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
         started.elapsed().as_secs_f64(),
         addresses.join(", ")
     ));
-    let path = path.to_owned();
-    let mut rereading = Rereading::new(move || config::load(&path, &environment(), Purpose::Reload));
-    loop {
-        tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Stop => break,
-                Asked::Reload => {
-                    proxy.reopen_audit();
-                    info!("opened audit.log anew");
-                    rereading.ask();
-                }
-            },
-            read = rereading.done() => adopt(&proxy, read),
-        }
+    while signals.next().await == Asked::Reload {
+        // Also if the configuration is bad: whoever rotates the log has nothing to do with that.
+        proxy.reopen_audit();
+        info!("opened audit.log anew");
+        // The log tells what comes of it. Not waited for: a disk may hang, and signals have to be heard.
+        drop(proxy.reload());
     }
     tokio::select! {
         () = proxy.stop() => EXIT_OK,
@@ -314,80 +299,5 @@ async fn serve(config: Config, path: &Path, started: Instant) -> u8 {
             warn!("stopping at once: what was not saved yet is lost");
             EXIT_FAILED
         }
-    }
-}
-
-/// The signals that mean something.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            reload: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next thing asked of the program.
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            Some(()) = self.interrupt.recv() => Asked::Stop,
-            Some(()) = self.terminate.recv() => Asked::Stop,
-            Some(()) = self.reload.recv() => Asked::Reload,
-            else => std::future::pending().await,
-        }
-    }
-
-    /// Returns when the program is asked to stop.
-    async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
-    }
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Stop,
-    Reload,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, mpsc};
-
-    use super::*;
-
-    #[tokio::test]
-    #[allow(clippy::unwrap_used, reason = "a test may panic")]
-    async fn however_often_it_is_asked_for_one_reads_at_a_time_and_once_more() {
-        let (began, mut beginnings) = tokio::sync::mpsc::unbounded_channel();
-        let (disk, answers) = mpsc::channel();
-        let answers = Mutex::new(answers);
-        let mut rereading = Rereading::new(move || {
-            // Whoever reads meanwhile would find it locked.
-            let answers = answers.try_lock().unwrap();
-            began.send(()).unwrap();
-            answers.recv().unwrap()
-        });
-        for _ in 0..5 {
-            rereading.ask();
-        }
-        beginnings.recv().await.unwrap();
-        for _ in 0..5 {
-            rereading.ask();
-        }
-        disk.send("old").unwrap();
-        disk.send("new").unwrap();
-        assert_eq!(rereading.done().await, "new");
-        beginnings.recv().await.unwrap();
-        assert!(beginnings.try_recv().is_err(), "it was read a third time");
-        rereading.ask();
-        disk.send("newer").unwrap();
-        assert_eq!(rereading.done().await, "newer");
     }
 }

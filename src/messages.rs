@@ -1,10 +1,10 @@
 //! Every text a player sees, by key. `&` and a code start a colour; `%timeout%`, `%player%`, `%reason%` are filled in.
 
 macro_rules! messages {
-    ($($(#[$doc:meta])* $variant:ident = $key:literal, $default:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $key:literal, $default:literal;)*) => {
         /// The key of a text, as it stands under `messages` in the configuration.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum MessageKey { $($(#[$doc])* $variant,)* }
+        pub enum MessageKey { $($(#[doc = $doc])* $variant,)* }
 
         impl MessageKey {
             /// Every key, in the order of the example configuration.
@@ -13,6 +13,11 @@ macro_rules! messages {
             /// The key in the configuration.
             pub const fn key(self) -> &'static str {
                 match self { $(Self::$variant => $key,)* }
+            }
+
+            /// When it is shown, and to whom.
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*),)* }
             }
 
             /// The built-in text.

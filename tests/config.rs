@@ -74,6 +74,28 @@ fn bad_files_are_refused_with_every_problem() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_reference_is_what_the_program_writes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let written = config::reference();
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&path, &written).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    let is_same = there == written;
+    assert!(
+        is_same,
+        "docs/configuration.md is out of date; write it anew: cargo run -- reference > docs/configuration.md"
+    );
+    // Every key has a row with nothing empty in it.
+    let rows: Vec<&str> = written.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 140, "{}", rows.len());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert!(cells.len() >= 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+    }
+}
+
 fn load(folder: &Path, text: &str, purpose: Purpose) -> Result<Loaded, Report> {
     let path = folder.join("config.yml");
     fs::write(&path, text).unwrap();
@@ -183,6 +205,24 @@ fn the_environment_comes_before_the_file_and_postern_before_velocity() {
         Environment { postern_forwarding_secret: Some(SecretString::from(" ")), ..Environment::default() };
     let report = config::load(&path, &empty, Purpose::Run).unwrap_err();
     assert!(report.to_string().contains("POSTERN_FORWARDING_SECRET is empty"), "{report}");
+}
+
+#[test]
+fn that_a_secret_changed_is_told_by_its_key_and_nothing_else_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |shared: &str, own: &str| {
+        fs::write(folder.path().join("forwarding.secret"), shared).unwrap();
+        fs::write(folder.path().join("a.secret"), own).unwrap();
+    };
+    let text = "backends: {a: {address: 'h:1', secret-file: a.secret}, b: {address: 'h:2'}}\n";
+    write("the shared secret", "a secret of its own");
+    let before = load(folder.path(), text, Purpose::Run).unwrap().config;
+    let changes = || before.changes(&load(folder.path(), text, Purpose::Reload).unwrap().config).changed;
+    assert_eq!(changes(), Vec::<String>::new());
+    write("the shared secret", "another secret of its own");
+    assert_eq!(changes(), ["backends.a.secret-file: the secret changed"]);
+    write("another shared secret", "a secret of its own");
+    assert_eq!(changes(), ["forwarding.secret-file: the secret changed"]);
 }
 
 #[test]

@@ -13,13 +13,16 @@ use std::{
 
 /// The rooms, those that know least first.
 const TIERS: &[&[&str]] = &[
-    &["address", "clock", "disk", "foreign", "identity", "local", "messages", "place", "secret", "task"],
+    &[
+        "address", "clock", "disk", "foreign", "identity", "local", "messages", "metric", "place", "secret",
+        "task",
+    ],
     &["reason", "protocol"],
     &["net", "mojang", "session", "policy", "geo", "audit", "limit", "statistics", "alert"],
     &["pin"],
     &["login", "backend", "relay", "status", "readiness", "admin"],
     &["config", "cli"],
-    &["app", "doctor", "commands"],
+    &["app", "doctor", "commands", "signals"],
     &["main"],
 ];
 

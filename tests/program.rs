@@ -1,7 +1,7 @@
 //! The program as its owner meets it: arguments, exit codes, what it prints, signals, files.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::{
     fs,
@@ -42,8 +42,14 @@ fn folder_with(config: &str) -> TempDir {
 fn postern(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    for variable in ["POSTERN_CONFIG", "POSTERN_FORWARDING_SECRET", "VELOCITY_FORWARDING_SECRET", "RUST_LOG"]
-    {
+    for variable in [
+        "POSTERN_CONFIG",
+        "POSTERN_FORWARDING_SECRET",
+        "VELOCITY_FORWARDING_SECRET",
+        "RUST_LOG",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -329,7 +335,7 @@ fn replace(path: &Path, content: &str) {
 }
 
 #[test]
-fn a_hang_up_signal_takes_over_new_secrets_all_or_nothing() {
+fn a_hang_up_signal_takes_over_the_configuration_all_or_nothing() {
     const OLD: &str = "the first long secret";
     const NEW: &str = "the second long secret";
     let folder =
@@ -341,8 +347,8 @@ fn a_hang_up_signal_takes_over_new_secrets_all_or_nothing() {
 
     replace(&secret, NEW);
     running.signal("HUP");
-    running.logged("the forwarding secret of backend lobby changed");
-    running.logged("read the configuration again");
+    running.logged("changed: forwarding.secret-file: the secret changed");
+    running.logged("read the configuration again; connections that begin from now on go by it");
     written(&audit, "config.reloaded");
 
     // A bad file, and a missing secret, change nothing; every problem is named.
@@ -360,12 +366,17 @@ fn a_hang_up_signal_takes_over_new_secrets_all_or_nothing() {
     running.logged("nothing of it was taken over");
     assert!(!secret.exists(), "a reload writes nothing");
 
-    // Other keys wait for the next start, and that is said.
+    // Where it listens waits for the next start, and that is said.
     replace(&secret, NEW);
-    replace(&config, &good.replace("fallback: enabled", "fallback: dry-run"));
+    let other = good.replace("fallback: enabled", "fallback: dry-run").replace("127.0.0.1:0", "127.0.0.1:2");
+    replace(&config, &other);
     running.signal("HUP");
-    running.logged("other changes of the configuration take effect at the next start");
+    running.logged("changed: auth.fallback: enabled -> dry-run");
+    running.logged("takes effect at the next start: bind: ");
     running.logged("read the configuration again");
+    running.signal("HUP");
+    running.logged("takes effect at the next start: bind: ");
+    running.logged("read the configuration again; nothing changed");
 
     be_refused(running.address);
     running.signal("TERM");
@@ -373,15 +384,119 @@ fn a_hang_up_signal_takes_over_new_secrets_all_or_nothing() {
     assert_eq!(status.code(), Some(0), "{log:#?}");
     let events = events(&audit);
     let reloads: Vec<&Value> = events.iter().filter(|event| event["event"] == "config.reloaded").collect();
-    assert_eq!(reloads.len(), 2, "{reloads:#?}");
-    assert_eq!(reloads[0]["changed"], serde_json::json!(["forwarding secret of lobby"]));
+    let told: Vec<_> = reloads
+        .iter()
+        .map(|event| {
+            let changed = event["changed"].as_array().map(Vec::len);
+            let waiting = event["restart_needed"].as_array().map(Vec::len);
+            (event["result"].as_str().unwrap(), changed, waiting, event["problems"].as_u64())
+        })
+        .collect();
     assert_eq!(
-        (&reloads[0]["restart_needed"], &reloads[1]["restart_needed"]),
-        (&Value::from(false), &Value::from(true))
+        told,
+        [
+            ("ok", Some(1), Some(0), None),
+            ("failed", None, None, Some(2)),
+            ("failed", None, None, Some(1)),
+            ("ok", Some(1), Some(1), None),
+            ("ok", Some(0), Some(1), None)
+        ],
+        "{reloads:#?}"
     );
-    assert_eq!(reloads[1]["changed"], serde_json::json!([]));
     let text = fs::read_to_string(&audit).unwrap() + &log.join("\n");
     assert!(!text.contains(OLD) && !text.contains(NEW), "a secret in a log");
+}
+
+/// Longest message of a service.
+#[cfg(target_os = "linux")]
+const MESSAGE: usize = 512;
+
+/// The ear of a service manager.
+#[cfg(target_os = "linux")]
+struct Ear(std::os::unix::net::UnixDatagram);
+
+#[cfg(target_os = "linux")]
+impl Ear {
+    fn at(path: &Path) -> Self {
+        let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    /// The next thing said, one line each.
+    fn next(&self) -> Vec<String> {
+        let mut message = [0; MESSAGE];
+        let length = self.0.recv(&mut message).expect("nothing was said");
+        std::str::from_utf8(&message[..length]).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The next thing said that is no sign of life.
+    fn next_word(&self) -> Vec<String> {
+        loop {
+            let said = self.next();
+            if said != ["WATCHDOG=1"] {
+                return said;
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_hears_how_it_fares() {
+    let folder = folder_with(CONFIG);
+    let socket = folder.path().join("notify");
+    let ear = Ear::at(&socket);
+    let mut command = postern(folder.path(), &[]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000").env_remove("WATCHDOG_PID");
+    let mut running = Running::of(command);
+    // It listens by then.
+    assert_eq!(ear.next_word(), ["READY=1"]);
+    drop(TcpStream::connect(running.address).unwrap());
+    for _ in 0..3 {
+        assert_eq!(ear.next(), ["WATCHDOG=1"]);
+    }
+    for text in [CONFIG, "no configuration"] {
+        replace(&folder.path().join("config.yml"), text);
+        running.signal("HUP");
+        let said = ear.next_word();
+        assert_eq!(said[0], "RELOADING=1", "{said:?}");
+        let micros: u64 = said[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+        assert!(micros > 0 && said.len() == 2, "{said:?}");
+        assert_eq!(ear.next_word(), ["READY=1"], "however it ended");
+    }
+    running.signal("TERM");
+    assert_eq!(ear.next_word(), ["STOPPING=1"]);
+    assert_eq!(running.end().0.code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_watchdog_that_is_meant_for_another_process_gets_nothing() {
+    let folder = folder_with(CONFIG);
+    let socket = folder.path().join("notify");
+    let ear = Ear::at(&socket);
+    let mut command = postern(folder.path(), &[]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
+    let mut running = Running::of(command);
+    running.signal("TERM");
+    assert_eq!((ear.next(), ear.next()), (vec!["READY=1".to_owned()], vec!["STOPPING=1".to_owned()]));
+    assert_eq!(running.end().0.code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_that_does_not_listen_holds_up_nothing() {
+    let folder = folder_with(CONFIG);
+    let mut command = postern(folder.path(), &[]);
+    command.env("NOTIFY_SOCKET", folder.path().join("nobody")).env("WATCHDOG_USEC", "100000");
+    let mut running = Running::of(command);
+    running.logged("the service manager could not be told");
+    running.signal("HUP");
+    running.logged("read the configuration again");
+    be_refused(running.address);
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(0));
 }
 
 #[test]

@@ -1069,7 +1069,7 @@ async fn admissions_refusals_and_outages_are_counted_over_restarts() {
         (open.since, 1),
         "a restart in the middle makes no second one"
     );
-    let outage = after.outages.newest[0];
+    let outage = &after.outages.newest[0];
     assert_eq!(outage.started, open.outages.newest[0].started);
     let told: Timestamp = up["ts"].as_str().unwrap().parse().unwrap();
     let apart = outage.ended.unwrap().duration_since(told);

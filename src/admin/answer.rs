@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fmt::Display,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use hyper::{
@@ -14,6 +14,7 @@ use hyper::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 /// An answer, ready to be sent.
 pub(super) type Answer = Response<Content>;
@@ -25,6 +26,8 @@ const PART: usize = 16 << 10;
 pub(super) enum Content {
     Whole(Option<Bytes>),
     Parts(Box<dyn Iterator<Item = Bytes> + Send>),
+    /// As it comes, until whoever makes it has enough.
+    Live(mpsc::Receiver<Bytes>),
 }
 
 impl Body for Content {
@@ -33,11 +36,12 @@ impl Body for Content {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut *self {
             Self::Whole(bytes) => bytes.take(),
             Self::Parts(parts) => parts.next(),
+            Self::Live(parts) => ready!(parts.poll_recv(cx)),
         };
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -49,16 +53,20 @@ impl Body for Content {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Parts(_) => SizeHint::default(),
+            Self::Parts(_) | Self::Live(_) => SizeHint::default(),
         }
     }
 }
 
 fn answer(status: StatusCode, content: Content) -> Answer {
+    of_type("application/json", status, content)
+}
+
+fn of_type(kind: &'static str, status: StatusCode, content: Content) -> Answer {
     let mut answer = Response::new(content);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // What it says is about this moment, and for this caller.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -75,6 +83,24 @@ pub(super) fn object(status: StatusCode, value: &impl Serialize) -> Answer {
         // Plain data with text keys cannot fail.
         Err(error) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error).into(),
     }
+}
+
+/// Text of this type.
+pub(super) fn text(kind: &'static str, text: impl Into<Bytes>) -> Answer {
+    of_type(kind, StatusCode::OK, Content::Whole(Some(text.into())))
+}
+
+/// JSON that was written before.
+pub(super) fn written(text: impl Into<Bytes>) -> Answer {
+    answer(StatusCode::OK, Content::Whole(Some(text.into())))
+}
+
+/// Events, as they come.
+pub(super) fn events(parts: mpsc::Receiver<Bytes>) -> Answer {
+    let mut answer = of_type("text/event-stream", StatusCode::OK, Content::Live(parts));
+    // A reverse proxy that collects answers would never pass one on.
+    answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer
 }
 
 /// Why a question gets no answer, in words that say what to do.

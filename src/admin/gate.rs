@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,22 +11,30 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
     http::{request::Parts, uri::Authority},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{answer::Refused, routes::Access, token::Token};
 
 /// Callers with a wrong token are logged once in so long: whoever tries thousands must not fill the log.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// What a caller must meet.
+/// Who keeps the door: callers must meet the terms, which may change while it stands open.
 #[derive(Debug)]
 pub(super) struct Gate {
+    terms: watch::Sender<Arc<Terms>>,
+    /// Whether the interface listens on loopback.
+    on_loopback: bool,
+    told: Mutex<Told>,
+}
+
+/// What a caller must meet.
+#[derive(Debug)]
+struct Terms {
     token: Token,
     /// `Host` headers to accept besides addresses of this machine: a name, or a name and port; lower case.
     hosts: Vec<String>,
     /// Nobody but programs of this machine comes here: it listens on loopback, and no proxy in front is named.
     machine_only: bool,
-    told: Mutex<Told>,
 }
 
 /// What the log knows of wrong tokens.
@@ -38,9 +46,36 @@ struct Told {
 
 impl Gate {
     pub(super) fn new(token: Token, hosts: &[String], on_loopback: bool) -> Self {
-        let machine_only = on_loopback && hosts.is_empty();
-        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { token, hosts, machine_only, told: Mutex::default() }
+        let terms = Arc::new(Terms::new(token, hosts, on_loopback));
+        Self { terms: watch::Sender::new(terms), on_loopback, told: Mutex::default() }
+    }
+
+    /// Asks for this token, and takes these hosts, from now on.
+    pub(super) fn adopt(&self, token: Token, hosts: &[String]) {
+        self.terms.send_replace(Arc::new(Terms::new(token, hosts, self.on_loopback)));
+    }
+
+    /// Whether that is the token that callers have to show.
+    pub(super) fn asks_for(&self, token: &Token) -> bool {
+        self.terms().token.is_same(token)
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
+    /// Returns once callers need something else than they needed when this was called: another token, or one where none
+    /// was needed. For answers that go on and on.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut terms = self.terms.subscribe();
+        let before = Arc::clone(&terms.borrow_and_update());
+        async move {
+            let differs = |now: &Arc<Terms>| {
+                !now.token.is_same(&before.token) || now.machine_only != before.machine_only
+            };
+            // An error means that the gate is gone, and whoever waits with it.
+            let _ = terms.wait_for(differs).await;
+        }
     }
 
     /// Checks what must be right whatever is asked for: the host, so that a page which has its own name lead here
@@ -54,8 +89,9 @@ impl Gate {
     ) -> Result<bool, Refused> {
         let host = one(&request.headers, &HOST)?
             .ok_or_else(|| Refused::new(StatusCode::BAD_REQUEST, "the request has no Host header"))?;
+        let terms = self.terms();
         for authority in [Some(host), request.uri.authority().map(Authority::as_str)].into_iter().flatten() {
-            if !self.is_ours(authority, local.ip()) {
+            if !terms.is_ours(authority, local.ip()) {
                 let what = "this interface is not known by that host name; use its address, or add the name to \
                     admin.allowed-hosts";
                 return Err(Refused::new(StatusCode::FORBIDDEN, what));
@@ -69,7 +105,7 @@ impl Gate {
             }
         }
         let shown: Vec<_> = request.headers.get_all(AUTHORIZATION).iter().collect();
-        let right = |value: &&hyper::header::HeaderValue| self.token.is_shown_in(value.as_bytes());
+        let right = |value: &&hyper::header::HeaderValue| terms.token.is_shown_in(value.as_bytes());
         match shown.as_slice() {
             [] => Ok(false),
             [value] if right(value) => Ok(true),
@@ -85,7 +121,7 @@ impl Gate {
     pub(super) fn let_through(&self, request: &Parts, access: Access, shown: bool) -> Result<(), Refused> {
         let needed = match access {
             Access::Anyone => false,
-            Access::Machine => !self.machine_only || is_passed_on(request),
+            Access::Machine => !self.terms().machine_only || is_passed_on(request),
             Access::Token => true,
         };
         if needed && !shown {
@@ -103,6 +139,26 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    fn note_wrong_token(&self, peer: IpAddr) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.since += 1;
+        if told.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+            tracing::warn!(
+                address = %peer, attempts = told.since,
+                "somebody asked the admin interface with a wrong token"
+            );
+            *told = Told { last: Some(Instant::now()), since: 0 };
+        }
+    }
+}
+
+impl Terms {
+    fn new(token: Token, hosts: &[String], on_loopback: bool) -> Self {
+        let machine_only = on_loopback && hosts.is_empty();
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Self { token, hosts, machine_only }
     }
 
     /// Whether `authority`, a host and perhaps a port, names this interface.
@@ -125,18 +181,6 @@ impl Gate {
 
     fn is_allowed(&self, authority: &Authority, host: &str) -> bool {
         self.hosts.iter().any(|allowed| allowed == host || allowed.eq_ignore_ascii_case(authority.as_str()))
-    }
-
-    fn note_wrong_token(&self, peer: IpAddr) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.since += 1;
-        if told.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
-            tracing::warn!(
-                address = %peer, attempts = told.since,
-                "somebody asked the admin interface with a wrong token"
-            );
-            *told = Told { last: Some(Instant::now()), since: 0 };
-        }
     }
 }
 
@@ -163,13 +207,12 @@ mod tests {
     use hyper::Request;
 
     use super::*;
+    use crate::admin::testing::token;
 
     fn gate(folder: &std::path::Path) -> Gate {
-        let path = folder.join("admin.token");
-        std::fs::write(&path, "a long random text").unwrap();
         let hosts =
             ["Admin.example.com".to_owned(), "other.example.com:8443".to_owned(), "203.0.113.9".to_owned()];
-        Gate::new(Token::read(&path).unwrap(), &hosts, true)
+        Gate::new(token(folder, "a long random text"), &hosts, true)
     }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {
@@ -227,6 +270,34 @@ mod tests {
         let mut absolute = parts(&[("host", "localhost")]);
         absolute.uri = "http://evil.example.com/live".parse().unwrap();
         assert_eq!(status(gate.admit(&absolute, local, local)), Err(403));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn terms_that_change_count_from_the_next_request_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate(folder.path());
+        let local: SocketAddr = "127.0.0.1:9464".parse().unwrap();
+        let shown = |text: &str| {
+            let value = format!("Bearer {text}");
+            status(gate.admit(&parts(&[("host", "localhost"), ("authorization", &value)]), local, local))
+        };
+        let named = |host: &str| status(gate.admit(&parts(&[("host", host)]), local, local));
+        assert_eq!((shown("a long random text"), named("new.example.com")), (Ok(true), Err(403)));
+        let changed = gate.changed();
+        tokio::pin!(changed);
+        // The same token with other hosts cuts nobody off.
+        let hosts = ["New.example.com".to_owned()];
+        gate.adopt(token(folder.path(), "a long random text\n"), &hosts);
+        tokio::time::timeout(Duration::from_secs(1), &mut changed).await.unwrap_err();
+        assert_eq!((named("new.example.com"), named("admin.example.com")), (Ok(false), Err(403)));
+        gate.adopt(token(folder.path(), "another long random text"), &hosts);
+        changed.await;
+        assert_eq!((shown("a long random text"), shown("another long random text")), (Err(401), Ok(true)));
+        // Nor may anybody go on who needed no token before, and does now.
+        let gate = Gate::new(token(folder.path(), "x"), &[], true);
+        let changed = gate.changed();
+        gate.adopt(token(folder.path(), "x"), &hosts);
+        changed.await;
     }
 
     #[test]

@@ -20,7 +20,9 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    panic,
+    path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -29,24 +31,41 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::{
+    alert::Alerts,
     audit::Audit,
     clock::Clock,
     limit::bans::Bans,
+    mojang::health::Health,
     policy::Proof,
     session::Store,
+    statistics::Statistics,
     task::{Shutdown, ShutdownTrigger},
 };
 
 mod answer;
+mod audit;
+pub mod auth;
 mod bans;
+mod console;
+mod events;
 mod gate;
+mod metrics;
 mod patient;
+pub mod players;
+mod readiness;
+mod reload;
 mod routes;
 mod server;
 mod sessions;
+pub mod status;
+#[cfg(test)]
+mod testing;
 mod token;
 
 use gate::Gate;
+pub use readiness::Rehearse;
+pub use reload::{Reload, Reloaded};
+use status::{Connections, Facts};
 pub use token::{Token, TokenError};
 
 /// How long the interface may take to end once the proxy stops: longer than its answers may take.
@@ -93,6 +112,15 @@ pub enum OpenError {
         /// Where the token should be.
         token_file: PathBuf,
     },
+    /// The token is gone while the interface asks for it.
+    #[error(
+        "the admin token {} does not exist; put it back, or create it with a long random text as its content",
+        token_file.display()
+    )]
+    TokenGone {
+        /// Where it should be.
+        token_file: PathBuf,
+    },
     /// The system gives no thread to serve it.
     #[error("cannot start the thread of the admin interface: {0}")]
     Thread(#[source] io::Error),
@@ -131,6 +159,11 @@ impl Default for Phase {
 }
 
 impl Phase {
+    /// Sees every later change.
+    pub fn subscribe(&self) -> watch::Receiver<Stage> {
+        self.0.subscribe()
+    }
+
     /// How far it is now.
     pub fn stage(&self) -> Stage {
         *self.0.borrow()
@@ -159,6 +192,24 @@ pub struct Handles {
     pub phase: Phase,
     /// Who is in.
     pub connected: Connected,
+    /// The same at length, and those who are held.
+    pub players: Box<dyn players::Players>,
+    /// The verdict on the session server.
+    pub health: Health,
+    /// Whom alerts go to.
+    pub alerts: Alerts,
+    /// What is counted since installation.
+    pub statistics: Statistics,
+    /// Connections and logins.
+    pub connections: Box<dyn Fn() -> Connections + Send + Sync>,
+    /// What the configuration in use says.
+    pub facts: Box<dyn Fn() -> Facts + Send + Sync>,
+    /// Who could join in an outage.
+    pub readiness: Rehearse,
+    /// Figures for Prometheus; `None` if they are switched off.
+    pub metrics: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// Reads the configuration again.
+    pub reload: Reload,
 }
 
 impl fmt::Debug for Handles {
@@ -172,7 +223,7 @@ impl fmt::Debug for Handles {
 pub struct Interface {
     listener: TcpListener,
     address: SocketAddr,
-    gate: Gate,
+    gate: Arc<Gate>,
 }
 
 impl Interface {
@@ -211,16 +262,9 @@ impl Interface {
                 error => error.into(),
             })?
         };
-        if token.is_short() {
-            tracing::warn!(file = %path.display(), "the admin token is short enough to be guessed; delete the file to \
-                get a random one at the next start");
-        }
-        if crate::secret::open_to_others(path) {
-            tracing::warn!(file = %path.display(), "the admin token can be read by other users of this machine; chmod \
-                it to 0600");
-        }
+        warn_of(&token, path);
         let on_loopback = address.ip().to_canonical().is_loopback();
-        let gate = Gate::new(token, &config.allowed_hosts, on_loopback);
+        let gate = Arc::new(Gate::new(token, &config.allowed_hosts, on_loopback));
         Ok(Self { listener, address, gate })
     }
 
@@ -243,15 +287,72 @@ impl Interface {
         };
         let (stop, stopping) = Shutdown::new();
         let (ending, ended) = oneshot::channel();
+        let serving = Arc::clone(&gate);
         let serve = move || {
-            runtime.block_on(server::run(listener, gate, handles, stopping));
+            runtime.block_on(server::run(listener, serving, handles, stopping));
             // A read that a stuck disk holds must not keep the proxy from ending.
             runtime.shutdown_background();
             // Nobody may be left to hear it.
             let _ = ending.send(());
         };
         thread::Builder::new().name("admin".to_owned()).spawn(serve).map_err(OpenError::Thread)?;
-        Ok(Serving { address, stop, ended })
+        Ok(Serving { address, gate, stop, ended })
+    }
+}
+
+/// What callers must meet by a configuration that was read again, to be taken over.
+#[derive(Debug)]
+pub struct Prepared {
+    token: Token,
+    hosts: Vec<String>,
+}
+
+/// The way to change what callers of a running interface must meet.
+#[derive(Clone, Debug)]
+pub struct Door(Arc<Gate>);
+
+impl Door {
+    /// Reads what a configuration says of the token and of hosts. Where the interface listens is not looked at: that
+    /// changes at the next start only.
+    ///
+    /// # Errors
+    /// A token that is not there, cannot be read, or is none.
+    pub async fn prepare(&self, config: &Config) -> Result<Prepared, OpenError> {
+        let (path, hosts) = (config.token_file.clone(), config.allowed_hosts.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let token = Token::read(&path).map_err(|error| match error {
+                TokenError::Missing { path } => OpenError::TokenGone { token_file: path },
+                error => error.into(),
+            })?;
+            warn_of(&token, &path);
+            Ok(Prepared { token, hosts })
+        });
+        // The task cannot be cancelled while somebody waits for it.
+        read.await.unwrap_or_else(|stopped| panic::resume_unwind(stopped.into_panic()))
+    }
+
+    /// Whether that token is another than the one that is asked for now.
+    pub fn asks_otherwise(&self, prepared: &Prepared) -> bool {
+        !self.0.asks_for(&prepared.token)
+    }
+
+    /// Asks for that token, and takes those hosts, from now on. Whoever is being told of events with another token is
+    /// cut off.
+    pub fn adopt(&self, prepared: Prepared) {
+        let Prepared { token, hosts } = prepared;
+        self.0.adopt(token, &hosts);
+    }
+}
+
+/// Says what is not well with a token that will do.
+fn warn_of(token: &Token, path: &Path) {
+    if token.is_short() {
+        tracing::warn!(file = %path.display(), "the admin token is short enough to be guessed; delete the file to get \
+            a random one at the next start");
+    }
+    if crate::secret::open_to_others(path) {
+        tracing::warn!(file = %path.display(), "the admin token can be read by other users of this machine; chmod it \
+            to 0600");
     }
 }
 
@@ -259,6 +360,7 @@ impl Interface {
 #[derive(Debug)]
 pub struct Serving {
     address: SocketAddr,
+    gate: Arc<Gate>,
     stop: ShutdownTrigger,
     ended: oneshot::Receiver<()>,
 }
@@ -267,6 +369,11 @@ impl Serving {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What callers must meet, for whoever changes that.
+    pub fn door(&self) -> Door {
+        Door(Arc::clone(&self.gate))
     }
 
     /// Lets answers that are under way finish, for a moment, and ends.

@@ -8,12 +8,14 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
-    Handles, Stage,
+    Stage,
     answer::{self, Answer, Refused},
-    bans, sessions,
+    audit, auth, bans, events, metrics, players, readiness, reload,
+    server::Shared,
+    sessions, status,
 };
 
-/// Longest content of a question that names one player or one ban, in bytes.
+/// Longest content of a question that names one player or one order, in bytes.
 const SMALL: usize = 4 << 10;
 /// Longest content of a question that brings rows of an import, in bytes: some 30 of the longest there can be.
 pub(super) const LARGE: usize = 1 << 20;
@@ -65,11 +67,18 @@ pub(super) struct Route {
     pub(super) access: Access,
     /// Longest content, in bytes.
     pub(super) most: usize,
-    pub(super) answer: fn(Arc<Handles>, Call) -> Answering,
+    pub(super) answer: fn(Arc<Shared>, Call) -> Answering,
 }
 
-/// Every route. Further ones for people and monitors go here.
+/// Every route.
 const ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/",
+        access: Access::Anyone,
+        most: 0,
+        answer: |shared, _| at_once(Ok(shared.page.answer())),
+    },
     Route {
         verb: Verb::Get,
         path: "/live",
@@ -82,56 +91,119 @@ const ROUTES: &[Route] = &[
         path: "/ready",
         access: Access::Anyone,
         most: 0,
-        answer: |handles, _| at_once(Ok(ready(handles.phase.stage()))),
+        answer: |shared, _| at_once(Ok(ready(shared.handles.phase.stage()))),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/metrics",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, _| at_once(metrics::text(&shared)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/api/status",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, _| at_once(Ok(status::show(&shared))),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/api/audit",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, call| at_once(audit::list(&shared.handles, &call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/api/events",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, call| at_once(events::open(&shared, &call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/api/readiness",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, _| Box::pin(readiness::show(shared)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/api/players",
+        access: Access::Machine,
+        most: 0,
+        answer: |shared, _| at_once(Ok(players::list(&shared.handles))),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/api/players/kick",
+        access: Access::Token,
+        most: SMALL,
+        answer: |shared, call| at_once(players::kick(&shared.handles, &call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/api/auth",
+        access: Access::Token,
+        most: SMALL,
+        answer: |shared, call| Box::pin(auth::order(shared, call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/api/reload",
+        access: Access::Token,
+        most: SMALL,
+        answer: |shared, call| Box::pin(reload::reload(shared, call)),
     },
     Route {
         verb: Verb::Get,
         path: "/api/sessions",
         access: Access::Machine,
         most: 0,
-        answer: |handles, call| at_once(sessions::list(&handles, &call)),
+        answer: |shared, call| at_once(sessions::list(&shared.handles, &call)),
     },
     Route {
         verb: Verb::Get,
         path: "/api/sessions/{}",
         access: Access::Machine,
         most: 0,
-        answer: |handles, call| at_once(sessions::show(&handles, &call)),
+        answer: |shared, call| at_once(sessions::show(&shared.handles, &call)),
     },
     Route {
         verb: Verb::Post,
         path: "/api/sessions/forget",
         access: Access::Token,
         most: SMALL,
-        answer: |handles, call| Box::pin(sessions::forget(handles, call)),
+        answer: |shared, call| Box::pin(sessions::forget(Arc::clone(&shared.handles), call)),
     },
     Route {
         verb: Verb::Post,
         path: "/api/sessions/lock",
         access: Access::Token,
         most: SMALL,
-        answer: |handles, call| Box::pin(sessions::lock(handles, call)),
+        answer: |shared, call| Box::pin(sessions::lock(Arc::clone(&shared.handles), call)),
     },
     Route {
         verb: Verb::Post,
         path: "/api/sessions/import",
         access: Access::Token,
         most: LARGE,
-        answer: |handles, call| Box::pin(sessions::import(handles, call)),
+        answer: |shared, call| Box::pin(sessions::import(Arc::clone(&shared.handles), call)),
     },
     Route {
         verb: Verb::Get,
         path: "/api/bans",
         access: Access::Machine,
         most: 0,
-        answer: |handles, _| at_once(Ok(bans::list(&handles))),
+        answer: |shared, _| at_once(Ok(bans::list(&shared.handles))),
     },
     Route {
         verb: Verb::Post,
         path: "/api/bans/lift",
         access: Access::Token,
         most: SMALL,
-        answer: |handles, call| at_once(bans::lift(&handles, &call)),
+        answer: |shared, call| at_once(bans::lift(&shared.handles, &call)),
     },
 ];
 
@@ -209,7 +281,13 @@ fn ready(stage: Stage) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
     use super::*;
+    use crate::admin::testing::{Stage, TOKEN};
 
     #[test]
     fn paths_and_methods() {
@@ -224,12 +302,123 @@ mod tests {
         // Somebody may be called that.
         assert_eq!(found(Method::GET, "/api/sessions/lock"), Ok(("/api/sessions/{}", "lock".into())));
         assert_eq!(found(Method::POST, "/api/sessions/lock"), Ok(("/api/sessions/lock", String::new())));
-        for path in ["/", "", "/live/", "/api", "/api/sessions/", "/api/sessions/a/b", "//live"] {
+        for path in ["", "/live/", "/api", "/api/sessions/", "/api/sessions/a/b", "//live"] {
             assert_eq!(found(Method::GET, path), missing, "{path}");
         }
         assert_eq!(found(Method::OPTIONS, "/api/sessions/lock"), Err((405, Some("GET, HEAD, POST".into()))));
         assert_eq!(found(Method::GET, "/api/bans/lift"), Err((405, Some("POST".into()))));
         assert_eq!(found(Method::POST, "/api/sessions"), Err((405, Some("GET, HEAD".into()))));
+    }
+
+    /// What each route asks for. One that is not in here fails the test below.
+    const ASKED_FOR: &[(Access, &[&str])] = &[
+        (Access::Anyone, &["GET /", "GET /live", "GET /ready"]),
+        (
+            Access::Machine,
+            &[
+                "GET /metrics",
+                "GET /api/status",
+                "GET /api/audit",
+                "GET /api/events",
+                "GET /api/readiness",
+                "GET /api/players",
+                "GET /api/sessions",
+                "GET /api/sessions/{}",
+                "GET /api/bans",
+            ],
+        ),
+        (
+            Access::Token,
+            &[
+                "POST /api/players/kick",
+                "POST /api/auth",
+                "POST /api/reload",
+                "POST /api/sessions/forget",
+                "POST /api/sessions/lock",
+                "POST /api/sessions/import",
+                "POST /api/bans/lift",
+            ],
+        ),
+    ];
+
+    /// The status of what was answered, up to the end of its head: some answers go on for ever.
+    async fn status_of(stage: &Stage, host: &str, line: &str, headers: &str) -> u16 {
+        let mut stream = TcpStream::connect(stage.to).await.unwrap();
+        let body = if line.starts_with("POST") { "{}" } else { "" };
+        let length = body.len();
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut came = Vec::new();
+        while !came.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut came).await.unwrap() > 0, "{line}");
+        }
+        let came = String::from_utf8_lossy(&came).to_lowercase();
+        assert!(!came.contains("access-control"), "{line}: {came}");
+        assert!(!came.contains(TOKEN), "{line}: {came}");
+        came.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_route_asks_for_what_it_should() {
+        let name =
+            |route: &Route| format!("{} {}", route.verb.words().split(',').next().unwrap(), route.path);
+        let mut listed: Vec<&str> = ASKED_FOR.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut there: Vec<String> = ROUTES.iter().map(name).collect();
+        listed.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(listed, there);
+
+        let json = "Content-Type: application/json\r\n";
+        let right = format!("{json}Authorization: Bearer {TOKEN}\r\n");
+        // On loopback; with a proxy in front, which has a name; beyond this machine.
+        for (on_loopback, hosts) in [(true, &[][..]), (true, &["admin.example.com"]), (false, &[])] {
+            let stage = Stage::with(on_loopback, hosts).await;
+            let own = stage.to.to_string();
+            let open = on_loopback && hosts.is_empty();
+            for (access, names) in ASKED_FOR {
+                for name in *names {
+                    let line = name.replace("{}", "Nobody");
+                    let (is_order, path) = (line.starts_with("POST"), line.split_once(' ').unwrap().1);
+                    let is_free = *access == Access::Anyone || (*access == Access::Machine && open);
+                    let asked = async |headers: &str| status_of(&stage, &own, &line, headers).await;
+                    // Nothing here is found, and an empty order is none; but whoever asked was let through.
+                    let let_in = |status: u16| [200, 400, 404, 503].contains(&status);
+
+                    let without = asked(json).await;
+                    assert!(if is_free { let_in(without) } else { without == 401 }, "{line}: {without}");
+                    let encoded = TOKEN.replace(' ', "%20");
+                    let queried = format!("{line}?token={encoded}&access_token={encoded}");
+                    let queried = status_of(&stage, &own, &queried, json).await;
+                    assert!(if is_free { let_in(queried) } else { queried == 401 }, "{line}: {queried}");
+                    let shown = asked(&right).await;
+                    assert!(let_in(shown), "{line}: {shown}");
+                    assert_eq!(asked(&format!("{json}Authorization: Bearer x\r\n")).await, 401, "{line}");
+                    assert_eq!(
+                        asked(&format!("{right}Authorization: Bearer {TOKEN}\r\n")).await,
+                        401,
+                        "{line}"
+                    );
+                    let origin = format!("{right}Origin: https://evil.example.com\r\n");
+                    assert_eq!(asked(&origin).await, 403, "{line}");
+                    let host = status_of(&stage, "rebound.example.com", &line, &right).await;
+                    assert_eq!(host, 403, "{line}");
+                    let passed_on = asked(&format!("{json}X-Forwarded-For: 203.0.113.5\r\n")).await;
+                    let is_anyones = *access == Access::Anyone;
+                    assert!(
+                        if is_anyones { let_in(passed_on) } else { passed_on == 401 },
+                        "{line}: {passed_on}"
+                    );
+                    let form = right.replace("application/json", "text/plain");
+                    let form = asked(&form).await;
+                    assert!(if is_order { form == 415 } else { let_in(form) }, "{line}: {form}");
+                    for method in ["OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"] {
+                        let other = status_of(&stage, &own, &format!("{method} {path}"), &right).await;
+                        assert_eq!(other, 405, "{method} {path}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -238,7 +427,7 @@ mod tests {
             assert!(route.verb == Verb::Get || route.access == Access::Token, "{}", route.path);
             assert_eq!(
                 route.access == Access::Anyone,
-                ["/live", "/ready"].contains(&route.path),
+                ["/", "/live", "/ready"].contains(&route.path),
                 "{}",
                 route.path
             );

@@ -30,9 +30,13 @@ use tokio::{
 use super::{
     Handles,
     answer::{Answer, Refused},
+    console::Page,
+    events::Readers,
     gate::Gate,
     patient::Patient,
+    readiness::Rehearsal,
     routes::{self, Call},
+    status::Began,
 };
 use crate::task::{Shutdown, note_panic};
 
@@ -53,9 +57,16 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all connections share.
-struct Shared {
-    gate: Gate,
-    handles: Arc<Handles>,
+pub(super) struct Shared {
+    pub(super) gate: Arc<Gate>,
+    pub(super) handles: Arc<Handles>,
+    pub(super) page: Page,
+    /// Those who watch.
+    pub(super) readers: Readers,
+    pub(super) rehearsal: Rehearsal,
+    /// When this began to answer.
+    pub(super) began: Began,
+    pub(super) stop: Shutdown,
 }
 
 /// A connection that is open.
@@ -66,8 +77,16 @@ struct Open {
 }
 
 /// Serves until the proxy stops.
-pub(super) async fn run(listener: TcpListener, gate: Gate, handles: Handles, stop: Shutdown) {
-    let shared = Arc::new(Shared { gate, handles: Arc::new(handles) });
+pub(super) async fn run(listener: TcpListener, gate: Arc<Gate>, handles: Handles, stop: Shutdown) {
+    let shared = Arc::new(Shared {
+        gate,
+        page: Page::assemble(),
+        readers: Readers::default(),
+        rehearsal: Rehearsal::default(),
+        began: Began::now(&handles.clock),
+        handles: Arc::new(handles),
+        stop: stop.clone(),
+    });
     let mut tasks = JoinSet::new();
     let mut open: VecDeque<Open> = VecDeque::new();
     let mut failing = false;
@@ -159,7 +178,7 @@ async fn respond(
     request: Request<Incoming>,
     local: SocketAddr,
     peer: SocketAddr,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     trusted: &AtomicBool,
 ) -> Result<Answer, Refused> {
     let (parts, body) = request.into_parts();
@@ -171,7 +190,7 @@ async fn respond(
     let mut call = Call { name, ..Call::default() };
     call.read_query(parts.uri.query());
     call.body = content(body, route.most).await?;
-    (route.answer)(Arc::clone(&shared.handles), call).await
+    (route.answer)(Arc::clone(shared), call).await
 }
 
 /// The content of a request, up to `most` bytes.
@@ -202,43 +221,13 @@ pub(super) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> 
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         time::Instant,
     };
 
     use super::*;
-    use crate::{
-        admin::{Phase, token::Token},
-        audit::Audit,
-        clock::Clock,
-        limit::bans::{self, Bans},
-        session::{self, Store},
-    };
-
-    async fn handles(folder: &std::path::Path) -> Handles {
-        let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
-        let config = session::Config {
-            directory: folder.join("sessions"),
-            cleanup_on_startup: false,
-            max_address_age: Duration::from_hours(1),
-            ipv4_range_prefix: 24,
-            ipv6_range_prefix: 64,
-        };
-        let (store, _) = Store::open(config, clock.clone()).await.unwrap();
-        let config = bans::Config {
-            per_client: 1,
-            per_subnet: 1,
-            per_asn: 1,
-            duration: Duration::from_mins(1),
-            file: folder.join("bans.json"),
-            ipv4_subnet_prefix: 24,
-        };
-        let bans = Bans::open(&config, clock.clone(), Box::new(|_| {})).unwrap();
-        let connected = Box::new(|_| None);
-        Handles { store, bans, audit: Audit::off(), clock, phase: Phase::default(), connected }
-    }
+    use crate::admin::testing::{Stage, TOKEN};
 
     /// What comes until the end of the connection, and how long that took.
     async fn exchange(to: SocketAddr, sent: &str) -> (String, Duration) {
@@ -252,17 +241,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_slow_is_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("admin.token");
-        std::fs::write(&path, "a long random text").unwrap();
-        let gate = Gate::new(Token::read(&path).unwrap(), &[], true);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = listener.local_addr().unwrap();
-        let (stop, stopping) = Shutdown::new();
-        let server = tokio::spawn(run(listener, gate, handles(folder.path()).await, stopping));
-
+        let stage = Stage::new().await;
+        let to = stage.to;
         let head = format!("POST /api/sessions/lock HTTP/1.1\r\nHost: {to}\r\n");
-        let own = "Authorization: Bearer a long random text\r\nContent-Type: application/json\r\n";
+        let own = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
         for (sent, answered, time) in [
             ("", "", HEAD_TIME),
             (head.as_str(), "", HEAD_TIME),
@@ -285,7 +267,7 @@ mod tests {
         let mut going_on = [0; 25];
         slow.read_exact(&mut going_on).await.unwrap();
         assert_eq!(going_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
-        stop.trigger();
+        stage.stop.trigger();
         slow.write_all(br#"{"player": "Nobody"}"#).await.unwrap();
         let mut came = String::new();
         slow.read_to_string(&mut came).await.unwrap();
@@ -294,6 +276,6 @@ mod tests {
             "{came}"
         );
         assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
-        server.await.unwrap();
+        stage.server.await.unwrap();
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 const DISK_TIME: Duration = Duration::from_secs(20);
 
 /// Who changed something, as audit.log says.
-const BY: &str = "admin";
+pub(super) const BY: &str = "admin";
 
 /// A player, by name or id.
 #[derive(Deserialize)]

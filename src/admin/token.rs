@@ -103,6 +103,11 @@ impl Token {
         [b"Bearer ".as_slice(), self.0.expose_secret()].concat().into()
     }
 
+    /// Whether it is the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.expose_secret().ct_eq(other.0.expose_secret()).into()
+    }
+
     /// Whether the value of an `Authorization` header shows this token. Takes as long for a wrong one as for the right
     /// one.
     pub(super) fn is_shown_in(&self, authorization: &[u8]) -> bool {

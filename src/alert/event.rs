@@ -120,6 +120,25 @@ pub struct AuthState {
     pub cause: String,
     /// How long the outage lasted that ends with it.
     pub lasted: Option<Duration>,
+    /// What it means for the outage there is or was, if anything.
+    pub outage: Option<Outage>,
+}
+
+/// What becomes of an outage. It is known by when it began, over restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// The verdict is Down.
+    GoesOn {
+        /// When the outage began; earlier than the change if the verdict was Down in it before.
+        started: Timestamp,
+    },
+    /// The verdict is not Down any more.
+    Over {
+        /// When it began.
+        started: Timestamp,
+        /// When it ended, or was last seen if nobody saw its end.
+        ended: Timestamp,
+    },
 }
 
 /// A ban that began.

@@ -1,7 +1,8 @@
 //! What staff is told of while it happens: offered where audit.log is told, and taken by whoever passes it on.
 //!
 //! ```text
-//! journal ──offer──> Alerts ──(bounded, never waits)──> Inbox ──> Pace ──> lines in the game
+//! journal ──offer──> Alerts ─┬─(bounded, never waits)──> Inbox ──> Pace ──> lines in the game
+//!                            └─> Webhooks ──(the same)──> messages over HTTP
 //! ```
 
 mod event;
@@ -9,9 +10,11 @@ mod pace;
 mod queue;
 pub mod webhook;
 
-pub use event::{Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Subject, Whereabouts};
+pub use event::{
+    Alert, AuthState, BanAdded, Fallback, GeoChanged, Ground, Lasting, Outage, Subject, Whereabouts,
+};
 pub use pace::{Pace, Sum};
-pub use queue::{Alerts, Inbox, News, queue};
+pub use queue::{Alerts, Inbox, News, Prepared, queue};
 
 /// Who is alerted of what.
 #[derive(Clone, Debug, PartialEq, Eq)]

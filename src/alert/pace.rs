@@ -23,7 +23,7 @@ pub struct Pace {
 /// Alerts that got no line of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
-    fallbacks: u32,
+    pub(super) fallbacks: u32,
     moved: u32,
     bans: u32,
     /// The newest verdict on the session server, if that changed.
@@ -76,6 +76,11 @@ impl Pace {
 impl Sum {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// How many there are, changes of the verdict apart.
+    pub(super) fn count(&self) -> u64 {
+        u64::from(self.fallbacks) + u64::from(self.moved) + u64::from(self.bans)
     }
 
     /// Adds what came behind it.
@@ -133,7 +138,7 @@ mod tests {
     }
 
     fn state(to: &'static str) -> Alert {
-        Alert::AuthState(AuthState { from: "up", to, cause: String::new(), lasted: None })
+        Alert::AuthState(AuthState { from: "up", to, cause: String::new(), lasted: None, outage: None })
     }
 
     fn told(pace: &mut Pace, alerts: usize) -> usize {

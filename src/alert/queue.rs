@@ -2,7 +2,10 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::mpsc::{
@@ -10,7 +13,10 @@ use tokio::sync::mpsc::{
     error::{TryRecvError, TrySendError},
 };
 
-use super::{Alert, Config, Sum};
+use super::{
+    Alert, Config, Sum,
+    webhook::{self, BuildError, Webhooks},
+};
 
 /// Alerts that may wait. They are taken as fast as they come; of what comes faster still the number is kept.
 const WAITING: usize = 256;
@@ -20,7 +26,15 @@ const WAITING: usize = 256;
 pub struct Alerts {
     queue: mpsc::Sender<Alert>,
     missed: Missed,
+    on_fallback: Arc<AtomicBool>,
+    webhooks: Option<Webhooks>,
+}
+
+/// A configuration that can be taken over: see [`Alerts::prepare`].
+#[derive(Debug)]
+pub struct Prepared {
     on_fallback: bool,
+    webhooks: Option<webhook::Prepared>,
 }
 
 /// Where they come out.
@@ -54,16 +68,50 @@ impl Missed {
 pub fn queue(config: &Config) -> (Alerts, Inbox) {
     let (queue, inbox) = mpsc::channel(WAITING);
     let missed = Missed::default();
-    let alerts = Alerts { queue, missed: missed.clone(), on_fallback: config.on_fallback };
+    let on_fallback = Arc::new(AtomicBool::new(config.on_fallback));
+    let alerts = Alerts { queue, missed: missed.clone(), on_fallback, webhooks: None };
     (alerts, Inbox { queue: inbox, missed })
 }
 
 impl Alerts {
+    /// These get what is offered from now on, too.
+    #[must_use]
+    pub fn also_to(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
+        self
+    }
+
+    /// Who is told over HTTP, if anybody can be.
+    pub fn webhooks(&self) -> Option<&Webhooks> {
+        self.webhooks.as_ref()
+    }
+
+    /// Makes sure that a configuration can be taken over. Changes nothing.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be set up.
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, BuildError> {
+        let webhooks =
+            self.webhooks.as_ref().map(|webhooks| webhooks.prepare(&config.webhooks)).transpose()?;
+        Ok(Prepared { on_fallback: config.on_fallback, webhooks })
+    }
+
+    /// Takes over which alerts are wanted, and by which hooks.
+    pub fn adopt(&self, prepared: Prepared) {
+        self.on_fallback.store(prepared.on_fallback, Ordering::Relaxed);
+        if let (Some(webhooks), Some(prepared)) = (&self.webhooks, prepared.webhooks) {
+            webhooks.adopt(prepared);
+        }
+    }
+
     /// Hands one over, unless its kind is not wanted. Never waits: of one that does not fit remains that there was one,
     /// as audit.log has all of them.
     pub fn offer(&self, alert: Alert) {
-        if matches!(alert, Alert::Fallback(_)) && !self.on_fallback {
+        if matches!(alert, Alert::Fallback(_)) && !self.on_fallback.load(Ordering::Relaxed) {
             return;
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.offer(&alert);
         }
         // Held over both steps: whoever finds the queue empty has everything that did not fit before that.
         let mut missed = self.missed.lock();
@@ -99,7 +147,7 @@ mod tests {
     use crate::alert::{AuthState, Fallback, Ground, Subject};
 
     fn state(to: &'static str) -> Alert {
-        Alert::AuthState(AuthState { from: "up", to, cause: String::new(), lasted: None })
+        Alert::AuthState(AuthState { from: "up", to, cause: String::new(), lasted: None, outage: None })
     }
 
     fn fallback() -> Alert {

@@ -18,7 +18,10 @@ const SHOWN: usize = 3;
 
 /// Watches the first login attempts of a run. One short lock.
 #[derive(Debug)]
-pub(super) struct AlikeWatch(Mutex<State>);
+pub(super) struct AlikeWatch {
+    expects_public: bool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 enum State {
@@ -57,7 +60,12 @@ impl AlikeWatch {
             }
             None => State::Watching(Seen::default()),
         };
-        Self(Mutex::new(state))
+        Self { expects_public, state: Mutex::new(state) }
+    }
+
+    /// Whether it was begun where public addresses are expected.
+    pub(super) fn expects_public(&self) -> bool {
+        self.expects_public
     }
 
     /// Hears of a login attempt, whatever came of it.
@@ -68,7 +76,7 @@ impl AlikeWatch {
     }
 
     fn line(&self, address: IpAddr, player: &str) -> Option<String> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State::Watching(seen) = &mut *state else { return None };
         if !address::is_private(address) {
             *state = State::Off;

@@ -1,23 +1,26 @@
 //! The life of one connection, from accept to its end.
 
 use std::{
-    collections::HashSet,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tracing::{debug, warn};
 
 use super::{
     alike::AlikeWatch,
-    farewell, journal, places,
-    proxy_peers::{Mismatch, ProxyPeers},
+    farewell,
+    generation::Lasting,
+    journal,
+    pins::About,
+    places,
+    proxy_peers::Mismatch,
     stay::{self, StayCx},
 };
 use crate::{
@@ -25,14 +28,12 @@ use crate::{
     audit::{Event, Kind},
     backend::{self, EnterError, Fault, Player, Router, diagnose::shown},
     clock::Clock,
+    config::Config,
     foreign,
     identity::Username,
-    limit::{
-        gate::{Gate, Passage},
-        rate::Rates,
-    },
+    limit::gate::Passage,
     login::{
-        self, Admission, Attempt, Hello, LoginCx, OnPin, Seat,
+        self, Admission, Attempt, Hello, LoginCx, OnPin, PinEvent, Seat,
         refusal::Refusal,
         roster::{Line, Reads},
     },
@@ -44,6 +45,7 @@ use crate::{
         deadline::Deadline,
         proxy_header::{self, Source},
     },
+    policy::Proof,
     protocol::{
         handshake::Intent,
         legacy_ping::{self, FirstBytes},
@@ -51,9 +53,7 @@ use crate::{
         version::{Dialect, ProtocolVersion},
     },
     reason::Reason,
-    relay::Workers,
     status::{self, Answers, Moment},
-    task::Shutdown,
 };
 
 /// How long a trusted proxy may take to say whom it speaks for.
@@ -65,31 +65,20 @@ const DISPLACED_TIME: Duration = Duration::from_secs(2);
 /// How many unknown protocol numbers are remembered as warned of; anybody can make them up.
 const MAX_WARNED: usize = 256;
 
-/// What every connection shares.
+/// What a connection works with for as long as it lives, made from one configuration: see [`super::generation`].
 #[derive(Debug)]
 pub(super) struct ConnCx {
     pub(super) login: Arc<LoginCx>,
-    pub(super) net: net::Config,
-    /// The threads that relay.
-    pub(super) workers: Workers,
     pub(super) stay: Arc<StayCx>,
     pub(super) router: Arc<Router>,
     pub(super) answers: Answers,
     pub(super) messages: Arc<Messages>,
-    /// Players are told and closed, and nobody new begins.
-    pub(super) shutdown: Shutdown,
-    /// Number of the next connection.
-    pub(super) serial: AtomicU64,
-    /// Unknown protocol numbers that were warned of.
-    pub(super) unknown_versions: Mutex<HashSet<ProtocolVersion>>,
-    /// Peers whose PROXY headers are missing or not expected.
-    pub(super) proxy_peers: ProxyPeers,
     /// Whether all players seem to come from within.
-    pub(super) alike: AlikeWatch,
-    /// How many connections and logins there may be.
-    pub(super) gate: Gate,
-    /// How often one address may log in.
-    pub(super) rates: Rates,
+    pub(super) alike: Arc<AlikeWatch>,
+    /// What all of this was made from.
+    pub(super) config: Arc<Config>,
+    /// What outlives this configuration.
+    pub(super) lasting: Arc<Lasting>,
 }
 
 /// The number of a connection, as logs and audit.log show it.
@@ -107,8 +96,10 @@ impl fmt::Display for ConnId {
 pub(super) struct Caller {
     pub(super) conn: ConnId,
     pub(super) address: IpAddr,
-    protocol: Option<ProtocolVersion>,
-    host: Option<String>,
+    /// When its connection was accepted.
+    pub(super) accepted: Instant,
+    pub(super) protocol: Option<ProtocolVersion>,
+    pub(super) host: Option<String>,
 }
 
 impl Caller {
@@ -134,9 +125,10 @@ pub(super) fn serve(
 ) -> Option<impl Future<Output = ()> + Send> {
     let address = address::unmap(peer.ip());
     // What it is one of is known once its header is read.
-    let speaks_for_another = cx.net.accept_proxy_protocol && is_trusted(address, &cx.net);
-    let passage = cx.gate.enter((!speaks_for_another).then_some(address)).ok()?;
-    let conn = ConnId(cx.serial.fetch_add(1, Ordering::Relaxed));
+    let speaks_for_another = cx.config.net.accept_proxy_protocol && is_trusted(address, &cx.config.net);
+    let passage = cx.lasting.gate.enter((!speaks_for_another).then_some(address)).ok()?;
+    cx.lasting.metrics.logins.accepted();
+    let conn = ConnId(cx.lasting.serial.fetch_add(1, Ordering::Relaxed));
     let deadline = Deadline::new(login::LOGIN_TIME, login::LOGIN_TIME_LIMIT);
     Some(async move {
         let login = tokio::select! {
@@ -171,7 +163,7 @@ async fn greet(
     deadline: &Deadline,
     cx: &ConnCx,
 ) -> Option<Login> {
-    let mut caller = Caller { conn, address, protocol: None, host: None };
+    let mut caller = Caller { conn, address, accepted: Instant::now(), protocol: None, host: None };
     let mut conn = Conn::new(stream);
     let begun = async {
         let source = read_source(&mut conn, &mut caller, passage, cx).await?;
@@ -184,7 +176,7 @@ async fn greet(
     let begun: Result<Begun, Refusal> = tokio::select! {
         begun = begun => begun,
         () = deadline.passed() => Err(Refusal::new(Reason::ClientTimeout)),
-        () = cx.shutdown.requested() => return None,
+        () = cx.lasting.shutdown.requested() => return None,
     };
     match begun {
         Ok(Begun::Legacy(FirstBytes::Login)) => {
@@ -200,6 +192,7 @@ async fn greet(
         }
         Ok(Begun::Legacy(FirstBytes::Framed)) => {}
         Ok(Begun::Hello(source, hello)) => {
+            cx.lasting.metrics.logins.shook_hands(caller.accepted.elapsed());
             caller.protocol = Some(hello.handshake.version);
             caller.host = Some(foreign::clean(hello.handshake.host.name()));
             warn_if_unknown(&hello.dialect, cx);
@@ -208,7 +201,7 @@ async fn greet(
                     let (handshake, dialect) = (&hello.handshake, &hello.dialect);
                     tokio::select! {
                         () = status::serve(&mut conn, handshake, dialect, &cx.answers, cx.moment()) => {}
-                        () = cx.shutdown.requested() => {}
+                        () = cx.lasting.shutdown.requested() => {}
                     }
                 }
                 (Intent::Login | Intent::Transfer, Some(Source::Unstated)) => {
@@ -245,7 +238,7 @@ async fn read_source<S: Io>(
     passage: &Passage,
     cx: &ConnCx,
 ) -> Result<Option<Source>, Refusal> {
-    if !cx.net.accept_proxy_protocol || !is_trusted(caller.address, &cx.net) {
+    if !cx.config.net.accept_proxy_protocol || !is_trusted(caller.address, &cx.config.net) {
         return Ok(None);
     }
     let source = match timeout(PROXY_HEADER_TIME, proxy_header::read(conn)).await {
@@ -253,12 +246,12 @@ async fn read_source<S: Io>(
         Ok(Err(error)) => {
             // Who connects and leaves, in whatever way (a port check), said nothing at all.
             if !conn.peek().is_empty() {
-                cx.proxy_peers.note(caller.address, Mismatch::Missing);
+                cx.lasting.proxy_peers.note(caller.address, Mismatch::Missing);
             }
             return Err(Refusal::from(error).fact("stage", "PROXY header"));
         }
         Err(_) => {
-            cx.proxy_peers.note(caller.address, Mismatch::Missing);
+            cx.lasting.proxy_peers.note(caller.address, Mismatch::Missing);
             return Err(Refusal::new(Reason::ClientTimeout).fact("stage", "PROXY header"));
         }
     };
@@ -288,7 +281,7 @@ async fn refuse_header<S: Io>(
         return Ok(());
     }
     let cause = if source.is_none() {
-        cx.proxy_peers.note(caller.address, Mismatch::Unexpected);
+        cx.lasting.proxy_peers.note(caller.address, Mismatch::Unexpected);
         "a PROXY header from a peer that is not trusted to send one"
     } else {
         "a second PROXY header"
@@ -336,8 +329,22 @@ async fn log_in(
         threshold: cx.router.last_threshold(&route_key, cx.login.config.compression_threshold),
     };
     let line = Arc::new(Line::default());
+    let listing = Mutex::new(None);
     let on_pin = |id, name: &Username, event| {
         let claimed_id = line.who.get().and_then(|who| who.claimed_id);
+        let held = |prompted: &Caller| {
+            let (caller, name) = (prompted.clone(), name.clone());
+            let about = Arc::new(About { caller, name, id, claimed_id, backend: None });
+            cx.stay.players.enter(about, Proof::Held, Arc::clone(&line), cx.login.clock.now())
+        };
+        match event {
+            PinEvent::Prompted => {
+                *listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(held(&caller)));
+            }
+            // Listed again once it is in.
+            PinEvent::Verified => *listing.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            PinEvent::Failed { .. } => {}
+        }
         let guest = journal::Guest { name, id, claimed_id, backend: None };
         journal::pin_at_dialog(cx, &caller, &guest, event);
     };
@@ -409,7 +416,7 @@ async fn log_in(
 
 /// Whether one more login may begin, from there and at all. Before any work is done for it.
 fn begin(passage: &Passage, caller: &Caller, cx: &ConnCx) -> Result<(), Refusal> {
-    if !cx.rates.take(caller.address, || cx.login.store.sessions_from(caller.address)) {
+    if !cx.lasting.rates.take(caller.address, || cx.login.store.sessions_from(caller.address)) {
         cx.login.health.note_limit_hit();
         return Err(Refusal::new(Reason::RateLimited).fact("limit", "login-ratelimit"));
     }
@@ -437,6 +444,7 @@ async fn turn_away<S: Io>(
     error: EnterError,
     cx: &ConnCx,
 ) {
+    cx.router.note_failure(&error);
     let profile = admission.admitted.profile();
     let mut refusal = Refusal::new(error.reason())
         .named(&profile.name, admission.named.claimed_id)
@@ -480,7 +488,10 @@ async fn refuse<S: Io>(
 ) {
     journal::refused(cx, caller, refusal, None);
     let player = foreign::clean_to(refusal.who.name.as_deref().unwrap_or_default(), Username::MAX_LEN);
-    let text = cx.text(refusal.message, &player, refusal.reason);
+    let text = match &refusal.words {
+        Some(words) => Text::parse(words, &[]),
+        None => cx.text(refusal.message, &player, refusal.reason),
+    };
     let (dialect, reads) = client;
     let packet = farewell::disconnect(dialect, reads, &text).filter(|_| !refusal.is_gone());
     farewell::say(conn, packet).await;
@@ -509,7 +520,7 @@ fn warn_if_unknown(dialect: &Dialect, cx: &ConnCx) {
     if dialect.is_known() {
         return;
     }
-    let mut warned = cx.unknown_versions.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut warned = cx.lasting.unknown_versions.lock().unwrap_or_else(PoisonError::into_inner);
     if warned.len() < MAX_WARNED && warned.insert(version) {
         drop(warned);
         warn!(
@@ -557,6 +568,6 @@ mod tests {
     fn connections_take_as_much_memory_as_they_have_got_far() {
         let (asking, logging_in) = (of_serve(serve), of_log_in(log_in));
         assert!(asking <= 1700, "{asking} bytes until it is known what the client wants");
-        assert!(logging_in <= 6100, "{logging_in} bytes more for a login");
+        assert!(logging_in <= 6300, "{logging_in} bytes more for a login");
     }
 }

@@ -1,7 +1,6 @@
 //! How many connections the descriptor limit allows.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::limit::gate::MAX_LEAVING;
 
@@ -32,21 +31,39 @@ pub(super) fn connections(wanted: u32) -> u32 {
 }
 
 /// Most files that may be open at once, after the soft limit was raised as far as it goes; `None` is no limit.
+#[cfg(unix)]
 fn raised() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use tracing::{debug, info};
+
+    /// What macOS takes at most, although it says that it has no limit.
+    const OPEN_MAX: u64 = 10_240;
+
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
         return current;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => {
-            debug!(from = current, to = maximum, "raised the limit of open files");
-            maximum
+    let raise = |to| setrlimit(Resource::Nofile, Rlimit { current: to, maximum }).map(|()| to);
+    let less = |error| match current {
+        Some(current) if current < OPEN_MAX => raise(Some(OPEN_MAX)).map_err(|_| error),
+        _ => Err(error),
+    };
+    match raise(maximum).or_else(less) {
+        Ok(to) => {
+            debug!(from = current, to, "raised the limit of open files");
+            to
         }
         Err(error) => {
             info!(%error, limit = current, "the limit of open files could not be raised to what is allowed");
             current
         }
     }
+}
+
+/// Other systems have no such limit that comes before that of memory.
+#[cfg(not(unix))]
+fn raised() -> Option<u64> {
+    None
 }
 
 /// How many connections so many descriptors are enough for. A tiny limit is shared with the reserve by halves: a proxy
@@ -58,6 +75,9 @@ fn allowed(limit: Option<u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use rustix::process::{Resource, Rlimit, getrlimit};
+
     use super::*;
 
     #[test]
@@ -77,7 +97,10 @@ mod tests {
     #[test]
     fn few_connections_are_always_allowed() {
         assert_eq!(connections(4), 4);
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        assert_eq!(current, maximum, "the soft limit is the hard one now");
+        #[cfg(target_os = "linux")]
+        {
+            let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+            assert_eq!(current, maximum, "the soft limit is the hard one now");
+        }
     }
 }

@@ -13,13 +13,12 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    Rest,
     chatter::{Chatter, May},
     connection::{Caller, ConnCx, ConnId},
 };
 use crate::{
     address,
-    alert::{Alert, Alerts, AuthState, BanAdded, Fallback, GeoChanged, Ground, Subject},
+    alert::{Alert, Alerts, AuthState, BanAdded, Fallback, GeoChanged, Ground, Outage, Subject},
     audit::{Audit, Event, Kind},
     backend::{Backend, Entered, Fault, connect::Attempt},
     clock::Clock,
@@ -28,7 +27,7 @@ use crate::{
     identity::Username,
     limit::{BanEvent, Target, bans},
     login::{
-        Admission, PinEvent,
+        self, Admission, PinChange, PinEvent,
         refusal::{Moved, Refusal},
     },
     mojang::health::{self, Listener, OverrideChange, Verdict},
@@ -51,6 +50,8 @@ pub(super) struct Journal {
     pub(super) alerts: Alerts,
     /// What is counted since installation.
     pub(super) statistics: Statistics,
+    /// What is counted since the start.
+    pub(super) metrics: login::Metrics,
     pub(super) clock: Clock,
     /// Keeps strangers from filling the log.
     pub(super) chatter: Arc<Chatter>,
@@ -82,21 +83,34 @@ pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
         .field("listening", json!(addresses))
 }
 
-/// The configuration was read again. `changed` says what was taken over, in words; the rest waits for the next start.
-pub(super) fn reloaded(clock: &Clock, changed: &[String], rest: Rest) -> Event {
+/// Another configuration is in force. Says what changed, and what of it waits for the next start.
+pub(super) fn reloaded(clock: &Clock, changed: &[String], restart_needed: &[String]) -> Event {
     Event::new(Kind::ConfigReloaded, clock.now())
+        .field("result", "ok")
         .field("changed", json!(changed))
-        .field("restart_needed", rest == Rest::AtNextStart)
+        .field("restart_needed", json!(restart_needed))
+}
+
+/// The configuration was read again, and for so many problems nothing of it is in force.
+pub(super) fn not_reloaded(clock: &Clock, problems: usize) -> Event {
+    Event::new(Kind::ConfigReloaded, clock.now()).field("result", "failed").field("problems", problems)
 }
 
 /// Hears of every change of the verdict and of every override. The log lines are the monitor's own.
 pub(super) fn of_health(audit: Audit, statistics: Statistics, alerts: Alerts) -> Listener {
     Box::new(move |event| match event {
         health::Event::State(change) => {
-            match change.to {
-                Verdict::Down { outage_started } => statistics.outage_began(outage_started),
-                Verdict::Up | Verdict::Degraded => statistics.outage_ended(change.at),
-            }
+            let outage = match change.to {
+                Verdict::Down { outage_started: started } => {
+                    statistics.outage_began(started);
+                    Some(Outage::GoesOn { started })
+                }
+                // Also one that the last run left open.
+                Verdict::Up | Verdict::Degraded => statistics.outage_ended(change.at).map(|outage| {
+                    let (started, ended) = (outage.started, outage.ended.unwrap_or(change.at));
+                    Outage::Over { started, ended }
+                }),
+            };
             let lasted = match change.from {
                 Verdict::Down { outage_started } => Some(since(outage_started, change.at)),
                 Verdict::Up | Verdict::Degraded => None,
@@ -106,6 +120,7 @@ pub(super) fn of_health(audit: Audit, statistics: Statistics, alerts: Alerts) ->
                 to: change.to.label(),
                 cause: change.cause.to_string(),
                 lasted,
+                outage,
             }));
             audit.emit(
                 Event::new(Kind::AuthState, change.at)
@@ -120,8 +135,10 @@ pub(super) fn of_health(audit: Audit, statistics: Statistics, alerts: Alerts) ->
                 OverrideChange::Set(forced) => event
                     .field("change", "set")
                     .field("verdict", forced.verdict.label())
-                    .field("until", forced.until.to_string()),
-                OverrideChange::Cleared => event.field("change", "cleared"),
+                    .field("until", forced.until.to_string())
+                    // There is no other way.
+                    .field("by", "admin"),
+                OverrideChange::Cleared => event.field("change", "cleared").field("by", "admin"),
                 OverrideChange::Expired => event.field("change", "expired"),
             });
         }
@@ -233,11 +250,15 @@ pub(super) fn admitted(
     moved: Option<&Moved>,
 ) {
     let journal = to.as_ref();
+    let took = caller.accepted.elapsed();
+    journal.statistics.login_took(took, proof.label());
+    journal.metrics.admitted(proof);
+    journal.metrics.took(proof, took);
     let kind = if proof == Proof::Verified {
         journal.statistics.verified();
         Kind::LoginVerified
     } else {
-        journal.statistics.fallback();
+        journal.statistics.fallback(outage_started);
         let outage = outage_started.map(|started| since(started, journal.clock.now())).unwrap_or_default();
         journal.alerts.offer(Alert::Fallback(fallback(journal, caller.address, guest, proof, outage)));
         Kind::LoginFallback
@@ -326,6 +347,13 @@ pub(super) fn pin(to: &impl AsRef<Journal>, caller: &Caller, guest: &Guest<'_>, 
         Pin::Set { replaced: true } => (Kind::PinSet, None, "PIN replaced"),
         Pin::Reset => (Kind::PinReset, None, "PIN removed"),
     };
+    match what {
+        Pin::Prompted(gate) => journal.metrics.prompted(gate),
+        Pin::Set { replaced: false } => journal.metrics.changed_pin(PinChange::Set),
+        Pin::Set { replaced: true } => journal.metrics.changed_pin(PinChange::Replaced),
+        Pin::Reset => journal.metrics.changed_pin(PinChange::Reset),
+        Pin::Verified(_) | Pin::Failed(..) => {}
+    }
     let gate = gate.map(Gate::label);
     let mut event = guest.event(caller.event(kind, &journal.clock));
     if let Some(gate) = gate {
@@ -383,6 +411,7 @@ pub(super) fn geo_changed(
 pub(super) fn refused(to: &impl AsRef<Journal>, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
     let journal = to.as_ref();
     journal.statistics.refused(refusal.reason);
+    journal.metrics.refused(refusal.reason);
     let who = &refusal.who;
     let mut event = caller.event(Kind::LoginRefused, &journal.clock).reason(refusal.reason.code());
     if let Some(name) = &who.name {

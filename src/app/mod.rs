@@ -1,6 +1,6 @@
 //! Wires all rooms together, and takes them apart in order.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     task::{JoinHandle, JoinSet},
@@ -8,20 +8,25 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use self::{
+    generation::{Generations, Lasting},
+    reload::Reloads,
+};
 use crate::{
     admin::{OpenError, Phase, Serving, Stage},
-    audit::{self, Audit, Kind},
-    backend::{Router, route::Adopted},
+    alert::webhook,
+    audit::{self, Kind},
     clock::Clock,
-    config::Config,
+    config::{Config, Environment},
     geo,
     limit::bans::OpenError as BansError,
-    login::{keys::KeyError, roster::Roster},
+    login::keys::KeyError,
+    metric,
     mojang::{health::Health, session_server::BuildError},
     net::listener::BindError,
     reason::Reason,
     relay,
-    session::{Store, StoreError},
+    session::StoreError,
     status::AnswersError,
     task::{self, ShutdownTrigger},
 };
@@ -32,13 +37,24 @@ mod chatter;
 mod connection;
 mod descriptors;
 mod farewell;
+mod generation;
 mod journal;
+mod metrics;
 mod pins;
 mod places;
+mod players;
+mod process;
 mod proxy_peers;
+mod reload;
 mod staff;
 mod start;
 mod stay;
+mod supervisor;
+mod webhooks;
+
+pub use crate::admin::Reloaded;
+pub use reload::Outcome;
+pub use supervisor::Supervisor;
 
 /// The proxy cannot start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,37 +86,37 @@ pub enum StartError {
     /// The admin interface cannot be had where its owner wants it.
     #[error(transparent)]
     Admin(#[from] OpenError),
+    /// Webhooks cannot be reached at all.
+    #[error(transparent)]
+    Webhooks(#[from] webhook::BuildError),
+    /// The figures for Prometheus do not fit together.
+    #[error("the figures for Prometheus: {0}; this is a bug in Postern, please report it")]
+    Metrics(#[from] metric::Error),
     /// The server list answer cannot be given as configured.
     #[error("status: {0}")]
     Answers(#[from] AnswersError),
 }
 
+/// What a proxy is run in. The default is nothing in particular: no secrets in the environment, no service manager.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The environment that a reload finds secrets in, as the start did.
+    pub environment: Arc<Environment>,
+    /// Who started the program and wants to hear how it fares.
+    pub supervisor: Supervisor,
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    addresses: Vec<SocketAddr>,
-    health: Health,
-    store: Store,
-    audit: Audit,
-    clock: Clock,
-    roster: Arc<Roster>,
-    grace: Duration,
-    router: Arc<Router>,
-    /// What it was started with.
-    config: Config,
+    lasting: Arc<Lasting>,
+    generations: Arc<Generations>,
+    reloads: Reloads,
+    supervisor: Supervisor,
     /// The admin interface; `None` is off.
     admin: Option<Serving>,
     phase: Phase,
     stop: Stop,
-}
-
-/// What became of the parts of a fresh configuration that are not taken over while running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// They are what the proxy runs by.
-    Same,
-    /// Some differ; they take effect at the next start.
-    AtNextStart,
 }
 
 /// What ends the parts, in the order it is done.
@@ -121,12 +137,24 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
-        start::start(config, clock).await
+        Self::start_in(config, clock, Surroundings::default()).await
+    }
+
+    /// The same as part of a system: with secrets in the environment, or a service manager.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub async fn start_in(
+        config: Config,
+        clock: Clock,
+        surroundings: Surroundings,
+    ) -> Result<Self, StartError> {
+        start::start(config, clock, surroundings).await
     }
 
     /// Where connections are taken.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.lasting.addresses
     }
 
     /// Where the admin interface listens; `None` if it does not.
@@ -136,52 +164,41 @@ impl Proxy {
 
     /// The verdict on the session server, and the way to override it.
     pub fn health(&self) -> &Health {
-        &self.health
+        &self.lasting.health
     }
 
     /// Players who are in.
     pub fn players(&self) -> usize {
-        self.roster.len()
+        self.lasting.roster.len()
     }
 
     /// Opens audit.log anew, after somebody else rotated it.
     pub fn reopen_audit(&self) {
-        self.audit.reopen();
+        self.lasting.audit.reopen();
     }
 
-    /// Takes over from a configuration that was read again what may change while running: the forwarding secrets of
-    /// backends that are otherwise the same, for logins that begin from now on. Connections are left alone. Says in the
-    /// log what changed, and which secrets wait because their backend differs in more.
-    pub fn reload(&self, fresh: &Config) -> Rest {
-        let Adopted { changed, left } = self.router.adopt_secrets(&fresh.backend.backends);
-        for backend in &changed {
-            info!("the forwarding secret of backend {backend} changed; logins use the new one from now on");
-        }
-        for backend in &left {
-            warn!(
-                "backend {backend} differs in more than its forwarding secret; it keeps the old one until the next start"
-            );
-        }
-        let changed: Vec<String> =
-            changed.into_iter().map(|backend| format!("forwarding secret of {backend}")).collect();
-        let rest = if self.config.is_same_but_secrets(fresh) { Rest::Same } else { Rest::AtNextStart };
-        if rest == Rest::AtNextStart {
-            info!("other changes of the configuration take effect at the next start");
-        }
-        self.audit.emit(journal::reloaded(&self.clock, &changed, rest));
-        rest
+    /// Asks for the configuration to be read again and taken over: all of it, or nothing if anything is wrong with it.
+    /// Connections are left alone; those that begin later go by it. Only `bind` and `admin.listen` wait for the next
+    /// start.
+    ///
+    /// It is asked for at once and done beside everything else; the future tells what came of it, which the log and
+    /// audit.log tell as well.
+    pub fn reload(&self) -> impl Future<Output = Outcome> + Send + use<> {
+        self.reloads.ask()
     }
 
     /// Stops accepting, tells players and closes them, lets logins and writes finish within the grace, and ends.
     pub async fn stop(self) {
         info!(players = self.players(), "stopping");
         self.phase.enter(Stage::Stopping);
+        self.supervisor.stopping().await;
         let Stop { connections, accepting, relaying, services, tasks } = self.stop;
-        let deadline = Instant::now() + self.grace;
+        let grace = self.generations.current().config.shutdown_grace;
+        let deadline = Instant::now() + grace;
         connections.trigger();
-        self.roster.close_all(Reason::ShuttingDown);
+        self.lasting.roster.close_all(Reason::ShuttingDown);
         // The last tenth is for players whose login ends in the last moment: they are to be told, too.
-        let logins = tokio::time::timeout_at(deadline - self.grace / 10, async {
+        let logins = tokio::time::timeout_at(deadline - grace / 10, async {
             for task in accepting {
                 if let Ok(mut connections) = task.await {
                     while let Some(ended) = connections.join_next().await {
@@ -197,17 +214,17 @@ impl Proxy {
             warn!("some connections did not end within shutdown-grace; they are cut");
         }
         // Up to here it tells whoever asks that the proxy stops. Its store is needed no longer than that.
-        admin::stop(self.admin, &self.store).await;
+        admin::stop(self.admin, &self.lasting.store).await;
         services.trigger();
         for task in tasks {
             // A panic has been logged by the task itself.
             let _ = task.await;
         }
-        if let Err(error) = self.store.close().await {
+        if let Err(error) = self.lasting.store.close().await {
             error!(%error, "not every session could be saved");
         }
-        self.audit.emit(audit::Event::new(Kind::ProxyStopped, self.clock.now()));
-        self.audit.close().await;
+        self.lasting.audit.emit(audit::Event::new(Kind::ProxyStopped, self.lasting.clock.now()));
+        self.lasting.audit.close().await;
         info!("stopped");
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     connection::{Caller, ConnCx},
+    generation::Generations,
     journal,
     stay::StayCx,
 };
@@ -86,14 +87,14 @@ pub(super) fn note_login(login: (&Username, Uuid, Proof, bool), caller: &Caller,
 }
 
 /// Looks up what was put into the queue, until the program stops. What is left then is looked up at the next login.
-pub(super) async fn learn(cx: Arc<ConnCx>, mut visits: mpsc::Receiver<Visit>, stop: Shutdown) {
+pub(super) async fn learn(generations: Arc<Generations>, mut visits: mpsc::Receiver<Visit>, stop: Shutdown) {
     let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.requested() => return,
             Some(ended) = under_way.join_next() => task::note_panic(&ended),
             Some(visit) = visits.recv(), if under_way.len() < AT_ONCE => {
-                under_way.spawn(learn_one(Arc::clone(&cx), visit));
+                under_way.spawn(learn_one(generations.current(), visit));
             }
         }
     }

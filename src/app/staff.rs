@@ -31,20 +31,50 @@ const MAX_FOREIGN: usize = 100;
 /// Places of a player that a line names; more of them say no more.
 const MAX_PLACES: usize = 3;
 
-/// Those who are listed, and those of them who are connected. Clones share everything. One short lock.
+/// Those who are listed, and who is connected that could be. Clones share everything. Short locks.
 #[derive(Clone, Debug)]
 pub(super) struct Staff(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    listed: Vec<Whom>,
-    messages: Arc<Messages>,
-    /// Connected and proven, by the number of their [`Present`].
-    present: Mutex<HashMap<u64, Handle>>,
+    terms: Mutex<Arc<Terms>>,
+    /// Connected and proven, by the number of their [`Present`]: whoever is listed while connected is told at once, and
+    /// whoever is not any more hears nothing further.
+    present: Mutex<HashMap<u64, Known>>,
     serial: AtomicU64,
 }
 
-/// A member of the staff is connected. Dropping it ends that.
+/// What the configuration says of it.
+#[derive(Debug)]
+struct Terms {
+    listed: Vec<Whom>,
+    messages: Arc<Messages>,
+}
+
+impl Terms {
+    fn new(listed: &[String], messages: Arc<Messages>) -> Arc<Self> {
+        // The configuration takes nothing that is neither an id nor a name.
+        let listed = listed.iter().filter_map(|whom| whom.parse().ok()).collect();
+        Arc::new(Self { listed, messages })
+    }
+
+    fn lists(&self, known: &Known) -> bool {
+        self.listed.iter().any(|whom| match whom {
+            Whom::Id(listed) => *listed == known.id,
+            Whom::Name(listed) => listed.same_as(&known.name),
+        })
+    }
+}
+
+/// Somebody who is connected and proven.
+#[derive(Debug)]
+struct Known {
+    id: Uuid,
+    name: Username,
+    handle: Handle,
+}
+
+/// Somebody proven is connected. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Present {
     staff: Staff,
@@ -58,33 +88,43 @@ impl Drop for Present {
 }
 
 impl Staff {
-    /// Ids or names of those who are to be told.
+    /// Ids or names of those who are to be told, and the texts.
     pub(super) fn new(listed: &[String], messages: Arc<Messages>) -> Self {
-        // The configuration takes nothing that is neither.
-        let listed = listed.iter().filter_map(|whom| whom.parse().ok()).collect();
-        Self(Arc::new(Shared { listed, messages, present: Mutex::default(), serial: AtomicU64::new(0) }))
+        let terms = Mutex::new(Terms::new(listed, messages));
+        Self(Arc::new(Shared { terms, present: Mutex::default(), serial: AtomicU64::new(0) }))
     }
 
-    fn present(&self) -> MutexGuard<'_, HashMap<u64, Handle>> {
+    /// Goes by these from now on, also with players who are connected already.
+    pub(super) fn adopt(&self, listed: &[String], messages: Arc<Messages>) {
+        *self.0.terms.lock().unwrap_or_else(PoisonError::into_inner) = Terms::new(listed, messages);
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.0.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn present(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
         self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a player is in, if it is staff. Whoever has not proven who it is never counts as such.
+    /// Notes that a player is in. Whoever has not proven who it is never counts as staff.
     pub(super) fn enter(&self, id: Uuid, name: &Username, proof: Proof, handle: &Handle) -> Option<Present> {
         let is_proven = match proof {
             Proof::Verified | Proof::Pinned => true,
             Proof::Fallback | Proof::Held => false,
         };
-        let is_listed = self.0.listed.iter().any(|whom| match whom {
-            Whom::Id(listed) => *listed == id,
-            Whom::Name(listed) => listed.same_as(name),
-        });
-        if !is_proven || !is_listed {
+        if !is_proven {
             return None;
         }
         let number = self.0.serial.fetch_add(1, Ordering::Relaxed);
-        self.present().insert(number, handle.clone());
+        self.present().insert(number, Known { id, name: name.clone(), handle: handle.clone() });
         Some(Present { staff: self.clone(), number })
+    }
+
+    /// Whether anybody who is listed is connected.
+    fn is_anybody_here(&self) -> bool {
+        let terms = self.terms();
+        !terms.listed.is_empty() && self.present().values().any(|known| terms.lists(known))
     }
 
     /// Tells those who are connected of what comes in, until the program stops.
@@ -96,7 +136,7 @@ impl Staff {
                 sum = pace.due() => self.say(&self.sum(sum)),
                 news = inbox.next() => match news {
                     // Whoever is here next has read none of what was told before.
-                    Some(_) if self.present().is_empty() => pace = Pace::default(),
+                    Some(_) if !self.is_anybody_here() => pace = Pace::default(),
                     Some(News::Alert(alert)) => if let Some(alert) = pace.offer(alert) {
                         self.say(&self.line(&alert));
                     },
@@ -108,19 +148,20 @@ impl Staff {
     }
 
     fn say(&self, line: &Text) {
-        for handle in self.present().values() {
-            handle.chat(line);
+        let terms = self.terms();
+        for known in self.present().values().filter(|known| terms.lists(known)) {
+            known.handle.chat(line);
         }
     }
 
     fn sum(&self, sum: Sum) -> Text {
-        Text::parse(self.0.messages.text(MessageKey::AlertMore), &[("count", &sum.to_string())])
+        Text::parse(self.terms().messages.text(MessageKey::AlertMore), &[("count", &sum.to_string())])
     }
 
     fn line(&self, alert: &Alert) -> Text {
         let (key, values) = worded(alert);
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Text::parse(self.0.messages.text(key), &values)
+        Text::parse(self.terms().messages.text(key), &values)
     }
 }
 
@@ -146,7 +187,7 @@ fn worded(alert: &Alert) -> (MessageKey, Vec<(&'static str, String)>) {
             let place = format!("{place} ({}, {proof})", player.address);
             vec![("place", place), ("known", listed(known)), ("reason", (*proof).to_owned())]
         }
-        Alert::AuthState(AuthState { from, to, cause, lasted }) => {
+        Alert::AuthState(AuthState { from, to, cause, lasted, outage: _ }) => {
             let lasted = lasted.map(|lasted| format!("; the outage lasted {}", Lasting(lasted)));
             let reason = clean(cause) + &lasted.unwrap_or_default();
             vec![("state", (*to).to_owned()), ("before", (*from).to_owned()), ("reason", reason)]
@@ -222,7 +263,7 @@ mod tests {
         );
         let (cause, lasted) = ("2 good checks in a row".to_owned(), Some(Duration::from_hours(3)));
         assert_eq!(
-            said(&Alert::AuthState(AuthState { from: "down", to: "up", cause, lasted })),
+            said(&Alert::AuthState(AuthState { from: "down", to: "up", cause, lasted, outage: None })),
             "[Postern] authentication servers: up (2 good checks in a row; the outage lasted 3 h)"
         );
         let until = "2026-11-21T20:15:03.123Z".parse().unwrap();
@@ -260,13 +301,25 @@ mod tests {
             (one, &ben, Proof::Verified, false),
         ] {
             let present = staff.enter(id, name, proof, &handle);
-            assert_eq!(
-                (present.is_some(), staff.present().len()),
-                (told, usize::from(told)),
-                "{name} {proof:?}"
-            );
+            assert_eq!(staff.is_anybody_here(), told, "{name} {proof:?}");
             drop(present);
+            // One lock at a time.
             assert_eq!(staff.present().len(), 0);
+            assert!(!staff.is_anybody_here());
+        }
+    }
+
+    #[test]
+    fn who_is_listed_later_is_staff_at_once_and_who_is_taken_off_is_none() {
+        let (ann, id) = (Username::parse("Ann").unwrap(), Uuid::from_u128(1));
+        let staff = Staff::new(&[], Arc::default());
+        let (handle, _link) = relay::link(Dialect::of(ProtocolVersion(774)), Arc::<Activity>::default());
+        let _verified = staff.enter(id, &ann, Proof::Verified, &handle);
+        let _by_policy = staff.enter(Uuid::from_u128(2), &ann, Proof::Fallback, &handle);
+        for (listed, here) in [(&["Ann"][..], true), (&["Ben"], false), (&[], false)] {
+            let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
+            staff.adopt(&listed, Arc::default());
+            assert_eq!(staff.is_anybody_here(), here, "{listed:?}");
         }
     }
 

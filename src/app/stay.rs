@@ -10,6 +10,7 @@ use super::{
     journal::{self, Journal},
     pins::{self, About, Pace, Player, Quarantine},
     places::{self, Visits},
+    players::{Listing, Players},
     staff::{Present, Staff},
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     messages::Messages,
     net::conn::{Conn, Parts},
     policy::Proof,
+    protocol::text::Text,
     reason::Reason,
     relay::{self, Begin, Ended, Link, Relay, Terms, Workshop},
     session::Store,
@@ -45,6 +47,8 @@ pub(super) struct StayCx {
     pub(super) min_pin_length: u8,
     /// Logins whose address is to be looked up.
     pub(super) visits: Visits,
+    /// Who is connected.
+    pub(super) players: Players,
 }
 
 /// A player who is in, or is held on its backend. All that outlives the login: what the login alone needed is gone by
@@ -55,6 +59,7 @@ struct Guest {
     proof: Proof,
     line: Arc<Line>,
     seating: Seating,
+    listing: Listing,
 }
 
 /// What a player takes up while it stays. Freed when the stay ends.
@@ -63,7 +68,7 @@ struct Seating {
     quarantine: Option<Box<Quarantine>>,
     /// Once it is in, its place, and its share of connections.
     place: Option<(Place, Held)>,
-    /// Once it is in, if it is staff, which few are.
+    /// Once it is in and proven.
     present: Option<Box<Present>>,
 }
 
@@ -87,7 +92,7 @@ pub(super) fn begin(
     cx: &ConnCx,
 ) {
     line.set_piped();
-    if cx.shutdown.is_requested() {
+    if cx.lasting.shutdown.is_requested() {
         // Those who were in before have been asked already.
         line.close(Reason::ShuttingDown);
     }
@@ -97,7 +102,7 @@ pub(super) fn begin(
         name: profile.name.clone(),
         id: profile.id,
         claimed_id: admission.named.claimed_id,
-        backend: entered.backend.name.clone(),
+        backend: Some(entered.backend.name.clone()),
     };
     let (handle, mailbox) = relay::link(admission.named.hello.dialect, Arc::clone(&line.activity));
     let begin = if admission.begun.is_some() { Begin::InConfiguration } else { Begin::BehindLoginSuccess };
@@ -113,14 +118,21 @@ pub(super) fn begin(
             Seating { quarantine: Some(Box::new(quarantine)), place: None, present: None }
         }
     };
-    let player = Box::new(Player { about: Arc::new(about), handle, cx: Arc::clone(&cx.stay) });
-    let mut guest = Guest { player, proof: admission.admitted.proof(), line, seating };
+    let (about, proof) = (Arc::new(about), admission.admitted.proof());
+    let listing = cx.stay.players.enter(
+        Arc::clone(&about),
+        if seating.quarantine.is_some() { Proof::Held } else { proof },
+        Arc::clone(&line),
+        cx.login.clock.now(),
+    );
+    let player = Box::new(Player { about, handle, cx: Arc::clone(&cx.stay) });
+    let mut guest = Guest { player, proof, line, seating, listing };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));
     let (client, backend) = match streams {
         Ok(streams) => streams,
         Err(error) => return not_begun(&mut guest, &error),
     };
-    cx.workers.hand_over(move |workshop| stay(client, backend, workshop, (mailbox, begin), guest));
+    cx.lasting.workers.hand_over(move |workshop| stay(client, backend, workshop, (mailbox, begin), guest));
 }
 
 /// Off the runtime of logins, for another one to take it up.
@@ -134,7 +146,7 @@ fn not_begun(guest: &mut Guest, error: &io::Error) {
     error!(conn = %caller.conn, %error, "a player's connection could not be passed to the thread that would relay it");
     if let Some(quarantine) = guest.seating.quarantine.take() {
         let refusal = quarantine.lost(&guest.player.about, error);
-        journal::refused(&*guest.player.cx.journal, caller, &refusal, Some(backend));
+        journal::refused(&*guest.player.cx.journal, caller, &refusal, backend.as_deref());
     }
 }
 
@@ -163,16 +175,15 @@ fn stay(
     // What is made above is held in one place: an async fn would hold its arguments beside what it makes of them.
     async move {
         let Some(running) = &mut relay else { return };
-        let Guest { player, proof, line, seating } = &mut guest;
+        let Guest { player, proof, line, seating, listing } = &mut guest;
         let player = &**player;
         let closing = async {
             let reason = line.closing().await;
-            player.handle.close(text(
-                &player.cx.messages,
-                reason.message(),
-                player.about.name.as_str(),
-                reason,
-            ));
+            let name = player.about.name.as_str();
+            player.handle.close(match line.words() {
+                Some(words) => Text::parse(&words, &[]),
+                None => text(&player.cx.messages, reason.message(), name, reason),
+            });
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
@@ -180,7 +191,7 @@ fn stay(
             ended = running.run() => Some(ended),
             // None of these ends before the relay does.
             () = closing => None,
-            () = attend(player, *proof, seating) => None,
+            () = attend(player, *proof, seating, listing) => None,
             () = note_presence(player, *proof) => None,
         };
         if let Some(ended) = ended {
@@ -193,10 +204,11 @@ fn stay(
 }
 
 /// Attends to a player until its connection ends: waits until it is in, and then for what it has to say about its PIN.
-async fn attend(player: &Player, proof: Proof, seating: &mut Seating) {
+async fn attend(player: &Player, proof: Proof, seating: &mut Seating, listing: &Listing) {
     let mut pace = Pace::default();
     let proof = if seating.quarantine.is_some() {
         Box::pin(hold(player, seating, &mut pace)).await;
+        listing.set_proof(Proof::Pinned, player.cx.login.clock.now());
         Proof::Pinned
     } else {
         // In this order: of what waits for the world, that is what comes first.
@@ -246,7 +258,7 @@ fn tell_end(player: &Player, line: &Line, seating: &mut Seating, ended: &Ended) 
         return journal::left(caller.conn, name.as_str(), ended);
     };
     let refusal = quarantine.fail(player, line, ended);
-    journal::refused(&*player.cx.journal, caller, &refusal, Some(backend));
+    journal::refused(&*player.cx.journal, caller, &refusal, backend.as_deref());
 }
 
 /// Only a verified connection refreshes trust.

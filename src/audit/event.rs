@@ -9,86 +9,71 @@ use uuid::Uuid;
 
 use crate::{address, foreign};
 
-/// What happened. The names are stable: other programs search audit.log for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// The proxy listens.
-    ProxyStarted,
-    /// The proxy ends.
-    ProxyStopped,
-    /// The configuration was read again, and what may change while running was taken over.
-    ConfigReloaded,
-    /// The verdict on the session server changed.
-    AuthState,
-    /// Somebody overrode that verdict, or stopped to.
-    AuthOverride,
-    /// A player came in on the session server's word.
-    LoginVerified,
-    /// A player came in by policy.
-    LoginFallback,
-    /// A player did not come in.
-    LoginRefused,
-    /// A player came from a country or network that is new for it.
-    GeoChanged,
-    /// A player was asked for the PIN.
-    PinPrompted,
-    /// A player gave the right one.
-    PinVerified,
-    /// A player gave a wrong one.
-    PinFailed,
-    /// A player set a PIN.
-    PinSet,
-    /// A player gave up its PIN.
-    PinReset,
-    /// The owner sent a player away.
-    PlayerKicked,
-    /// Somebody failed too often.
-    BanAdded,
-    /// A ban came to its end.
-    BanExpired,
-    /// The owner ended a ban.
-    BanLifted,
-    /// The owner locked a session until its next verified login.
-    SessionLocked,
-    /// The owner had a player forgotten.
-    SessionForgotten,
-    /// A session came from a file.
-    SessionImported,
-    /// A backend is unreachable or not set up for this proxy.
-    BackendError,
-    /// Events are missing from the log before this line.
-    AuditDropped,
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// What happened. The names are stable: other programs search audit.log for them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// The stable name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ProxyStarted => "proxy.started",
-            Self::ProxyStopped => "proxy.stopped",
-            Self::ConfigReloaded => "config.reloaded",
-            Self::AuthState => "auth.state",
-            Self::AuthOverride => "auth.override",
-            Self::LoginVerified => "login.verified",
-            Self::LoginFallback => "login.fallback",
-            Self::LoginRefused => "login.refused",
-            Self::GeoChanged => "geo.changed",
-            Self::PinPrompted => "pin.prompted",
-            Self::PinVerified => "pin.verified",
-            Self::PinFailed => "pin.failed",
-            Self::PinSet => "pin.set",
-            Self::PinReset => "pin.reset",
-            Self::PlayerKicked => "player.kicked",
-            Self::BanAdded => "ban.added",
-            Self::BanExpired => "ban.expired",
-            Self::BanLifted => "ban.lifted",
-            Self::SessionLocked => "session.locked",
-            Self::SessionForgotten => "session.forgotten",
-            Self::SessionImported => "session.imported",
-            Self::BackendError => "backend.error",
-            Self::AuditDropped => "audit.dropped",
-        }
-    }
+kinds! {
+    /// The proxy listens.
+    ProxyStarted = "proxy.started";
+    /// The proxy ends.
+    ProxyStopped = "proxy.stopped";
+    /// The configuration was read again, and what may change while running was taken over.
+    ConfigReloaded = "config.reloaded";
+    /// The verdict on the session server changed.
+    AuthState = "auth.state";
+    /// Somebody overrode that verdict, or stopped to.
+    AuthOverride = "auth.override";
+    /// A player came in on the session server's word.
+    LoginVerified = "login.verified";
+    /// A player came in by policy.
+    LoginFallback = "login.fallback";
+    /// A player did not come in.
+    LoginRefused = "login.refused";
+    /// A player came from a country or network that is new for it.
+    GeoChanged = "geo.changed";
+    /// A player was asked for the PIN.
+    PinPrompted = "pin.prompted";
+    /// A player gave the right one.
+    PinVerified = "pin.verified";
+    /// A player gave a wrong one.
+    PinFailed = "pin.failed";
+    /// A player set a PIN.
+    PinSet = "pin.set";
+    /// A player gave up its PIN.
+    PinReset = "pin.reset";
+    /// The owner sent a player away.
+    PlayerKicked = "player.kicked";
+    /// Somebody failed too often.
+    BanAdded = "ban.added";
+    /// A ban came to its end.
+    BanExpired = "ban.expired";
+    /// The owner ended a ban.
+    BanLifted = "ban.lifted";
+    /// The owner locked a session until its next verified login.
+    SessionLocked = "session.locked";
+    /// The owner had a player forgotten.
+    SessionForgotten = "session.forgotten";
+    /// A session came from a file.
+    SessionImported = "session.imported";
+    /// A backend is unreachable or not set up for this proxy.
+    BackendError = "backend.error";
+    /// Events are missing from the log before this line.
+    AuditDropped = "audit.dropped";
 }
 
 /// Longest advice, in characters.

@@ -7,22 +7,30 @@ use std::path::PathBuf;
 
 mod coalesce;
 mod event;
+mod files;
+mod metrics;
 mod output;
+mod press;
 mod queue;
+pub mod read;
+mod shelf;
+mod tap;
+mod wanted;
 mod writer;
 
 pub use event::{Event, Kind};
 pub use output::OpenError;
-pub use writer::Audit;
+pub use wanted::{BadEvent, Wanted};
+pub use writer::{Audit, Figures, Prepared};
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file; `None` writes none.
     pub path: Option<PathBuf>,
-    /// Bytes before the file is rotated; 0 leaves rotation to others.
+    /// Bytes that a file has at most before it is rotated; 0 leaves rotation to others.
     pub max_size: u64,
-    /// Rotated files kept.
+    /// Rotated files kept. With 0, what is full is not kept at all.
     pub keep: u32,
     /// Whether rotated files are compressed with gzip.
     pub compress: bool,

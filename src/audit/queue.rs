@@ -41,6 +41,8 @@ pub(super) struct Queue {
     next_place: u64,
     coalescer: Coalescer,
     dropped: Option<Dropped>,
+    /// Events dropped so far, told or not.
+    dropped_in_all: u64,
 }
 
 impl Queue {
@@ -72,13 +74,35 @@ impl Queue {
         self.refusals.is_empty() && self.others.is_empty() && self.dropped.is_none()
     }
 
-    fn len(&self) -> usize {
+    /// Events that wait.
+    pub(super) fn len(&self) -> usize {
         self.refusals.len() + self.others.len()
     }
 
-    /// The next events, oldest first, and once no more wait, what was dropped.
-    pub(super) fn take(&mut self) -> (Vec<Event>, Option<Dropped>) {
-        let events: Vec<Event> = std::iter::from_fn(|| self.pop()).take(BATCH).collect();
+    /// Events dropped so far; a count among them weighs what it stands for.
+    pub(super) fn dropped_in_all(&self) -> u64 {
+        self.dropped_in_all
+    }
+
+    /// The place of the next event to come.
+    pub(super) fn end(&self) -> u64 {
+        self.next_place
+    }
+
+    /// Whether an event waits that came before that place was the next.
+    pub(super) fn waits_before(&self, place: u64) -> bool {
+        self.oldest().is_some_and(|oldest| oldest < place)
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        let first = |queue: &VecDeque<(u64, Event)>| queue.front().map(|(place, _)| *place);
+        first(&self.refusals).into_iter().chain(first(&self.others)).min()
+    }
+
+    /// The next events, oldest first, none of that place or later; and once no more wait, what was dropped.
+    pub(super) fn take(&mut self, before: u64) -> (Vec<Event>, Option<Dropped>) {
+        let next = || if self.waits_before(before) { self.pop() } else { None };
+        let events: Vec<Event> = std::iter::from_fn(next).take(BATCH).collect();
         let all = self.refusals.is_empty() && self.others.is_empty();
         let dropped = if all { self.dropped.take() } else { None };
         (events, dropped)
@@ -115,6 +139,7 @@ impl Queue {
     fn drop(&mut self, event: &Event) {
         let dropped = self.dropped.get_or_insert(Dropped { refusals: 0, others: 0, newest: event.time() });
         dropped.newest = dropped.newest.max(event.time());
+        self.dropped_in_all += event.weight();
         if event.is_refusal() {
             dropped.refusals += event.weight();
         } else {
@@ -147,7 +172,7 @@ mod tests {
     fn drain(queue: &mut Queue) -> (Vec<Event>, Option<Dropped>) {
         let mut all = Vec::new();
         loop {
-            let (events, dropped) = queue.take();
+            let (events, dropped) = queue.take(u64::MAX);
             all.extend(events);
             if queue.is_empty() {
                 return (all, dropped);
@@ -170,8 +195,24 @@ mod tests {
     fn a_batch_is_bounded() {
         let mut queue = Queue::default();
         (0..300).for_each(|n| queue.push(login(n)));
-        assert_eq!(queue.take().0.len(), BATCH);
-        assert_eq!(queue.take().0.len(), 300 - BATCH);
+        assert_eq!(queue.take(u64::MAX).0.len(), BATCH);
+        assert_eq!(queue.take(u64::MAX).0.len(), 300 - BATCH);
+    }
+
+    #[test]
+    fn what_came_later_waits() {
+        let mut queue = Queue::default();
+        (0..5).for_each(|n| queue.push(refusal(n)));
+        (0..5).for_each(|n| queue.push(login(n)));
+        let boundary = queue.end();
+        (5..9).for_each(|n| queue.push(login(n)));
+        queue.push(refusal(9));
+        assert!(queue.waits_before(boundary));
+        assert_eq!(queue.take(boundary).0.len(), 10);
+        assert!(!queue.waits_before(boundary));
+        assert_eq!(queue.take(boundary).0, []);
+        let rest: Vec<Event> = (5..9).map(login).chain([refusal(9)]).collect();
+        assert_eq!(queue.take(u64::MAX).0, rest);
     }
 
     #[test]
@@ -197,6 +238,7 @@ mod tests {
         let (events, dropped) = drain(&mut queue);
         assert_eq!(events, (0..4096).map(login).collect::<Vec<_>>());
         assert_eq!(dropped, Some(Dropped { refusals: 4097, others: 1, newest: at(59) }));
+        assert_eq!(queue.dropped_in_all(), 4098);
     }
 
     #[test]

@@ -75,6 +75,23 @@ pub enum Told {
 }
 
 impl Fault {
+    /// Every [label](Self::label).
+    pub const LABELS: &[&str] = &[
+        "unreachable",
+        "silent",
+        "cut",
+        "protocol",
+        "online-mode",
+        "forwarding-not-asked",
+        "forwarding-expected",
+        "wrong-secret",
+        "wrong-identity",
+        "wrong-version",
+        "profile-key-wanted",
+        "throttled",
+        "refused",
+    ];
+
     /// What a backend's disconnect means. Its text names the cause; the mode says which causes are possible, so that
     /// the reason of a ban cannot pass for a broken setup.
     pub fn of_disconnect(json: &str, mode: ForwardingMode, told: Told) -> Self {

@@ -198,7 +198,7 @@ pub async fn enter<C: Io>(
 ) -> Result<Entered, EnterError> {
     let route = router.route(&player.handshake.host.route_key());
     let search = router.search_for(route, player.dialect);
-    let mut way = Way::new(search);
+    let mut way = Way::new(search, router.metrics());
     loop {
         let Reached { conn, address, attempt } =
             way.reach(client, begun.as_deref_mut(), player, deadline).await?;

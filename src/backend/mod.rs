@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod enter;
 pub mod forwarding;
 mod guest;
+mod metrics;
 pub mod ping;
 pub mod probe;
 mod questions;
@@ -98,16 +99,4 @@ pub struct Config {
     pub forced_hosts: Vec<(String, Vec<usize>)>,
     /// Longest wait for a TCP connection.
     pub connect_timeout: Duration,
-}
-
-impl Config {
-    /// Whether nothing but secrets differs.
-    pub fn is_same_but_secrets(&self, other: &Self) -> bool {
-        let Self { backends, try_order, forced_hosts, connect_timeout } = self;
-        backends.len() == other.backends.len()
-            && backends.iter().zip(&other.backends).all(|(one, other)| one.is_same_but_secret(other))
-            && *try_order == other.try_order
-            && *forced_hosts == other.forced_hosts
-            && *connect_timeout == other.connect_timeout
-    }
 }

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::{
     Backend, Config, ForwardingMode,
     connect::{Connected, Miss, Patience, Unreached, reach},
+    metrics::Metrics,
     standing::{Standing, Trial, Turn},
 };
 use crate::protocol::version::{Dialect, ModernForwarding};
@@ -27,21 +27,29 @@ pub struct RouteId(usize);
 /// Finds the backends for a virtual host, and remembers which of them failed a moment ago.
 #[derive(Debug)]
 pub struct Router {
-    /// In the order of the configuration. One short lock, for what may change: look-ups only.
-    backends: Mutex<Vec<Known>>,
+    /// In the order of the configuration.
+    backends: Vec<Known>,
     /// The default route, then one for each forced host.
     routes: Vec<Route>,
     exact: HashMap<String, RouteId>,
     /// `.example.com` for `*.example.com`, the longest first.
     suffixes: Vec<(String, RouteId)>,
     connect_timeout: Duration,
+    metrics: Metrics,
 }
 
 /// A backend, and how its last tries went.
 #[derive(Debug)]
 struct Known {
     backend: Arc<Backend>,
-    standing: Standing,
+    /// Shared with the routers before and after this one, where they have the same backend.
+    standing: Arc<Mutex<Standing>>,
+}
+
+impl Known {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -49,8 +57,9 @@ struct Route {
     /// The forced host, if it is not a pattern.
     host: Option<String>,
     backends: Vec<usize>,
-    /// How the backend compresses that last let a player in; `None` until one did.
-    compression: Mutex<Option<Compression>>,
+    /// How the backend compresses that last let a player in; `None` until one did. Shared with the routers before and
+    /// after this one, where they have the same route.
+    compression: Arc<Mutex<Option<Compression>>>,
 }
 
 /// From how many bytes on a backend compresses; `None` is never.
@@ -59,7 +68,7 @@ struct Compression(Option<usize>);
 
 impl Route {
     fn new(host: Option<String>, backends: Vec<usize>) -> Self {
-        Self { host, backends, compression: Mutex::default() }
+        Self { host, backends, compression: Arc::default() }
     }
 }
 
@@ -80,9 +89,63 @@ impl Router {
             }
         }
         suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        let known = |backend| Known { backend: Arc::new(backend), standing: Standing::new() };
-        let backends = Mutex::new(config.backends.into_iter().map(known).collect());
-        Self { backends, routes, exact, suffixes, connect_timeout: config.connect_timeout }
+        let known =
+            |backend| Known { backend: Arc::new(backend), standing: Arc::new(Mutex::new(Standing::new())) };
+        let backends = config.backends.into_iter().map(known).collect();
+        let (connect_timeout, metrics) = (config.connect_timeout, Metrics::default());
+        Self { backends, routes, exact, suffixes, connect_timeout, metrics }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A router over another validated configuration, for logins that begin from now on. What is known of a backend is
+    /// common to both where nothing but its secret differs: also what logins on the old one find out yet. Likewise the
+    /// compression of a route that leads to the same backends.
+    #[must_use]
+    pub fn successor(&self, config: Config) -> Self {
+        let mut successor = Self::new(config);
+        successor.metrics = self.metrics.clone();
+        for known in &self.backends {
+            let is_same = |other: &&mut Known| known.backend.is_same_but_secret(&other.backend);
+            if let Some(other) = successor.backends.iter_mut().find(is_same) {
+                other.standing = Arc::clone(&known.standing);
+            }
+        }
+        let patterns: Vec<(String, RouteId)> = self.patterns().collect();
+        let kept: Vec<(RouteId, RouteId)> = successor
+            .patterns()
+            .filter_map(|(pattern, id)| {
+                let (_, before) = patterns.iter().find(|(other, _)| *other == pattern)?;
+                successor.leads_as(id, self, *before).then_some((id, *before))
+            })
+            .collect();
+        for (id, before) in kept {
+            if let (Some(route), Some(before)) = (successor.routes.get_mut(id.0), self.routes.get(before.0)) {
+                route.compression = Arc::clone(&before.compression);
+            }
+        }
+        successor
+    }
+
+    /// All routes, each with what tells it from the others.
+    fn patterns(&self) -> impl Iterator<Item = (String, RouteId)> {
+        let exact = self.exact.iter().map(|(host, id)| (host.clone(), *id));
+        let suffixes = self.suffixes.iter().map(|(suffix, id)| (format!("*{suffix}"), *id));
+        exact.chain(suffixes).chain([(String::new(), RouteId(0))])
+    }
+
+    /// Whether a route leads to the same backends in the same order as a route of another router.
+    fn leads_as(&self, route: RouteId, other: &Self, others: RouteId) -> bool {
+        let standings = |router: &Self, route: RouteId| -> Vec<Arc<Mutex<Standing>>> {
+            let indices =
+                router.routes.get(route.0).map(|route| route.backends.as_slice()).unwrap_or_default();
+            let known = indices.iter().filter_map(|index| router.backends.get(*index));
+            known.map(|known| Arc::clone(&known.standing)).collect()
+        };
+        let (here, there) = (standings(self, route), standings(other, others));
+        here.len() == there.len() && here.iter().zip(&there).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// The route of a virtual host in lower case: its own forced host, else the longest pattern that it ends with
@@ -103,8 +166,7 @@ impl Router {
     /// Whether the first backend of this virtual host, in lower case, is told of no identity, and so makes ids of its own.
     pub fn makes_own_ids(&self, route_key: &str) -> bool {
         let first = self.routes.get(self.route(route_key).0).and_then(|route| route.backends.first());
-        let backends = self.lock();
-        let backend = first.and_then(|index| backends.get(*index));
+        let backend = first.and_then(|index| self.backends.get(*index));
         backend.is_some_and(|known| known.backend.forwarding == ForwardingMode::None)
     }
 
@@ -138,35 +200,9 @@ impl Router {
 
     fn search_among(&self, route: RouteId, admits: impl Fn(&Backend) -> bool) -> Search<'_> {
         let mut left = self.routes.get(route.0).map(|route| route.backends.clone()).unwrap_or_default();
-        let backends = self.lock();
-        left.retain(|index| backends.get(*index).is_some_and(|known| admits(&known.backend)));
-        drop(backends);
+        left.retain(|index| self.backends.get(*index).is_some_and(|known| admits(&known.backend)));
         let share = SEARCH_TIME / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
         Search { router: self, full_wait: self.connect_timeout.min(share), left }
-    }
-
-    /// Takes over the secrets of these backends, told apart by name, for logins that begin from now on. A backend of
-    /// which anything else differs keeps its old one: a new host's secret must not go to the old host. Secrets that
-    /// appear or go are a change of the forwarding, which waits as well.
-    pub fn adopt_secrets(&self, fresh: &[Backend]) -> Adopted {
-        let mut adopted = Adopted::default();
-        for known in self.lock().iter_mut() {
-            let Some(other) = fresh.iter().find(|backend| backend.name == known.backend.name) else {
-                continue;
-            };
-            let (Some(old), Some(new)) = (&known.backend.secret, &other.secret) else { continue };
-            if old.expose_secret() == new.expose_secret() {
-                continue;
-            }
-            if !known.backend.is_same_but_secret(other) {
-                adopted.left.push(other.name.clone());
-                continue;
-            }
-            let backend = Backend { secret: Some(new.clone()), ..Backend::clone(&known.backend) };
-            adopted.changed.push(backend.name.clone());
-            known.backend = Arc::new(backend);
-        }
-        adopted
     }
 
     /// The forced host that this route is for; `None` for patterns and the default route.
@@ -178,19 +214,6 @@ impl Router {
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What became of fresh secrets.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Adopted {
-    /// Names of the backends whose secret is another now.
-    pub changed: Vec<String>,
-    /// Names of the backends that keep their old secret, because more than that differs.
-    pub left: Vec<String>,
 }
 
 /// The way along a route. Who comes next is decided when it is asked for: by then others may have found out more.
@@ -210,13 +233,13 @@ impl<'r> Iterator for Search<'r> {
     /// when there are none of these, the rest in order.
     fn next(&mut self) -> Option<Try<'r>> {
         let router = self.router;
-        let mut backends = router.lock();
+        let backends = &router.backends;
         // Indices that point nowhere lead nowhere.
         self.left.retain(|index| *index < backends.len());
         let now = Instant::now();
         let mut trial = None;
         let in_place = self.left.iter().position(|index| {
-            match backends.get_mut(*index).map(|known| known.standing.claim(now)) {
+            match backends.get(*index).map(|known| known.standing().claim(now)) {
                 Some(Turn::Open) => true,
                 Some(Turn::Trial(taken)) => {
                     trial = Some(taken);
@@ -319,8 +342,8 @@ impl Try<'_> {
     }
 
     fn note(&self, change: impl FnOnce(&mut Standing, Instant)) {
-        if let Some(known) = self.router.lock().get_mut(self.index) {
-            change(&mut known.standing, Instant::now());
+        if let Some(known) = self.router.backends.get(self.index) {
+            change(&mut known.standing(), Instant::now());
         }
     }
 }
@@ -349,10 +372,12 @@ fn names(search: Search<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
     use crate::{
         backend::{
-            Lookup, NameServers,
+            Lookup,
             connect::tests::hung,
             standing::{REST, TRIAL_TIME},
         },
@@ -435,79 +460,51 @@ mod tests {
         assert!(!router.needs_newer_client("x.eu.example.com", &old));
     }
 
-    #[test]
-    fn secrets_are_taken_over_and_nothing_else() {
-        let with = |name: &str, forwarding, secret: Option<&str>| Backend {
-            secret: secret.map(|secret| secret.as_bytes().to_vec().into()),
-            ..backend(name, forwarding)
-        };
-        let modern = |name, secret| with(name, ForwardingMode::Modern, secret);
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_knows_what_is_known_of_backends_that_stay_the_same() {
         let config = |backends: Vec<Backend>| Config {
             try_order: (0..backends.len()).collect(),
             backends,
-            forced_hosts: Vec::new(),
+            forced_hosts: vec![("a.example.com".into(), vec![0]), ("*.example.com".into(), vec![0, 1])],
             connect_timeout: Duration::from_secs(5),
         };
-        let before = config(vec![
-            modern("a", Some("one")),
-            modern("b", Some("two")),
-            with("c", ForwardingMode::None, None),
-            modern("d", Some("four")),
-        ]);
-        let router = Router::new(before.clone());
-        let backends = || -> Vec<Arc<Backend>> {
-            router.search(RouteId(0)).map(|attempt| Arc::clone(attempt.backend())).collect()
+        let with = |name: &str, secret: &str| Backend {
+            secret: Some(secret.as_bytes().to_vec().into()),
+            ..backend(name, ForwardingMode::Modern)
         };
-        let under_way = backends();
-        router.search(RouteId(0)).next().unwrap().failed();
-        let fresh = config(vec![
-            modern("b", Some("new")),
-            modern("a", Some("one")),
-            modern("c", Some("now signed")),
-            with("d", ForwardingMode::None, None),
-            modern("e", Some("unknown")),
-        ]);
-        let changed = |names: &[&str]| Adopted {
-            changed: names.iter().map(|name| (*name).to_owned()).collect(),
-            left: Vec::new(),
-        };
-        assert_eq!(router.adopt_secrets(&fresh.backends), changed(&["b"]));
-        assert_eq!(router.adopt_secrets(&fresh.backends), changed(&[]), "it is the same now");
-        let secrets = |backends: &[Arc<Backend>]| -> Vec<(String, Option<String>)> {
-            let secret = |backend: &Backend| {
-                let secret = backend.secret.as_ref()?.expose_secret();
-                Some(String::from_utf8(secret.to_vec()).unwrap())
-            };
-            backends.iter().map(|backend| (backend.name.clone(), secret(backend))).collect()
-        };
-        let entry = |name: &str, secret: Option<&str>| (name.to_owned(), secret.map(str::to_owned));
-        let (a, c, d) = (entry("a", Some("one")), entry("c", None), entry("d", Some("four")));
-        // What failed before still stands last.
-        let now = [entry("b", Some("new")), c.clone(), d.clone(), a.clone()];
-        assert_eq!(secrets(&backends()), now);
-        assert_eq!(secrets(&under_way), [a, entry("b", Some("two")), c, d], "logins under way keep theirs");
-
-        // Whatever else differs of a backend: its new secret is for that, not for what is in use.
-        let a = || modern("a", Some("of another"));
-        for other in [
-            Backend { host: "192.0.2.1".to_owned(), ..a() },
-            Backend { port: 9, ..a() },
-            Backend { lookup: Lookup::Service(NameServers::At(Vec::new())), ..a() },
-            Backend { forwarding: ForwardingMode::BungeeGuard, ..a() },
-            Backend { send_proxy_protocol: true, ..a() },
-        ] {
-            let adopted = router.adopt_secrets(&[other, modern("b", Some("newer"))]);
-            assert_eq!((adopted.changed, adopted.left), (vec!["b".to_owned()], vec!["a".to_owned()]));
-            assert_eq!(router.adopt_secrets(&[modern("b", Some("new"))]), changed(&["b"]));
-            assert_eq!(secrets(&backends()), now);
+        let before = Router::new(config(vec![with("a", "one"), with("b", "two"), with("c", "three")]));
+        for host in ["a.example.com", "x.example.com", ""] {
+            before.note_threshold(before.route(host), Some(64));
         }
-
-        let mut other = before.clone();
-        other.backends[0].secret = Some(b"another".to_vec().into());
-        assert!(before.is_same_but_secrets(&other));
-        assert!(!before.is_same_but_secrets(&fresh));
-        other.backends[0].secret = None;
-        assert!(!before.is_same_but_secrets(&other));
+        try_next(&before, "a").failed();
+        tokio::time::advance(REST).await;
+        let trial = try_next(&before, "a");
+        try_next(&before, "b").failed();
+        // Another secret, another address, nothing else.
+        let b = Backend { port: 2, ..with("b", "two") };
+        let after = before.successor(config(vec![with("a", "new"), b, with("c", "three")]));
+        assert_eq!(
+            after.line_up(),
+            ["b", "c", "a"],
+            "b is another one now, a is on trial with the old router"
+        );
+        assert_eq!(before.line_up(), ["c", "a", "b"]);
+        drop(trial);
+        let mut next = try_next(&after, "a");
+        assert_eq!(next.backend().secret.as_ref().unwrap().expose_secret(), b"new");
+        next.failed();
+        drop(next);
+        assert_eq!(
+            (after.line_up()[0].as_str(), before.line_up()[0].as_str()),
+            ("b", "c"),
+            "both hear of it"
+        );
+        for (host, threshold) in [("a.example.com", Some(64)), ("x.example.com", Some(256)), ("", Some(256))]
+        {
+            assert_eq!(after.last_threshold(host, Some(256)), threshold, "{host}");
+        }
+        after.note_threshold(after.route("a.example.com"), Some(128));
+        assert_eq!(before.last_threshold("a.example.com", None), Some(128));
     }
 
     fn try_next<'r>(router: &'r Router, name: &str) -> Try<'r> {

@@ -10,6 +10,7 @@ use super::{
     diagnose::Fault,
     enter::{EnterError, Player},
     guest::{Heard, hear},
+    metrics::Metrics,
     route::{Search, Try},
 };
 use crate::{
@@ -45,11 +46,12 @@ pub(super) struct Way<'r> {
     down: Vec<Attempt>,
     /// Whether there was too little time left for a backend to show whether it is there.
     cut_short: bool,
+    metrics: &'r Metrics,
 }
 
 impl<'r> Way<'r> {
-    pub(super) fn new(search: Search<'r>) -> Self {
-        Self { search, first: None, down: Vec::new(), cut_short: false }
+    pub(super) fn new(search: Search<'r>, metrics: &'r Metrics) -> Self {
+        Self { search, first: None, down: Vec::new(), cut_short: false, metrics }
     }
 
     /// Whether there is another candidate.
@@ -72,7 +74,10 @@ impl<'r> Way<'r> {
             while let Some(mut attempt) = self.search.next() {
                 let left = u32::try_from(self.search.len()).unwrap_or(u32::MAX - 1);
                 let share = end.saturating_duration_since(Instant::now()) / (left + 1);
-                match attempt.connect(address, share).await {
+                let begun = Instant::now();
+                let found = attempt.connect(address, share).await;
+                self.metrics.connected(found.is_ok(), begun.elapsed());
+                match found {
                     Ok(found) => return Some((found.stream, attempt)),
                     Err(Unreached { miss: Miss::TimedOut, .. }) => self.cut_short = true,
                     Err(Unreached { attempts, .. }) => self.note(attempt.backend(), attempts),

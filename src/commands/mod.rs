@@ -1,4 +1,4 @@
-//! What the commands do that ask or change what the proxy remembers.
+//! What the commands do that ask or change what the proxy remembers, or what it does right now.
 //!
 //! While no proxy runs they work on the files themselves. While one does, the files are its own: what it holds in memory
 //! is newer, and it would write over any change. So they ask it, through its admin interface: at the address that the
@@ -8,16 +8,21 @@
 use std::{fmt::Display, io::Write};
 
 use crate::{
-    cli::{BansAction, EXIT_OK, EXIT_UNAVAILABLE, SessionsAction},
+    cli::{AuthAction, BansAction, EXIT_OK, EXIT_UNAVAILABLE, SessionsAction},
     clock::Clock,
     config::Config,
+    identity::Whom,
     session::{Holder, Owner, Role, import::Trust, query::Query},
 };
 
+pub mod audit;
+mod auth;
 mod bans;
 mod client;
 mod import;
 mod output;
+pub mod papers;
+mod players;
 pub mod readiness;
 mod sessions;
 mod store;
@@ -34,6 +39,20 @@ pub enum Ask {
     Sessions(SessionsAction),
     /// `postern bans`
     Bans(BansAction),
+    /// `postern auth`
+    Auth(AuthAction),
+    /// `postern players`
+    Players {
+        /// Whether the answer is for programs.
+        json: bool,
+    },
+    /// `postern kick`
+    Kick {
+        /// Whom.
+        player: Whom,
+        /// What the player reads; `None` is the configured text.
+        reason: Option<String>,
+    },
 }
 
 /// What a command comes to.
@@ -100,10 +119,23 @@ pub async fn answer(ask: &Ask, config: &Config, clock: &Clock, terminal: Option<
             let order = import::Order { file, trust, dry_run: *dry_run, json: *json };
             import::import(&order, config, clock, terminal).await
         }
+        Ask::Auth(action) => auth::auth(action, config).await,
+        Ask::Players { json } => players::list(*json, config).await,
+        Ask::Kick { player, reason } => players::kick(player, reason.as_deref(), config).await,
         Ask::Bans(BansAction::List { json }) => bans::list(*json, config, clock).await,
         Ask::Bans(BansAction::Lift { target, .. }) => bans::lift(target.as_ref(), config, clock).await,
     };
     answer.unwrap_or_else(|failure| failure.answer(String::new()))
+}
+
+/// The way to the proxy that runs, for what nobody else knows or can do.
+async fn proxy(config: &Config) -> Result<Client, Failure> {
+    running(config).await?.ok_or_else(|| {
+        let directory = config.session.directory.display();
+        Failure::unavailable(format_args!(
+            "no proxy runs on the sessions in {directory}; start it, or name the configuration it runs with (--config)"
+        ))
+    })
 }
 
 /// The way to the proxy that holds the store, if one does.

@@ -15,14 +15,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
-use super::{Answer, EXIT_FAILED};
+use super::{Answer, EXIT_FAILED, output::lasting};
 use crate::{
     cli::{EXIT_CONFIG, EXIT_OK},
     config::{self, Config, Environment, Loaded, Problem, Purpose},
     login::FallbackMode,
-    readiness::{Difference, Named, Population, Report, Shown, Terms},
+    readiness::{self, Difference, Judged, Named, Population, Shown, Terms},
     session::{
         StoreError, Survey,
         scan::{self, Scan},
@@ -59,14 +58,6 @@ pub struct Request<'a> {
     pub now: Timestamp,
 }
 
-/// A configuration that is judged, and what it comes to.
-struct Judged {
-    file: String,
-    fallback: FallbackMode,
-    terms: Terms,
-    report: Report,
-}
-
 /// Does what is asked for. How far the reading is goes to `terminal`, if there is one. Blocks.
 pub fn run(request: &Request<'_>, terminal: Option<&mut (dyn Write + Send)>) -> Answer {
     let mut err = Vec::new();
@@ -98,9 +89,10 @@ fn examine(
     })?;
     let store = Survey { sessions: scan.sessions.len(), damaged: scan.damaged };
     let population = Population::new(scan.sessions, request.now);
-    let current = Judged::new(&config, &population);
+    let current = judge(&config, &population);
+    let modes = (config.login.fallback, with.as_ref().map(|with| with.config.login.fallback));
     let with = with.map(|with| {
-        let with = Judged::new(&with.config, &population);
+        let with = judge(&with.config, &population);
         let differences = differences(&current, &with);
         (with, differences)
     });
@@ -109,11 +101,14 @@ fn examine(
         None => Ok(None),
     };
     if request.json {
-        Ok(for_programs(request.now, store, &current, with.as_ref(), totals.ok().flatten().as_ref()))
+        Ok(readiness::to_json(request.now, store, &current, with.as_ref(), totals.ok().flatten().as_ref()))
     } else {
         let shown = Shown {
-            current: current.named(),
-            with: with.as_ref().map(|(with, differences)| (with.named(), differences.as_slice())),
+            current: named(&current, modes.0),
+            with: with
+                .as_ref()
+                .zip(modes.1)
+                .map(|((with, differences), mode)| (named(with, mode), differences.as_slice())),
             names: request.names,
         };
         let said = totals.map(|totals| told(config.statistics.path.is_some(), totals.as_ref()));
@@ -159,31 +154,6 @@ fn unread_statistics(path: &Path, error: &ReadError) -> String {
     format!("the statistics cannot be read: {}: {error}\n  hint: {hint}\n", path.display())
 }
 
-fn for_programs(
-    now: Timestamp,
-    store: Survey,
-    current: &Judged,
-    with: Option<&(Judged, Vec<Difference>)>,
-    totals: Option<&Totals>,
-) -> String {
-    let with = with.map(|(with, differences)| {
-        let mut value = with.to_json();
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("differences".to_owned(), json!(differences));
-        }
-        value
-    });
-    let value = json!({
-        "at": now,
-        "store": { "sessions": store.sessions, "damaged": store.damaged },
-        "current": current.to_json(),
-        "with": with,
-        "statistics": totals,
-    });
-    // Plain data with text keys: this cannot fail.
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
-}
-
 fn unread(store: Survey) -> String {
     let Survey { sessions, damaged } = store;
     if damaged == 0 {
@@ -192,44 +162,32 @@ fn unread(store: Survey) -> String {
     format!("\n{damaged} of {} documents cannot be read; their players are left out.\n", sessions + damaged)
 }
 
-impl Judged {
-    fn new(config: &Config, population: &Population) -> Self {
-        let allow_plaintext_fallback = config.login.allow_plaintext_fallback;
-        let terms = Terms { rules: config.rules.clone(), allow_plaintext_fallback };
-        let report = population.report(&terms);
-        Self { file: config.source.display().to_string(), fallback: config.login.fallback, terms, report }
-    }
-
-    fn to_json(&self) -> Value {
-        json!({ "file": self.file, "fallback": mode(self.fallback), "report": self.report })
-    }
-
-    fn named(&self) -> Named<'_> {
-        let headline = match self.fallback {
-            FallbackMode::Enabled => "",
-            FallbackMode::DryRun => {
-                "auth.fallback is dry-run: NOBODY would be let in. These are the figures as if it were enabled."
-            }
-            FallbackMode::Disabled => {
-                "auth.fallback is disabled: NOBODY would be let in. These are the figures as if it were enabled."
-            }
-        };
-        Named { file: self.file.clone(), headline: headline.to_owned(), report: &self.report }
-    }
+/// What a configuration comes to.
+fn judge(config: &Config, population: &Population) -> Judged {
+    let allow_plaintext_fallback = config.login.allow_plaintext_fallback;
+    let terms = Terms { rules: config.rules.clone(), allow_plaintext_fallback };
+    let (file, fallback) = (config.source.display().to_string(), config.login.fallback.label());
+    Judged { file, fallback, report: population.report(&terms), terms }
 }
 
-fn mode(fallback: FallbackMode) -> &'static str {
-    match fallback {
-        FallbackMode::Enabled => "enabled",
-        FallbackMode::DryRun => "dry-run",
-        FallbackMode::Disabled => "disabled",
-    }
+/// The same for people.
+fn named(judged: &Judged, fallback: FallbackMode) -> Named<'_> {
+    let headline = match fallback {
+        FallbackMode::Enabled => "",
+        FallbackMode::DryRun => {
+            "auth.fallback is dry-run: NOBODY would be let in. These are the figures as if it were enabled."
+        }
+        FallbackMode::Disabled => {
+            "auth.fallback is disabled: NOBODY would be let in. These are the figures as if it were enabled."
+        }
+    };
+    Named { file: judged.file.clone(), headline: headline.to_owned(), report: &judged.report }
 }
 
 fn differences(current: &Judged, other: &Judged) -> Vec<Difference> {
     let mut differences = current.terms.differences(&other.terms);
     if current.fallback != other.fallback {
-        let (current, other) = (mode(current.fallback).to_owned(), mode(other.fallback).to_owned());
+        let (current, other) = (current.fallback.to_owned(), other.fallback.to_owned());
         differences.insert(0, Difference { key: "auth.fallback", current, other });
     }
     differences
@@ -339,17 +297,6 @@ fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// A length of time in its two largest units.
-fn lasting(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::Sender;
@@ -418,9 +365,9 @@ mod tests {
         totals.outages.count = 7;
         totals.outages.seconds = 2 * 86_400 + 3 * 3600;
         let outage = |started, ended: Option<&str>, seconds| Outage {
-            started: at(started),
             ended: ended.map(at),
             seconds,
+            ..Outage::begun(at(started))
         };
         totals.outages.newest = vec![
             outage("2026-02-01T10:00:00Z", Some("2026-02-01T10:00:40Z"), 40),

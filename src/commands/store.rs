@@ -1,6 +1,6 @@
 //! The store while no proxy holds it.
 
-use std::{fs, path::Path, sync::atomic::AtomicUsize};
+use std::{path::Path, sync::atomic::AtomicUsize};
 
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ impl Ours {
 /// read them no more.
 #[cfg(unix)]
 pub(super) fn keep_owner(path: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::MetadataExt;
+    use std::{fs, os::unix::fs::MetadataExt};
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

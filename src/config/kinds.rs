@@ -75,12 +75,18 @@ pub(super) fn time_or_zero(unit: Unit) -> impl Fn(&At<'_, '_>) -> Option<Duratio
 }
 
 fn time_from(least: i64, unit: Unit) -> impl Fn(&At<'_, '_>) -> Option<Duration> {
-    move |at| within(at, &(least..=unit.most()), unit.name()).map(|count| unit.times(count))
+    move |at| {
+        at.takes(|| format!("{}, {least} to {}", unit.name(), unit.most()));
+        within(at, &(least..=unit.most()), unit.name()).map(|count| unit.times(count))
+    }
 }
 
 /// A whole number in `range`.
 pub(super) fn number<N: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&At<'_, '_>) -> Option<N> {
-    move |at| within(at, &range, "")
+    move |at| {
+        at.takes(|| format!("whole number, {} to {}", range.start(), range.end()));
+        within(at, &range, "")
+    }
 }
 
 fn within<N: TryFrom<i64>>(at: &At<'_, '_>, range: &RangeInclusive<i64>, unit: &str) -> Option<N> {
@@ -96,12 +102,14 @@ fn within<N: TryFrom<i64>>(at: &At<'_, '_>, range: &RangeInclusive<i64>, unit: &
 
 /// `true` or `false`.
 pub(super) fn boolean(at: &At<'_, '_>) -> Option<bool> {
+    at.takes(|| "true or false".to_owned());
     at.boolean()
 }
 
 /// A text for players: no control characters save line ends, and of a length that fits the protocol with room to spare.
 pub(super) fn player_text(at: &At<'_, '_>) -> Option<String> {
     const MOST: usize = 2000;
+    at.takes(|| format!("text for players, up to {MOST} characters"));
     let text = at.text()?;
     if text.chars().count() > MOST {
         at.error("too long", format!("at most {MOST} characters"));
@@ -117,6 +125,7 @@ pub(super) fn player_text(at: &At<'_, '_>) -> Option<String> {
 pub(super) fn one_of<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&At<'_, '_>) -> Option<T> {
     move |at| {
         let all = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        at.takes(|| format!("one of {all}"));
         let text =
             at.text_or(|_| format!("one of {all}; other words that YAML gives a meaning need quotes"))?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -134,6 +143,11 @@ pub(super) fn one_of<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&A
 /// A list of `kind`; every wrong item is reported.
 pub(super) fn list<T>(kind: impl Fn(&At<'_, '_>) -> Option<T>) -> impl Fn(&At<'_, '_>) -> Option<Vec<T>> {
     move |at| {
+        at.takes(|| "list; each".to_owned());
+        if at.is_probed() {
+            // There is no item to ask, and what may stand in its place is asked here.
+            return kind(at).and(None);
+        }
         let items = at.items()?;
         let values: Vec<T> = items.iter().filter_map(&kind).collect();
         (values.len() == items.len()).then_some(values)
@@ -144,6 +158,7 @@ pub(super) fn list<T>(kind: impl Fn(&At<'_, '_>) -> Option<T>) -> impl Fn(&At<'_
 pub(super) fn path(base: &Path) -> impl Fn(&At<'_, '_>) -> Option<PathBuf> {
     let base = base.to_owned();
     move |at| {
+        at.takes(|| "path".to_owned());
         let text = at.text()?;
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             at.error(
@@ -163,7 +178,9 @@ pub(super) fn favicon(base: &Path) -> impl Fn(&At<'_, '_>) -> Option<PathBuf> {
     const WANTED: &str = "a PNG of 64x64 pixels, at most 20000 bytes";
     let path = path(base);
     move |at| {
-        let file = path(at)?;
+        let file = path(at);
+        at.takes(|| format!(": {WANTED}"));
+        let file = file?;
         let bytes = match disk::read_small(&file, MOST) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -183,6 +200,7 @@ pub(super) fn favicon(base: &Path) -> impl Fn(&At<'_, '_>) -> Option<PathBuf> {
 
 /// An address to listen on.
 pub(super) fn listen_address(at: &At<'_, '_>) -> Option<SocketAddr> {
+    at.takes(|| "IP address and port".to_owned());
     let text = at.text_or(|_| "in quotes, an IP address and a port, as in \"0.0.0.0:25565\"".to_owned())?;
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some(address);
@@ -197,7 +215,9 @@ pub(super) fn listen_address(at: &At<'_, '_>) -> Option<SocketAddr> {
 /// One address to listen on, or a list of them.
 pub(super) fn listen_addresses(at: &At<'_, '_>) -> Option<Vec<SocketAddr>> {
     if !at.is_list() {
-        return listen_address(at).map(|address| vec![address]);
+        let address = listen_address(at);
+        at.takes(|| ", or a list of them".to_owned());
+        return address.map(|address| vec![address]);
     }
     let mut addresses: Vec<SocketAddr> = Vec::new();
     let items = at.items()?;
@@ -218,6 +238,11 @@ pub(super) fn listen_addresses(at: &At<'_, '_>) -> Option<Vec<SocketAddr>> {
 /// Where the admin interface listens; empty is off.
 #[expect(clippy::option_option, reason = "the outer one is whether the value is right, the inner one is off")]
 pub(super) fn listen_or_off(at: &At<'_, '_>) -> Option<Option<SocketAddr>> {
+    if at.is_probed() {
+        let nothing = listen_address(at).and(None);
+        at.takes(|| ", or \"\" for off".to_owned());
+        return nothing;
+    }
     if at.text()?.is_empty() { Some(None) } else { listen_address(at).map(Some) }
 }
 
@@ -232,6 +257,7 @@ pub(super) enum ServerAddress {
 
 /// Host and port of a server, or its domain.
 pub(super) fn server_address(at: &At<'_, '_>) -> Option<ServerAddress> {
+    at.takes(|| "host and port, or a domain".to_owned());
     let text = at.text_or(|_| "in quotes, host and port, as in \"127.0.0.1:25566\"".to_owned())?;
     if let Some((host, port)) = split_host_port(text) {
         return Some(ServerAddress::Host(host, port));
@@ -305,6 +331,7 @@ pub(super) fn host_pattern(text: &str) -> Result<String, &'static str> {
 
 /// A network whose PROXY headers are believed; one address alone stands for itself.
 pub(super) fn trusted_network(at: &At<'_, '_>) -> Option<IpNet> {
+    at.takes(|| "an address or network".to_owned());
     let text = at.text()?;
     let Ok(network) = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
         at.error(
@@ -338,6 +365,7 @@ pub(super) fn trusted_network(at: &At<'_, '_>) -> Option<IpNet> {
 
 /// A base URL to which a path is appended. `danger` is what may come of an unprotected one.
 pub(super) fn base_url(at: &At<'_, '_>, example: &str, danger: &str) -> Option<Url> {
+    at.takes(|| "http:// or https:// URL".to_owned());
     let hint = &format!("as in \"{example}\"");
     let mut url = web_url(at, at.text()?, hint)?;
     if url.query().is_some() || url.fragment().is_some() {
@@ -358,7 +386,11 @@ pub(super) fn base_url(at: &At<'_, '_>, example: &str, danger: &str) -> Option<U
 }
 
 /// The URL of the geo provider, `{ip}` standing for the address.
+///
+/// Providers have their customers' keys stand in it: it is a secret.
 pub(super) fn geo_url(at: &At<'_, '_>) -> Option<String> {
+    at.takes(|| "http:// or https:// URL with {ip} in it".to_owned());
+    at.keep_secret();
     let hint = "as in \"https://ipwho.is/{ip}?fields=ip,country_code,connection\"";
     let text = at.text()?;
     if !text.contains("{ip}") {
@@ -382,8 +414,15 @@ fn is_own_machine(url: &Url) -> bool {
 
 /// A webhook's URL. It is a secret: it stands in no message.
 pub(super) fn webhook_url(at: &At<'_, '_>) -> Option<String> {
+    at.takes(|| "http:// or https:// URL".to_owned());
+    at.keep_secret();
     let text = at.text()?;
-    web_url(at, text, "as in \"https://example.com/hook\"")?;
+    let url = web_url(at, text, "as in \"https://example.com/hook\"")?;
+    if url.scheme() == "http" && !is_own_machine(&url) {
+        let what = "http:// is not protected: whoever sits on the way reads names and addresses of players, and learns \
+                    the url, with which anybody can write there";
+        at.warning(what, "use https://, unless the way is your own network");
+    }
     Some(text.to_owned())
 }
 
@@ -397,6 +436,7 @@ fn web_url(at: &At<'_, '_>, text: &str, hint: &str) -> Option<Url> {
 
 /// A Host header to accept.
 pub(super) fn host_header(at: &At<'_, '_>) -> Option<String> {
+    at.takes(|| "a host name, with or without a port".to_owned());
     let text = at.text()?;
     if is_host(text) || split_host_port(text).is_some() {
         return Some(text.to_ascii_lowercase());
@@ -410,6 +450,7 @@ pub(super) fn host_header(at: &At<'_, '_>) -> Option<String> {
 
 /// A player id, dashed or not.
 pub(super) fn player_id(at: &At<'_, '_>) -> Option<Uuid> {
+    at.takes(|| "a player id".to_owned());
     let text = at.text()?;
     let id = parse_id(text);
     if id.is_none() {
@@ -425,6 +466,7 @@ pub(super) fn player_id(at: &At<'_, '_>) -> Option<Uuid> {
 
 /// A player id or name.
 pub(super) fn player(at: &At<'_, '_>) -> Option<String> {
+    at.takes(|| "a player id or name".to_owned());
     let text = at.text()?;
     if parse_id(text).is_some() || Username::parse(text).is_ok() {
         return Some(text.to_owned());
@@ -438,6 +480,7 @@ pub(super) fn player(at: &At<'_, '_>) -> Option<String> {
 
 /// An autonomous system number: `64496`, `"AS64496"` or `"as64496"`.
 pub(super) fn asn(at: &At<'_, '_>) -> Option<u32> {
+    at.takes(|| "a number, 1 to 4294967295, with or without AS".to_owned());
     let digits = at.prefixed("AS").or_else(|| at.prefixed("as"));
     if let Some(digits) = digits {
         let number =
@@ -452,6 +495,7 @@ pub(super) fn asn(at: &At<'_, '_>) -> Option<u32> {
 
 /// The only way in which sessions are stored.
 pub(super) fn storage_type(at: &At<'_, '_>) -> Option<()> {
+    at.takes(|| "\"JSON\"".to_owned());
     let text = at.text()?;
     if text.eq_ignore_ascii_case("json") {
         return Some(());
@@ -464,6 +508,7 @@ pub(super) fn storage_type(at: &At<'_, '_>) -> Option<()> {
 /// Names of backends, at least one, each of which must be among `known`; resolved to their indices.
 pub(super) fn backend_names<'k>(known: &'k [&'k str]) -> impl Fn(&At<'_, '_>) -> Option<Vec<usize>> + 'k {
     move |at| {
+        at.takes(|| "list of names of backends, at least one".to_owned());
         let items = at.items()?;
         if items.is_empty() {
             at.error("names no backend", "at least one");

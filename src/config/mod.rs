@@ -18,13 +18,17 @@ use crate::{
 mod kinds;
 mod problem;
 mod read;
+mod reference;
 mod resolve;
 mod schema;
 mod secret;
+mod settings;
 mod tree;
 
 pub use problem::{Place, Problem, Report, Severity};
+pub use reference::reference;
 pub use secret::Environment;
+pub use settings::{Changes, Settings};
 
 pub use crate::secret::open_to_others;
 
@@ -98,58 +102,14 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The file all this stands in, as its path was given.
     pub source: PathBuf,
+    /// What every key holds, to tell what changed.
+    pub settings: Settings,
 }
 
 impl Config {
-    /// Whether nothing but forwarding secrets differs: these alone are taken over while running.
-    pub fn is_same_but_secrets(&self, other: &Self) -> bool {
-        // Taken apart, so that a new part cannot be forgotten here.
-        let Self {
-            net,
-            login,
-            session_server,
-            player_keys,
-            health,
-            session,
-            pins,
-            rules,
-            backend,
-            relay,
-            status,
-            audit,
-            geo,
-            metrics,
-            alert_on_geo_change,
-            alerts,
-            limit,
-            statistics,
-            admin,
-            messages,
-            shutdown_grace,
-            source,
-        } = self;
-        *net == other.net
-            && *login == other.login
-            && *session_server == other.session_server
-            && *player_keys == other.player_keys
-            && *health == other.health
-            && *session == other.session
-            && *pins == other.pins
-            && *rules == other.rules
-            && backend.is_same_but_secrets(&other.backend)
-            && *relay == other.relay
-            && *status == other.status
-            && *audit == other.audit
-            && *geo == other.geo
-            && *metrics == other.metrics
-            && *alert_on_geo_change == other.alert_on_geo_change
-            && *alerts == other.alerts
-            && *limit == other.limit
-            && *statistics == other.statistics
-            && *admin == other.admin
-            && *messages == other.messages
-            && *shutdown_grace == other.shutdown_grace
-            && *source == other.source
+    /// How `fresh` differs from this, key by key.
+    pub fn changes(&self, fresh: &Self) -> Changes {
+        self.settings.changes(&fresh.settings)
     }
 }
 
@@ -240,8 +200,13 @@ fn examine(
     let reading = Reading::new(findings);
     let values =
         Section::root(&reading, &root).map(|section| schema::values(section, folder(path), findings));
-    reading.finish();
-    resolve::resolve(values?, path, environment, purpose, findings)
+    let settings = Settings::new(reading.finish(), defaults().as_ref());
+    resolve::resolve(values?, settings, path, environment, purpose, findings)
+}
+
+/// The commented file as a tree. A test makes sure that it is one.
+fn defaults() -> Option<tree::Node> {
+    tree::parse(EXAMPLE, &Findings::new(Path::new("")))
 }
 
 /// The folder that relative paths are relative to; empty for the working folder.

@@ -1,9 +1,10 @@
 //! Taking values out of the tree, one key at a time: every wrong one is reported, and reading goes on with the default.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::{
     problem::{Findings, Place, Spot, nearest, show},
+    settings::{Record, Setting},
     tree::{Key, Node, Resolved, Scalar, Value},
 };
 
@@ -11,19 +12,39 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Reading<'t> {
     pub(super) findings: &'t Findings,
+    /// What stands under each key that is not written, to have its kind say what may; `None` is nothing, so that the
+    /// key has its default.
+    probe: Option<&'t Node>,
     /// Dotted path of every key there is, known once all sections were read.
     known: RefCell<Vec<String>>,
     /// Keys that nobody asked for: where, their name, and the keys beside which they stand.
     unknown: RefCell<Vec<(Spot, String, Vec<&'static str>)>>,
+    /// Every key that holds a value, and what stands there.
+    settings: RefCell<Vec<(String, Setting)>>,
+    /// What may stand under a key, as its kind says.
+    kinds: RefCell<Vec<(String, String)>>,
 }
 
 impl<'t> Reading<'t> {
     pub(super) fn new(findings: &'t Findings) -> Self {
-        Self { findings, known: RefCell::default(), unknown: RefCell::default() }
+        Self {
+            findings,
+            probe: None,
+            known: RefCell::default(),
+            unknown: RefCell::default(),
+            settings: RefCell::default(),
+            kinds: RefCell::default(),
+        }
+    }
+
+    /// A reading that finds out what may stand under each key: keys that are not written have `nothing`, which no kind
+    /// accepts and none complains about.
+    pub(super) fn probing(findings: &'t Findings, nothing: &'t Node) -> Self {
+        Self { probe: Some(nothing), ..Self::new(findings) }
     }
 
     /// Reports unknown keys, with the nearest known one: first of the same section, then of any.
-    pub(super) fn finish(self) -> Vec<String> {
+    pub(super) fn finish(self) -> Record {
         let known = self.known.into_inner();
         for (spot, name, beside) in self.unknown.into_inner() {
             let elsewhere =
@@ -37,7 +58,7 @@ impl<'t> Reading<'t> {
             };
             self.findings.error(&spot, "unknown key", Some(hint));
         }
-        known
+        Record { known, settings: self.settings.into_inner(), kinds: self.kinds.into_inner() }
     }
 }
 
@@ -52,9 +73,33 @@ pub(super) struct At<'r, 't> {
     reading: &'r Reading<'t>,
     node: &'t Node,
     pub(super) spot: Spot,
+    /// Whether the value is nobody's business.
+    secret: Cell<bool>,
 }
 
 impl<'r, 't> At<'r, 't> {
+    fn new(reading: &'r Reading<'t>, node: &'t Node, spot: Spot) -> Self {
+        Self { reading, node, spot, secret: Cell::new(false) }
+    }
+
+    /// Says what may stand here, in words for the owner; said again, more of it. Every kind does so before it gives up on
+    /// what does stand here.
+    pub(super) fn takes(&self, words: impl FnOnce() -> String) {
+        if self.reading.probe.is_some() {
+            self.reading.kinds.borrow_mut().push((self.spot.key.clone(), words()));
+        }
+    }
+
+    /// Whether this is about what may stand here, and nothing does.
+    pub(super) fn is_probed(&self) -> bool {
+        self.reading.probe.is_some() && self.node.value == Value::Broken
+    }
+
+    /// What stands here is to be shown to nobody.
+    pub(super) fn keep_secret(&self) {
+        self.secret.set(true);
+    }
+
     pub(super) fn error(&self, what: impl Into<String>, hint: impl Into<String>) {
         self.reading.findings.error(&self.spot, what, Some(hint.into()));
     }
@@ -137,11 +182,7 @@ impl<'r, 't> At<'r, 't> {
                 items
                     .iter()
                     .enumerate()
-                    .map(|(index, node)| At {
-                        reading: self.reading,
-                        node,
-                        spot: self.spot.item(index, node.place),
-                    })
+                    .map(|(index, node)| At::new(self.reading, node, self.spot.item(index, node.place)))
                     .collect(),
             ),
             Value::Scalar(scalar) if scalar.is_absent() => {
@@ -172,7 +213,7 @@ impl<'r, 't> At<'r, 't> {
         for (key, node) in self.mapping()? {
             let spot = self.spot.child(&key.name.text, Some(key.place));
             if key.name.resolved() == Resolved::Text {
-                entries.push((key.name.text.as_str(), At { reading: self.reading, node, spot }));
+                entries.push((key.name.text.as_str(), At::new(self.reading, node, spot)));
             } else {
                 let what = "must be text, but YAML reads this bare key as something else";
                 let hint = format!("put it in quotes: \"{}\"", key.name.text);
@@ -236,7 +277,7 @@ impl<'r, 't> Section<'r, 't> {
     /// The file's outermost keys.
     pub(super) fn root(reading: &'r Reading<'t>, root: &'t Node) -> Option<Self> {
         let spot = Spot { place: Some(root.place), key: String::new() };
-        At { reading, node: root, spot }.section()
+        At::new(reading, root, spot).section()
     }
 
     /// A key that is in force: its value, or `default` if it is missing or wrong.
@@ -246,7 +287,7 @@ impl<'r, 't> Section<'r, 't> {
         default: T,
         kind: impl FnOnce(&At<'_, 't>) -> Option<T>,
     ) -> T {
-        self.find(key).and_then(|at| kind(&at)).unwrap_or(default)
+        self.optional(key, kind).unwrap_or(default)
     }
 
     /// A key without a default: its value if it stands there and is right.
@@ -255,7 +296,14 @@ impl<'r, 't> Section<'r, 't> {
         key: &'static str,
         kind: impl FnOnce(&At<'_, 't>) -> Option<T>,
     ) -> Option<T> {
-        self.find(key).and_then(|at| kind(&at))
+        let found = self.find(key);
+        let value = found.as_ref().and_then(kind);
+        let setting = match &found {
+            Some(at) => Setting::written(at.node, at.secret.get()),
+            None => Setting::Unwritten,
+        };
+        self.reading.settings.borrow_mut().push((self.spot.child(key, None).key, setting));
+        value
     }
 
     /// A section below this one; empty if it is missing or wrong.
@@ -298,13 +346,16 @@ impl<'r, 't> Section<'r, 't> {
     fn find(&mut self, key: &'static str) -> Option<At<'r, 't>> {
         self.known.push(key);
         self.reading.known.borrow_mut().push(self.spot.child(key, None).key);
-        let (written, node) = self.entries.iter().find(|(k, _)| k.name.text == key)?;
+        let Some((written, node)) = self.entries.iter().find(|(k, _)| k.name.text == key) else {
+            let spot = self.spot.child(key, self.spot.place);
+            return self.reading.probe.map(|nothing| At::new(self.reading, nothing, spot));
+        };
         let place: Place = match &node.value {
             // An empty value stands nowhere of its own.
             Value::Scalar(scalar) if scalar.is_absent() => written.place,
             Value::Mapping(_) => written.place,
             _ => node.place,
         };
-        Some(At { reading: self.reading, node, spot: self.spot.child(key, Some(place)) })
+        Some(At::new(self.reading, node, self.spot.child(key, Some(place))))
     }
 }

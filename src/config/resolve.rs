@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Config, Purpose,
+    Config, Purpose, Settings,
     kinds::ServerAddress,
     problem::Findings,
     schema::{BackendValues, Values},
@@ -20,12 +20,13 @@ use crate::{
 /// Composes the rooms' configurations and finds the secrets they need. `None` only if an error was found.
 pub(super) fn resolve(
     values: Values,
+    mut settings: Settings,
     path: &Path,
     environment: &Environment,
     purpose: Purpose,
     findings: &Findings,
 ) -> Option<Config> {
-    let backends = backends(&values, environment, purpose, findings);
+    let backends = backends(&values, &mut settings, environment, purpose, findings);
     let Values { bind, try_order, forced_hosts, auth, session_cache, security, monitoring, .. } = values;
     Some(Config {
         net: net::Config {
@@ -123,6 +124,7 @@ pub(super) fn resolve(
         messages: values.messages,
         shutdown_grace: values.network.shutdown_grace,
         source: path.to_owned(),
+        settings,
     })
 }
 
@@ -130,6 +132,7 @@ pub(super) fn resolve(
 /// for. A missing shared one is written last, when nothing else stands in the way of the start.
 fn backends(
     values: &Values,
+    settings: &mut Settings,
     environment: &Environment,
     purpose: Purpose,
     findings: &Findings,
@@ -143,7 +146,10 @@ fn backends(
     } else {
         (None, None)
     };
-    let backends = values
+    if let Some(shared) = &shared {
+        settings.hold(&values.secret_spot.key, shared);
+    }
+    let backends: Vec<Backend> = values
         .backends
         .iter()
         .map(|backend| {
@@ -166,6 +172,11 @@ fn backends(
             }
         })
         .collect();
+    for (backend, values) in backends.iter().zip(&values.backends) {
+        if let (Some(own), Some(_)) = (&backend.secret, &values.secret_file) {
+            settings.hold(&values.secret_spot.key, own);
+        }
+    }
     if let Some(unwritten) = unwritten.filter(|_| !findings.any_error()) {
         unwritten.write(findings);
     }

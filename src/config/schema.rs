@@ -199,6 +199,7 @@ fn backends(
     bind: &[SocketAddr],
     base: &Path,
 ) -> Option<Vec<BackendValues>> {
+    at.takes(|| "section: a section for each backend, by its name".to_owned());
     let entries = at.entries()?;
     if entries.is_empty() {
         at.error("names no backend", "at least one, as in lobby: {address: \"127.0.0.1:25566\"}");
@@ -259,6 +260,7 @@ fn is_own(bound: SocketAddr, address: &ServerAddress) -> bool {
 }
 
 fn forced_hosts(at: &At<'_, '_>, names: &[&str]) -> Option<Vec<(String, Vec<usize>)>> {
+    at.takes(|| "section: a list of names of backends for each host name".to_owned());
     let mut hosts: Vec<(String, Vec<usize>)> = Vec::new();
     for (host, entry) in at.entries()? {
         let indices = backend_names(names)(&entry);
@@ -522,6 +524,7 @@ fn webhook(at: &At<'_, '_>) -> Option<Hook> {
         ("geo.changed", Topic::GeoChanged),
         ("ban.added", Topic::BanAdded),
     ];
+    at.takes(|| "a section of these keys".to_owned());
     let mut hook = at.section()?;
     let url = hook.optional("url", webhook_url);
     if !hook.has("url") {
@@ -529,7 +532,16 @@ fn webhook(at: &At<'_, '_>) -> Option<Hook> {
     }
     let format =
         hook.get("format", Format::Json, one_of(&[("json", Format::Json), ("discord", Format::Discord)]));
-    let topics = hook.get("events", Topic::ALL.to_vec(), list(one_of(EVENTS)));
+    let topics = hook.get("events", Topic::ALL.to_vec(), |at| {
+        let topics = list(one_of(EVENTS))(at)?;
+        if topics.is_empty() {
+            at.warning(
+                "names no event: this hook is never told anything",
+                "leave events out for all of them",
+            );
+        }
+        Some(topics)
+    });
     hook.finish();
     Some(Hook { url: url?.into(), format, topics })
 }

@@ -27,55 +27,214 @@ fn config(text: &str) -> Config {
 fn the_example_is_the_defaults() {
     let example = check(EXAMPLE).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!((example.warnings, example.notes), (vec![], vec![]));
-    // Not every room's Config can be compared, since secrets cannot; their Debug shows all else.
-    assert_eq!(format!("{:#?}", example.config), format!("{:#?}", config(MINIMAL)));
+    // Not every room's Config can be compared, since secrets cannot; their Debug shows all else. The record shows what is
+    // written, too: of it, only that it holds the same.
+    let mut minimal = config(MINIMAL);
+    assert_eq!(minimal.changes(&example.config), Changes::default());
+    minimal.settings = example.config.settings.clone();
+    assert!(format!("{:#?}", example.config) == format!("{minimal:#?}"), "{minimal:#?}");
 }
 
-/// The dotted paths in the example, those in comments too. A comment that is a key looks like one: `# word: …`, or is
-/// an entry of a list, `# - word: …`.
-fn keys_of_the_example() -> BTreeSet<String> {
-    let mut keys = BTreeSet::new();
-    let mut parents: Vec<(usize, String)> = Vec::new();
-    for line in EXAMPLE.lines() {
-        let mut indent = line.len() - line.trim_start().len();
-        let mut text = line.trim_start();
-        text = text.strip_prefix("# ").unwrap_or(text);
-        indent += text.len() - text.trim_start_matches([' ', '-']).len();
-        text = text.trim_start_matches([' ', '-']);
-        let Some((name, rest)) = text.split_once(':') else { continue };
-        let is_key = !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !is_key || !(rest.is_empty() || rest.starts_with(' ')) || is_prose(line, rest) {
-            continue;
-        }
-        parents.retain(|(depth, _)| *depth < indent);
-        parents.push((indent, name.to_owned()));
-        keys.insert(parents.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join("."));
-    }
-    keys
-}
+/// One of everything that an owner may name.
+const FULL: &str = "
+    backends: {lobby: {address: 'h:1'}}
+    alerts: {webhooks: [{url: 'https://example.com'}]}";
 
-/// Whether a comment explains a value (`# static: the one below.`) instead of holding a key: sentences end.
-fn is_prose(line: &str, rest: &str) -> bool {
-    line.trim_start().starts_with('#') && rest.ends_with(['.', ',', ':'])
+fn record(text: &str) -> settings::Record {
+    let findings = Findings::new(Path::new("config.yml"));
+    let root = tree::parse(text, &findings).unwrap();
+    let reading = Reading::new(&findings);
+    let section = Section::root(&reading, &root).unwrap();
+    schema::values(section, Path::new(""), &findings);
+    assert!(!findings.any_error());
+    reading.finish()
 }
 
 #[test]
 fn the_example_holds_every_key_and_no_other() {
-    let full = "
-        backends: {lobby: {address: 'h:1'}}
-        alerts: {webhooks: [{url: 'https://example.com'}]}";
-    let findings = Findings::new(Path::new("config.yml"));
-    let root = tree::parse(full, &findings).unwrap();
-    let reading = Reading::new(&findings);
-    let section = Section::root(&reading, &root).unwrap();
-    schema::values(section, Path::new(""), &findings);
-    let known = reading.finish().into_iter().map(|key| key.replace("[0]", "")).collect::<BTreeSet<_>>();
-    let mut example = keys_of_the_example();
+    let known = record(FULL).known.into_iter().map(|key| key.replace("[0]", "")).collect::<BTreeSet<_>>();
+    let mut example: BTreeSet<String> =
+        reference::keys_of_the_example().into_iter().map(|key| key.path).collect();
     // The backend itself is a name that the owner chose.
     assert!(example.remove("backends.lobby"));
     assert_eq!(known, example);
-    assert!(!findings.any_error());
+}
+
+#[test]
+fn every_key_is_noted_with_what_holds_there() {
+    let record = record(FULL);
+    let known: BTreeSet<String> = record.known.iter().cloned().collect();
+    let settings = Settings::new(record, defaults().as_ref());
+    let noted: BTreeSet<String> = settings.keys().map(|(key, _)| key.to_owned()).collect();
+    let sections: Vec<&str> = known.difference(&noted).map(String::as_str).collect();
+    let expected = "admin alerts auth forwarding messages monitoring network security session-cache status";
+    assert_eq!(sections.join(" "), expected);
+    let empty = settings.keys().filter(|(_, held)| matches!(held, settings::Setting::Unwritten));
+    let empty: Vec<_> = empty.map(|(key, _)| key).collect();
+    assert_eq!(
+        empty,
+        ["monitoring.geo-country-database", "monitoring.geo-asn-database", "status.favicon"],
+        "these have no default"
+    );
+}
+
+fn changes(old: &str, new: &str) -> Changes {
+    config(old).changes(&config(new))
+}
+
+/// A change of every key whose value is a truth, a number or a text.
+#[test]
+fn whatever_changes_is_named() {
+    /// Where not every word is right.
+    const WORDS: &[&str] =
+        &["mode", "session-server", "services", "fallback", "storage-type", "geo-provider-url", "listen"];
+    let base = config(MINIMAL);
+    let mut tried = 0;
+    for (key, held) in base.settings.keys() {
+        let settings::Setting::One(value) = held else { continue };
+        let Some((section, name)) = key.split_once('.').filter(|(section, _)| *section != "backends") else {
+            continue;
+        };
+        let other = match value.as_str() {
+            "true" => "false".to_owned(),
+            "false" => "true".to_owned(),
+            number if number.parse::<i64>().is_ok() => (number.parse::<i64>().unwrap() + 1).to_string(),
+            _ if section == "messages" => "\"&cOther.\"".to_owned(),
+            _ if WORDS.contains(&name) => continue,
+            _ => "other".to_owned(),
+        };
+        let text = match (key, other.as_str()) {
+            // It stands alone for a contradiction that is refused.
+            ("security.pin-commands", _) => "security: {pin-commands: false}".to_owned(),
+            _ => format!("{section}: {{{name}: {other}}}"),
+        };
+        let Changes { changed, restart_needed } = base.changes(&config(&format!("{MINIMAL}\n{text}")));
+        let [line] = &changed[..] else { panic!("{key}: {changed:?}") };
+        let shown: String = value.chars().take(100).collect();
+        assert!(
+            line.starts_with(&format!("{key}: {shown}")) && line.ends_with(&format!(" -> {other}")),
+            "{line}"
+        );
+        assert!(restart_needed.is_empty(), "{restart_needed:?}");
+        tried += 1;
+    }
+    assert!(tried > 110, "{tried}");
+}
+
+#[test]
+fn what_changed_is_shown_as_it_is_written() {
+    let lines = |old: &str, new: &str| {
+        let Changes { changed, restart_needed } =
+            changes(&format!("{MINIMAL}\n{old}"), &format!("{MINIMAL}\n{new}"));
+        (changed.join("\n"), restart_needed.join("\n"))
+    };
+    for (old, new, expected) in [
+        ("auth: {timeout: 5000}", "auth: {timeout: 3000}", "auth.timeout: 5000 -> 3000"),
+        ("", "auth: {fallback: 'dry-run'}", "auth.fallback: enabled -> dry-run"),
+        ("try: [lobby]", "", "try: [lobby] -> all, in the order of backends"),
+        ("", "forced-hosts: {a.example.com: [lobby]}", "forced-hosts: [] -> [a.example.com: [lobby]]"),
+        (
+            "network: {trusted-proxies: ['10.0.0.0/8']}",
+            "network: {trusted-proxies: [10.0.0.1, '::1']}",
+            "network.trusted-proxies: [10.0.0.0/8] -> [10.0.0.1, \"::1\"]",
+        ),
+        (
+            "security: {blocked-asns: [1, 2, 3, 4, 5, 6]}",
+            "security: {blocked-asns: [AS7, 6, 5, 4, 3, 2]}",
+            "security.blocked-asns: [1, 2, 3, 4, 5, 6] -> [AS7, 6, 5, 4, 3, 2]",
+        ),
+        (
+            "security: {blocked-asns: [1, 2, 3, 4, 5, 6, 7]}",
+            "security: {blocked-asns: [AS8, 7, 6, 5, 4, 3, 2]}",
+            "security.blocked-asns: added AS8; removed 1",
+        ),
+        (
+            "security: {blocked-asns: [1, 2, 3, 4, 5, 6, 7]}",
+            "security: {blocked-asns: [7, 1, 2, 3, 4, 5, 6]}",
+            "security.blocked-asns: another order",
+        ),
+        (
+            "security: {blocked-asns: []}",
+            "security: {blocked-asns: [1, 2, 3, 4, 5, 6, 7, 8]}",
+            "security.blocked-asns: added 1, 2, 3, 4, 5, 6 and 2 more",
+        ),
+        (
+            "messages: {not-joined: \"a\\nb\"}",
+            "messages: {not-joined: b}",
+            "messages.not-joined: \"a\\nb\" -> b",
+        ),
+    ] {
+        assert_eq!(lines(old, new), (expected.to_owned(), String::new()), "{new}");
+    }
+    for (new, expected) in [
+        ("bind: '127.0.0.1:1'", "bind: \"0.0.0.0:25565\" -> \"127.0.0.1:1\""),
+        ("admin: {listen: ''}", "admin.listen: \"127.0.0.1:9464\" -> \"\""),
+    ] {
+        assert_eq!(lines("", new), (String::new(), expected.to_owned()), "{new}");
+    }
+    let long = |end: &str| format!("status: {{description: '{}{end}'}}", "a".repeat(200));
+    let (changed, _) = lines(&long("x"), &long("y"));
+    let a = "a".repeat(20);
+    assert_eq!(changed, format!("status.description: …{a}x -> …{a}y"));
+}
+
+#[test]
+fn the_same_in_another_form_is_no_change() {
+    assert_eq!(changes(MINIMAL, EXAMPLE), Changes::default());
+    let forms = "
+        backends: {\"lobby\": {address: '127.0.0.1:25566', send-proxy-protocol: False}}
+        auth: {fallback: 'enabled', timeout: 5000}
+        monitoring: {geo-provider-url: 'https://ipwho.is/{ip}?fields=ip,country_code,connection'}
+        network:
+          trusted-proxies:
+            - 127.0.0.0/8
+            - '::1/128'";
+    assert_eq!(changes(MINIMAL, forms), Changes::default());
+}
+
+#[test]
+fn backends_and_webhooks_come_and_go() {
+    let two = "backends: {lobby: {address: '127.0.0.1:25566'}, 'a.b': {address: 'h:1', forwarding: none}}";
+    let Changes { changed, .. } = changes(MINIMAL, two);
+    assert_eq!(
+        changed,
+        [
+            "backends.\"a.b\".address: (nothing) -> \"h:1\"",
+            "backends.\"a.b\".forwarding: (nothing) -> none",
+            "backends: [lobby] -> [lobby, a.b]",
+        ]
+    );
+    let Changes { changed, .. } = changes(two, MINIMAL);
+    assert_eq!(
+        changed,
+        [
+            "backends: [lobby, a.b] -> [lobby]",
+            "backends.\"a.b\".address: \"h:1\" -> (nothing)",
+            "backends.\"a.b\".forwarding: none -> (nothing)",
+        ]
+    );
+    let hooks = |hooks: &str| format!("{MINIMAL}\nalerts: {{webhooks: [{hooks}]}}");
+    for (old, new, expected) in [
+        ("", "{url: 'https://h/TOKEN'}", "alerts.webhooks[0].url: added"),
+        ("{url: 'https://h/TOKEN'}", "", "alerts.webhooks[0].url: removed"),
+        ("{url: 'https://h/TOKEN'}", "{url: 'https://h/TOKEX'}", "alerts.webhooks[0].url: changed"),
+        (
+            "{url: 'https://h/TOKEN'}",
+            "{url: 'https://h/TOKEN', format: discord, events: [ban.added]}",
+            "alerts.webhooks[0].format: json -> discord\nalerts.webhooks[0].events: all -> [ban.added]",
+        ),
+    ] {
+        assert_eq!(changes(&hooks(old), &hooks(new)).changed.join("\n"), expected);
+    }
+    let geo = |url: &str| format!("{MINIMAL}\nmonitoring: {{geo-provider-url: '{url}'}}");
+    let keyed = geo("https://h/{ip}?key=TOKEN");
+    assert_eq!(changes(MINIMAL, &keyed).changed, ["monitoring.geo-provider-url: changed"]);
+    assert_eq!(
+        changes(&keyed, &geo("https://h/{ip}?key=X")).changed,
+        ["monitoring.geo-provider-url: changed"]
+    );
+    let shown = format!("{:?}{:?}", config(&keyed), config(&hooks("{url: 'https://h/TOKEN'}")));
+    assert!(!shown.contains("TOKEN"), "{shown}");
 }
 
 #[test]
@@ -147,7 +306,7 @@ fn debug_shows_no_secret() {
     let loaded =
         check("backends: {a: {address: 'h:1'}}\nalerts: {webhooks: [{url: 'https://h/TOKEN'}]}").unwrap();
     let shown = format!("{loaded:?}");
-    assert!(shown.contains("has no effect yet") && !shown.contains("TOKEN"), "{shown}");
+    assert!(!shown.contains("TOKEN"), "{shown}");
     for webhooks in [
         "[{url: 'ftp://h/TOKEN'}]",
         "['https://h/TOKEN']",

@@ -169,10 +169,23 @@ fn folder_of(path: &Path) -> &Path {
 
 fn space(area: Area, path: &Path) -> Finding {
     let folder = if path.is_file() { folder_of(path).to_owned() } else { existing(path) };
-    match rustix::fs::statvfs(&folder) {
-        Ok(disk) => of_space(area, disk.f_bavail.saturating_mul(disk.f_frsize)),
+    match free(&folder) {
+        Ok(free) => of_space(area, free),
         Err(error) => Finding::skipped(area, "space", format!("the free space is not known: {error}")),
     }
+}
+
+/// Bytes that may still be written to the disk of a folder.
+#[cfg(unix)]
+fn free(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Other systems do not tell without a library of their own.
+#[cfg(not(unix))]
+fn free(_: &Path) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn of_space(area: Area, free: u64) -> Finding {
@@ -198,6 +211,12 @@ fn owner(area: Area, path: &Path) -> Option<Finding> {
     let (me, cause) = (rustix::process::geteuid().as_raw(), "belongs to another user than the one that asks");
     let mend = "run this as the user that Postern runs as, to be told what that one may write";
     (owner != me).then(|| Finding::warning(area, "owner", cause, mend))
+}
+
+/// Here files belong to whoever owns their folder.
+#[cfg(not(unix))]
+fn owner(_: Area, _: &Path) -> Option<Finding> {
+    None
 }
 
 #[cfg(test)]

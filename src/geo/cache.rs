@@ -62,6 +62,19 @@ impl Cache {
         Self { ttl, kept: HashMap::new(), order: VecDeque::new(), number: 0 }
     }
 
+    /// Keeps places for so long from now on. What is kept already ends no later than if it had come now.
+    pub(super) fn keep_for(&mut self, ttl: Duration, now: Instant) {
+        self.ttl = ttl;
+        let (place, nothing) = (now + self.time(true), now + self.time(false));
+        for kept in self.kept.values_mut() {
+            kept.until = kept.until.min(if kept.answer.is_some() { place } else { nothing });
+        }
+    }
+
+    fn time(&self, is_place: bool) -> Duration {
+        if is_place { self.ttl } else { (self.ttl / NOTHING_SHARE).min(MAX_NOTHING_KEPT) }
+    }
+
     /// What is known: nothing, or the place, or that there was nothing to be found out.
     #[expect(clippy::option_option, reason = "that nothing could be found out is an answer as well")]
     pub(super) fn find(&self, key: Key, now: Instant) -> Option<Option<Place>> {
@@ -70,10 +83,7 @@ impl Cache {
 
     /// Keeps an answer.
     pub(super) fn keep(&mut self, key: Key, answer: Option<Place>, now: Instant) {
-        let time = match answer {
-            Some(_) => self.ttl,
-            None => (self.ttl / NOTHING_SHARE).min(MAX_NOTHING_KEPT),
-        };
+        let time = self.time(answer.is_some());
         if time.is_zero() {
             return;
         }

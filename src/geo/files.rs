@@ -16,7 +16,7 @@ use super::{
     StartError,
     database::{Database, DatabaseError},
 };
-use crate::{place::Place, task::Shutdown};
+use crate::place::Place;
 
 /// A public address that every provider and database lists, and that is nobody's home.
 pub const KNOWN: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
@@ -129,33 +129,27 @@ impl Files {
         (country.is_some() || asn.is_some()).then_some(Place { country, asn })
     }
 
-    /// Reads files anew that were replaced, until the program stops. Disks are touched off the network threads.
-    pub(super) async fn watch(&self, stop: Shutdown) {
+    /// Reads files anew that were replaced, until it is dropped. Disks are touched off the network threads. Returns only
+    /// if the runtime is going.
+    pub(super) async fn watch(&self) {
         let mut watches: Vec<Watch> = self.0.iter().cloned().map(Watch::new).collect();
-        let looking = async {
-            loop {
-                sleep(LOOK_EVERY).await;
-                let looked = tokio::task::spawn_blocking(move || {
-                    let news: Vec<_> = watches.iter_mut().map(Watch::look).collect();
-                    (watches, news)
-                });
-                let news;
-                (watches, news) = match looked.await {
-                    Ok(looked) => looked,
-                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    // The runtime is going.
-                    Err(_) => return,
-                };
-                for (watch, news) in watches.iter().zip(news) {
-                    if let Some(news) = news {
-                        news.tell(&watch.file);
-                    }
+        loop {
+            sleep(LOOK_EVERY).await;
+            let looked = tokio::task::spawn_blocking(move || {
+                let news: Vec<_> = watches.iter_mut().map(Watch::look).collect();
+                (watches, news)
+            });
+            let news;
+            (watches, news) = match looked.await {
+                Ok(looked) => looked,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return,
+            };
+            for (watch, news) in watches.iter().zip(news) {
+                if let Some(news) = news {
+                    news.tell(&watch.file);
                 }
             }
-        };
-        tokio::select! {
-            () = stop.requested() => {}
-            () = looking => {}
         }
     }
 }
@@ -269,10 +263,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::{
-        geo::database::writer::{Mmdb, country, network},
-        task::ShutdownTrigger,
-    };
+    use crate::geo::database::writer::{Mmdb, country, network};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -285,8 +276,13 @@ mod tests {
     struct Scene {
         folder: tempfile::TempDir,
         files: Arc<Files>,
-        trigger: ShutdownTrigger,
         watching: JoinHandle<()>,
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            self.watching.abort();
+        }
     }
 
     impl Scene {
@@ -295,10 +291,9 @@ mod tests {
             let path = folder.path().join("country.mmdb");
             fs::write(&path, all("GeoLite2-Country", &country("DE"))).unwrap();
             let files = Arc::new(Files::open(Some(&path), None).unwrap());
-            let (trigger, stop) = Shutdown::new();
             let watched = Arc::clone(&files);
-            let watching = tokio::spawn(async move { watched.watch(stop).await });
-            Self { folder, files, trigger, watching }
+            let watching = tokio::spawn(async move { watched.watch().await });
+            Self { folder, files, watching }
         }
 
         fn path(&self) -> PathBuf {
@@ -368,8 +363,6 @@ mod tests {
         assert_eq!(scene.says(), "country DE, no network", "it may be half written");
         scene.looks(1).await;
         assert_eq!(scene.says(), "country FR, no network");
-        scene.trigger.trigger();
-        scene.watching.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

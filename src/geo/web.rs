@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::{
     cache::{Cache, Key},
+    metrics::{Lookup, Metrics},
     provider::{LookupError, Provider},
 };
 use crate::{place::Place, task};
@@ -52,8 +53,10 @@ struct Shared {
     ask: Ask,
     /// Longest time for one look-up, the wait for its turn included.
     timeout: Duration,
-    turns: Semaphore,
-    state: Mutex<State>,
+    /// These two are common to all that ask the same provider.
+    turns: Arc<Semaphore>,
+    state: Arc<Mutex<State>>,
+    metrics: Metrics,
 }
 
 impl fmt::Debug for Shared {
@@ -71,6 +74,14 @@ struct State {
     paused_until: Option<Instant>,
     /// When the log last said that look-ups fail.
     told: Option<Instant>,
+}
+
+fn asker(provider: Provider) -> Ask {
+    let provider = Arc::new(provider);
+    Box::new(move |address| {
+        let provider = Arc::clone(&provider);
+        Box::pin(async move { provider.look_up(address).await })
+    })
 }
 
 /// How far a look-up is.
@@ -99,24 +110,38 @@ enum Nothing {
 
 impl Web {
     /// Asks `provider`; each look-up takes at most `timeout`, and its answer is kept for `cache_ttl`.
-    pub(super) fn new(provider: Provider, timeout: Duration, cache_ttl: Duration) -> Self {
-        let provider = Arc::new(provider);
-        let ask = move |address| {
-            let provider = Arc::clone(&provider);
-            Box::pin(async move { provider.look_up(address).await }) as Asked
-        };
-        Self::asking(Box::new(ask), timeout, cache_ttl)
+    pub(super) fn new(provider: Provider, timeout: Duration, cache_ttl: Duration, metrics: Metrics) -> Self {
+        Self::asking(asker(provider), timeout, cache_ttl, metrics)
     }
 
-    fn asking(ask: Ask, timeout: Duration, cache_ttl: Duration) -> Self {
+    fn asking(ask: Ask, timeout: Duration, cache_ttl: Duration, metrics: Metrics) -> Self {
         let state =
             State { cache: Cache::new(cache_ttl), under_way: HashMap::new(), paused_until: None, told: None };
-        Self(Arc::new(Shared { ask, timeout, turns: Semaphore::new(AT_ONCE), state: Mutex::new(state) }))
+        let (turns, state) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Mutex::new(state)));
+        Self(Arc::new(Shared { ask, timeout, turns, state, metrics }))
+    }
+
+    /// Asks the same provider with another time limit. Answers, turns and pauses are common to both.
+    pub(super) fn successor(&self, provider: Provider, timeout: Duration) -> Self {
+        let (turns, state) = (Arc::clone(&self.0.turns), Arc::clone(&self.0.state));
+        let (ask, metrics) = (asker(provider), self.0.metrics.clone());
+        Self(Arc::new(Shared { ask, timeout, turns, state, metrics }))
+    }
+
+    /// Answers are kept for so long from now on; those that are kept already for no longer.
+    pub(super) fn keep_for(&self, cache_ttl: Duration) {
+        self.0.state().cache.keep_for(cache_ttl, Instant::now());
     }
 
     /// What an earlier look-up has found out, while it is kept.
     pub(super) fn at_hand(&self, address: IpAddr) -> Option<Place> {
         self.0.state().cache.find(Key::of(address), Instant::now()).flatten()
+    }
+
+    /// Whether it is kept what was found out, be it nothing.
+    #[cfg(test)]
+    pub(super) fn knows(&self, address: IpAddr) -> bool {
+        self.0.state().cache.find(Key::of(address), Instant::now()).is_some()
     }
 
     /// Asks, unless the answer is kept or somebody else asks already. Whoever loses patience takes nothing from the
@@ -138,16 +163,21 @@ impl Web {
         let key = Key::of(address);
         let now = Instant::now();
         let mut state = self.0.state();
+        let metrics = &self.0.metrics;
         if let Some(answer) = state.cache.find(key, now) {
+            metrics.looked_up(Lookup::Cached);
             return Begun::Known(answer);
         }
         if let Some(progress) = state.under_way.get(&key) {
+            metrics.looked_up(Lookup::Shared);
             return Begun::UnderWay(progress.clone());
         }
         if state.is_paused(now) {
+            metrics.looked_up(Lookup::Throttled);
             return Begun::Known(None);
         }
         if state.under_way.len() >= AT_ONCE + WAITING {
+            metrics.looked_up(Lookup::Busy);
             debug!(%address, "not looked up: too many look-ups are waiting for the geo provider");
             return Begun::Known(None);
         }
@@ -220,6 +250,12 @@ struct Question {
 impl Question {
     async fn ask(self, deadline: Instant) {
         let found = self.shared.ask_in_turn(self.address, deadline).await;
+        self.shared.metrics.looked_up(match &found {
+            Ok(_) => Lookup::Found,
+            Err(Nothing::Failed(LookupError::Throttled { .. })) => Lookup::Throttled,
+            Err(Nothing::Failed(_)) => Lookup::Failed,
+            Err(Nothing::NotAsked | Nothing::Late) => Lookup::Busy,
+        });
         let now = Instant::now();
         let mut state = self.shared.state();
         match &found {

@@ -60,9 +60,16 @@ pub(super) struct Counter {
 impl Counter {
     /// At `limit` failures within `lasting` a target has failed too often.
     pub(super) fn new(limit: u32, lasting: Duration, capacity: usize) -> Self {
-        let lasting = tenths(lasting).max(1);
-        let grain = if limit <= EXACT { 0 } else { lasting / GRAINS };
-        Self { limit, lasting, grain, targets: Table::new(capacity) }
+        let mut counter = Self { limit: 0, lasting: 1, grain: 0, targets: Table::new(capacity) };
+        counter.adopt(limit, lasting);
+        counter
+    }
+
+    /// Judges by this from now on, also what was counted before.
+    pub(super) fn adopt(&mut self, limit: u32, lasting: Duration) {
+        self.limit = limit;
+        self.lasting = tenths(lasting).max(1);
+        self.grain = if limit <= EXACT { 0 } else { self.lasting / GRAINS };
     }
 
     /// Counts one failure. Once there are too many, says how many and forgets them.
@@ -135,6 +142,11 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) fn new(lasting: Duration) -> Self {
         Self { hashing: RandomState::new(), lasting: tenths(lasting).max(1), first: Table::new(MAX_REFUSED) }
+    }
+
+    /// Lets one count again after this time from now on.
+    pub(super) fn adopt(&mut self, lasting: Duration) {
+        self.lasting = tenths(lasting).max(1);
     }
 
     /// Whether this is the first refusal of that name from that client for as long as failures count.

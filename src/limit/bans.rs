@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,13 +24,16 @@ use uuid::Uuid;
 use super::{
     attempts::{Counter, MAX_COUNTED, MAX_NETWORKS, Refused, Tenths, tenths},
     file,
+    metrics::BanMetrics,
     table::{FEWER, Table},
 };
 use crate::{address, clock::Clock, disk, identity::NameKey, task::Shutdown};
 
 mod charge;
+mod succession;
 
 pub use charge::Charge;
+pub use succession::Prepared;
 
 pub use super::{
     file::{FileError, lift_in_file, read_file},
@@ -138,19 +141,20 @@ pub struct OpenError(FileError);
 pub struct Bans(Arc<Shared>);
 
 struct Shared {
-    duration: Duration,
-    ipv4_subnet_prefix: u8,
-    file: PathBuf,
     clock: Clock,
     listener: Listener,
+    metrics: BanMetrics,
     began: Instant,
     state: Mutex<State>,
     /// Wakes [`Bans::run`].
     changed: Notify,
+    /// Says that another file is written from now on.
+    moved: Notify,
 }
 
 /// Behind one lock, held for a few look-ups at a time.
 struct State {
+    config: Config,
     counters: PerKind<Counter>,
     /// Failures that are charged and may be given back, until it is known. As many at most as are charged at once.
     pending: HashMap<Target, u32>,
@@ -158,6 +162,10 @@ struct State {
     banned: PerKind<Table<Target, Entry>>,
     /// The file differs from what is banned.
     unsaved: bool,
+    /// What lies in its place makes no sense, and is to be set aside before it is written.
+    damaged: Option<FileError>,
+    /// Files of before, and what they are still to hold.
+    former: Vec<(PathBuf, Vec<Ban>)>,
 }
 
 /// One of each kind, so that no kind of target pushes out another.
@@ -196,6 +204,13 @@ impl<T> PerKind<T> {
     }
 }
 
+impl PerKind<Table<Target, Entry>> {
+    fn nobody() -> Self {
+        let banned = || Table::new(MAX_BANS);
+        Self { client: banned(), subnet: banned(), asn: banned(), pair: banned() }
+    }
+}
+
 impl Entry {
     /// Over as soon as either clock says so: a wall clock that was set back holds nobody for longer.
     fn is_over(&self, now: Now) -> bool {
@@ -217,6 +232,41 @@ impl State {
         self.unsaved = true;
     }
 
+    /// Takes up what the file of the last run holds. Returns what ended meanwhile.
+    fn take_up(&mut self, stored: Vec<Ban>, now: Now) -> Vec<BanEvent> {
+        let whole = signed(self.config.duration);
+        let mut events = Vec::new();
+        let mut entries = Vec::new();
+        let mut shortened = false;
+        for mut ban in stored {
+            let left = ban.until.duration_since(now.wall);
+            if !left.is_positive() {
+                events.push(BanEvent::Expired(ban));
+                continue;
+            }
+            // Set by a clock that was ahead, or while bans lasted longer.
+            if left > whole || ban.since > now.wall {
+                ban.since = ban.since.min(now.wall);
+                ban.until = now.wall.saturating_add(left.min(whole)).unwrap_or(ban.until);
+                shortened = true;
+            }
+            let left = Duration::try_from(left.min(whole)).unwrap_or_default();
+            entries.push((now.steady + left, ban));
+        }
+        // In the order in which they end, as those that are set later on will be.
+        entries.sort_by_key(|(ends, _)| *ends);
+        let kept = entries.len();
+        for (ends, ban) in entries {
+            self.add(ban, ends, &mut events);
+        }
+        // Else the next start would shorten them anew, and they would never end.
+        self.unsaved = shortened || !events.is_empty();
+        if kept > 0 {
+            tracing::info!(bans = kept, "took up the bans of the last run");
+        }
+        events
+    }
+
     /// In no order: sorting thousands is not for under the lock.
     fn in_force(&self, now: Now) -> Vec<Ban> {
         let all = self.banned.each().into_iter().flat_map(Table::iter);
@@ -231,10 +281,13 @@ impl Bans {
     /// # Errors
     /// A file that cannot be read, or could not be written for want of its folder.
     pub fn open(config: &Config, clock: Clock, listener: Listener) -> Result<Self, OpenError> {
-        let stored = stored(config)?;
+        let mut stored = Stored::read(config)?;
+        if let Some(damaged) = stored.damaged.take() {
+            set_aside(&config.file, &damaged);
+        }
         let new = |limit, capacity| Counter::new(limit, config.duration, capacity);
-        let banned = || Table::new(MAX_BANS);
         let state = State {
+            config: config.clone(),
             counters: PerKind {
                 client: new(config.per_client, MAX_COUNTED),
                 subnet: new(config.per_subnet, MAX_COUNTED),
@@ -243,28 +296,32 @@ impl Bans {
             },
             pending: HashMap::new(),
             refused: Refused::new(config.duration),
-            banned: PerKind { client: banned(), subnet: banned(), asn: banned(), pair: banned() },
+            banned: PerKind::nobody(),
             unsaved: false,
+            damaged: None,
+            former: Vec::new(),
         };
         let bans = Self(Arc::new(Shared {
-            duration: config.duration,
-            ipv4_subnet_prefix: config.ipv4_subnet_prefix,
-            file: config.file.clone(),
             clock,
             listener,
+            metrics: BanMetrics::default(),
             began: Instant::now(),
             state: Mutex::new(state),
             changed: Notify::new(),
+            moved: Notify::new(),
         }));
-        bans.take_up(stored);
+        let events = bans.state().take_up(stored.bans, bans.now());
+        // Also if nothing ended: times may have been mended.
+        bans.0.changed.notify_one();
+        bans.tell(&events);
         Ok(bans)
     }
 
     /// What of an attempt is banned now.
     pub fn hits(&self, address: IpAddr, asn: Option<u32>, id: Option<Uuid>) -> Hits {
         let (client, now) = (address::limit_key(address), self.now());
-        let subnet = address::subnet(address, self.0.ipv4_subnet_prefix);
         let mut state = self.state();
+        let subnet = address::subnet(address, state.config.ipv4_subnet_prefix);
         Hits {
             client: state.is_banned(&Target::Client(client), now),
             subnet: state.is_banned(&Target::Subnet(subnet), now),
@@ -285,10 +342,10 @@ impl Bans {
         asn: Option<u32>,
     ) {
         let client = address::limit_key(address);
-        let subnet = address::subnet(address, self.0.ipv4_subnet_prefix);
         let now = self.now();
         let mut events = Vec::new();
         let mut state = self.state();
+        let subnet = address::subnet(address, state.config.ipv4_subnet_prefix);
         if failure == Failure::Refused && !state.refused.is_first(client, name, self.tick(now)) {
             return;
         }
@@ -321,6 +378,18 @@ impl Bans {
         sorted(self.state().in_force(now))
     }
 
+    /// How many bans are in force for clients, subnets, networks and pairs.
+    pub(super) fn count_in_force(&self) -> [usize; 4] {
+        let now = self.now();
+        let state = self.state();
+        let of = |table: &Table<Target, Entry>| table.iter().filter(|(_, entry)| !entry.is_over(now)).count();
+        state.banned.each().map(of)
+    }
+
+    pub(super) fn metrics(&self) -> &BanMetrics {
+        &self.0.metrics
+    }
+
     /// Ends a ban, and forgets the failures that were counted for that target. Whether there was a ban.
     pub fn lift(&self, target: &Target) -> bool {
         let now = self.now();
@@ -340,6 +409,7 @@ impl Bans {
     pub async fn run(self, stop: Shutdown) {
         let mut saving = Saving::default();
         loop {
+            let file = self.file();
             let next_end = self.end_due();
             let next_end = async {
                 match next_end {
@@ -357,6 +427,8 @@ impl Bans {
                 () = stop.requested() => break,
                 () = next_end => continue,
                 () = retry => {}
+                // How the file of before failed does not matter any more.
+                () = self.moved_from(&file) => saving = Saving::default(),
                 // While the disk fails, the retry will write what changed.
                 () = self.0.changed.notified(), if saving.retry_at.is_none() => {
                     tokio::select! {
@@ -365,73 +437,39 @@ impl Bans {
                     }
                 }
             }
+            let file = self.file();
             let stuck = async {
-                stop.requested().await;
+                let is_over = tokio::select! {
+                    () = stop.requested() => true,
+                    () = self.moved_from(&file) => false,
+                };
                 sleep(LAST_WRITE).await;
+                is_over
             };
             tokio::select! {
                 () = self.save(&mut saving) => {}
-                // Another write would use the same temporary file.
-                () = stuck => return self.tell_stuck(),
+                is_over = stuck => {
+                    tell_stuck(&file);
+                    // Another write would use the same temporary file.
+                    if is_over {
+                        return;
+                    }
+                }
             }
         }
         self.end_due();
         if timeout(LAST_WRITE, self.save(&mut saving)).await.is_err() {
-            self.tell_stuck();
+            tell_stuck(&self.file());
         }
-    }
-
-    fn tell_stuck(&self) {
-        tracing::error!(path = %self.0.file.display(), "the disk is stuck: the newest bans may not be saved");
-    }
-
-    /// Takes up what the file of the last run holds.
-    fn take_up(&self, stored: Vec<Ban>) {
-        let now = self.now();
-        let whole = signed(self.0.duration);
-        let mut events = Vec::new();
-        let mut entries = Vec::new();
-        let mut shortened = false;
-        for mut ban in stored {
-            let left = ban.until.duration_since(now.wall);
-            if !left.is_positive() {
-                events.push(BanEvent::Expired(ban));
-                continue;
-            }
-            // Set by a clock that was ahead, or while bans lasted longer.
-            if left > whole || ban.since > now.wall {
-                ban.since = ban.since.min(now.wall);
-                ban.until = now.wall.saturating_add(left.min(whole)).unwrap_or(ban.until);
-                shortened = true;
-            }
-            let left = Duration::try_from(left.min(whole)).unwrap_or_default();
-            entries.push((now.steady + left, ban));
-        }
-        // In the order in which they end, as those that are set later on will be.
-        entries.sort_by_key(|(ends, _)| *ends);
-        let kept = entries.len();
-        let mut state = self.state();
-        for (ends, ban) in entries {
-            state.add(ban, ends, &mut events);
-        }
-        // Else the next start would shorten them anew, and they would never end.
-        state.unsaved = shortened || !events.is_empty();
-        drop(state);
-        if shortened {
-            self.0.changed.notify_one();
-        }
-        if kept > 0 {
-            tracing::info!(bans = kept, "took up the bans of the last run");
-        }
-        self.tell(&events);
     }
 
     fn count(&self, state: &mut State, target: Option<Target>, now: Now, events: &mut Vec<BanEvent>) {
         let Some(target) = target.filter(|target| !state.is_banned(target, now)) else { return };
         let Some(failures) = state.counters.of(&target).fail(target, self.tick(now)) else { return };
-        let until = now.wall.saturating_add(signed(self.0.duration)).unwrap_or(Timestamp::MAX);
+        let duration = state.config.duration;
+        let until = now.wall.saturating_add(signed(duration)).unwrap_or(Timestamp::MAX);
         let ban = Ban { target, since: now.wall, until, failures };
-        state.add(ban.clone(), now.steady + self.0.duration, events);
+        state.add(ban.clone(), now.steady + duration, events);
         events.push(BanEvent::Added(ban));
     }
 
@@ -454,18 +492,41 @@ impl Bans {
         next
     }
 
-    /// Writes the file if it differs from what is banned.
+    /// Writes the file if it differs from what is banned, and those of before once more.
     async fn save(&self, saving: &mut Saving) {
+        self.save_own(saving).await;
+        let former = std::mem::take(&mut self.state().former);
+        for (path, bans) in former {
+            let file = path.clone();
+            let write = tokio::task::spawn_blocking(move || file::write(&file, sorted(bans)));
+            match timeout(LAST_WRITE, write).await {
+                Ok(Ok(Err(error))) => {
+                    tracing::error!(%error, "the newest bans are not saved in the file of before");
+                }
+                // Otherwise it is written, or the runtime is stopping, or a panic has been reported.
+                Ok(_) => {}
+                Err(_) => tell_stuck(&path),
+            }
+        }
+    }
+
+    async fn save_own(&self, saving: &mut Saving) {
         let now = self.now();
-        let bans = {
+        let (bans, path, damaged) = {
             let mut state = self.state();
             if !std::mem::take(&mut state.unsaved) {
                 return;
             }
-            state.in_force(now)
+            (state.in_force(now), state.config.file.clone(), state.damaged.take())
         };
-        let (path, began) = (self.0.file.clone(), Instant::now());
-        let written = tokio::task::spawn_blocking(move || file::write(&path, sorted(bans))).await;
+        let (file, began) = (path.clone(), Instant::now());
+        let written = tokio::task::spawn_blocking(move || {
+            if let Some(damaged) = damaged {
+                set_aside(&file, &damaged);
+            }
+            file::write(&file, sorted(bans))
+        });
+        let written = written.await;
         saving.gather = began.elapsed() * GATHER_TIMES;
         match written {
             Ok(Ok(())) => {
@@ -479,7 +540,13 @@ impl Bans {
                     tracing::error!(%error, "bans cannot be saved; they are in force, it is tried again, but a restart \
                         before that would lose the newest");
                 }
-                self.state().unsaved = true;
+                let mut state = self.state();
+                // What another file is to hold, it will.
+                if state.config.file != path {
+                    return;
+                }
+                state.unsaved = true;
+                drop(state);
                 saving.pause = (saving.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                 saving.retry_at = Some(Instant::now() + saving.pause);
             }
@@ -494,8 +561,22 @@ impl Bans {
         }
         self.0.changed.notify_one();
         for event in events {
+            if let BanEvent::Added(ban) = event {
+                self.0.metrics.added(&ban.target);
+            }
             (self.0.listener)(event);
         }
+    }
+
+    /// Returns once another file than this is written.
+    async fn moved_from(&self, file: &Path) {
+        while self.state().config.file == file {
+            self.0.moved.notified().await;
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.state().config.file.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -529,26 +610,41 @@ struct Saving {
 }
 
 /// The bans of the last run, as they are written.
-fn stored(config: &Config) -> Result<Vec<Ban>, OpenError> {
-    let path = &config.file;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        let source = std::io::Error::other("there is no such folder");
-        return Err(OpenError(FileError::Io { path: folder.to_owned(), source }));
-    }
-    match file::read(path) {
-        Ok(bans) => Ok(bans),
-        Err(error @ FileError::Io { .. }) => Err(OpenError(error)),
-        Err(damaged @ FileError::Damaged { .. }) => {
-            match disk::set_aside(path) {
-                Ok(moved_to) => tracing::warn!(%damaged, moved_to = %moved_to.display(),
-                    "the file of bans is damaged and was set aside; the proxy starts without the bans in it"),
-                Err(error) => tracing::warn!(%damaged, %error,
-                    "the file of bans is damaged and will be replaced; the proxy starts without the bans in it"),
-            }
-            Ok(Vec::new())
+#[derive(Debug)]
+struct Stored {
+    bans: Vec<Ban>,
+    /// The file makes no sense: there are none.
+    damaged: Option<FileError>,
+}
+
+impl Stored {
+    /// Changes nothing. Blocks.
+    fn read(config: &Config) -> Result<Self, OpenError> {
+        let path = &config.file;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let source = std::io::Error::other("there is no such folder");
+            return Err(OpenError(FileError::Io { path: folder.to_owned(), source }));
+        }
+        match file::read(path) {
+            Ok(bans) => Ok(Self { bans, damaged: None }),
+            Err(error @ FileError::Io { .. }) => Err(OpenError(error)),
+            Err(damaged @ FileError::Damaged { .. }) => Ok(Self { bans: Vec::new(), damaged: Some(damaged) }),
         }
     }
+}
+
+fn set_aside(path: &Path, damaged: &FileError) {
+    match disk::set_aside(path) {
+        Ok(moved_to) => tracing::warn!(%damaged, moved_to = %moved_to.display(),
+            "the file of bans is damaged and was set aside; the bans in it are not in force"),
+        Err(error) => tracing::warn!(%damaged, %error,
+            "the file of bans is damaged and will be replaced; the bans in it are not in force"),
+    }
+}
+
+fn tell_stuck(path: &Path) {
+    tracing::error!(path = %path.display(), "the disk is stuck: the newest bans may not be saved");
 }
 
 /// Oldest first.

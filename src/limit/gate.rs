@@ -27,6 +27,7 @@ use std::{
 use ipnet::IpNet;
 use tokio::{sync::Notify, time::Instant};
 
+use super::metrics::GateMetrics;
 use crate::address;
 
 /// Connections beyond the limit that may be on their way out: each was asked to leave, and needs its task to be run
@@ -45,6 +46,19 @@ pub struct Limits {
     pub per_address: u32,
     /// Most logins under way that have proven nothing yet.
     pub pending_logins: u32,
+}
+
+/// How many connections and logins there are, and may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Open connections, those on their way out included.
+    pub open: u32,
+    /// Most of them.
+    pub max: u32,
+    /// Logins under way that have proven nothing yet.
+    pub pending_logins: u32,
+    /// Most of them.
+    pub max_pending_logins: u32,
 }
 
 /// Which limit turned somebody away.
@@ -79,17 +93,17 @@ pub type OnLimit = Box<dyn Fn() + Send + Sync>;
 pub struct Gate(Arc<Shared>);
 
 struct Shared {
-    limits: Limits,
     known: Known,
     on_limit: OnLimit,
+    metrics: GateMetrics,
     /// Held for a few look-ups at a time.
     state: Mutex<State>,
     /// When each limit was last logged, and how often it was hit since.
     told: Mutex<HashMap<Full, (Instant, u64)>>,
 }
 
-#[derive(Default)]
 struct State {
+    limits: Limits,
     /// Open connections, also those that are on their way out.
     open: u32,
     /// Those that were asked to leave and have not gone yet.
@@ -188,9 +202,32 @@ impl Queue {
 }
 
 impl State {
+    /// Nobody has come yet.
+    fn under(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: 0,
+            leaving: 0,
+            clients: HashMap::new(),
+            unproven: Queue::default(),
+            pending: Queue::default(),
+            serial: 0,
+        }
+    }
+
     /// Connections, without those that are on their way out.
     fn in_use(&self) -> u32 {
         self.open - self.leaving
+    }
+
+    /// Which connection of that client makes room for one more; `None` if it has fewer than one may have.
+    fn predecessor(&self, client: IpNet, is_known: bool) -> Result<Option<u64>, Full> {
+        let in_use = |client: &Client| client.open - client.leaving;
+        if self.clients.get(&client).map_or(0, in_use) < self.limits.per_address {
+            return Ok(None);
+        }
+        let oldest = self.unproven.oldest_of(client).filter(|_| is_known);
+        oldest.map(Some).ok_or(Full::PerAddress)
     }
 
     fn ask_to_leave(&mut self, serial: u64, limit: Full) {
@@ -217,8 +254,14 @@ const fn open_to_all(limit: u32) -> u32 {
 impl Gate {
     /// A gate that nobody has passed yet.
     pub fn new(limits: Limits, known: Known, on_limit: OnLimit) -> Self {
-        let (state, told) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { limits, known, on_limit, state, told }))
+        let (state, told) = (Mutex::new(State::under(limits)), Mutex::default());
+        Self(Arc::new(Shared { known, on_limit, metrics: GateMetrics::default(), state, told }))
+    }
+
+    /// Goes by other limits from now on. Nobody has to leave for it: where there are more than a limit allows now, those
+    /// who come next find it reached, until enough have left by themselves or made room as they always do.
+    pub fn adopt(&self, limits: Limits) {
+        self.0.state().limits = limits;
     }
 
     /// Lets a new connection in, or not. Of one that comes through a trusted proxy the client is not known yet (`None`):
@@ -230,10 +273,10 @@ impl Gate {
         let shared = &self.0;
         let is_known = address.is_some_and(|address| (shared.known)(address));
         let client = address.map(address::limit_key);
-        let most = shared.limits.connections;
-        let crowded = open_to_all(most);
         let mut state = shared.state();
-        let predecessor = client.map_or(Ok(None), |client| shared.predecessor_in(&state, client, is_known));
+        let most = state.limits.connections;
+        let crowded = open_to_all(most);
+        let predecessor = client.map_or(Ok(None), |client| state.predecessor(client, is_known));
         let predecessor = match predecessor {
             Ok(predecessor) => predecessor,
             Err(full) => return Err(shared.hit(state, full, address)),
@@ -277,6 +320,17 @@ impl Gate {
         Ok(Passage { waiting: Waiting { gate: Arc::clone(shared), serial, exit }, held })
     }
 
+    /// How many there are, and may be.
+    pub fn figures(&self) -> Figures {
+        let state = self.0.state();
+        let Limits { connections: max, pending_logins: max_pending_logins, .. } = state.limits;
+        Figures { open: state.open, max, pending_logins: state.pending.len(), max_pending_logins }
+    }
+
+    pub(super) fn metrics(&self) -> &GateMetrics {
+        &self.0.metrics
+    }
+
     #[cfg(test)]
     fn counts(&self) -> (u32, u32, usize, u32, u32) {
         let state = self.0.state();
@@ -290,20 +344,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which connection of that client makes room for one more; `None` if it has fewer than one may have.
-    fn predecessor_in(&self, state: &State, client: IpNet, is_known: bool) -> Result<Option<u64>, Full> {
-        let in_use = |client: &Client| client.open - client.leaving;
-        if state.clients.get(&client).map_or(0, in_use) < self.limits.per_address {
-            return Ok(None);
-        }
-        let oldest = state.unproven.oldest_of(client).filter(|_| is_known);
-        oldest.map(Some).ok_or(Full::PerAddress)
-    }
-
     /// A limit was hit: gives the lock back, and tells of it.
     fn hit(&self, state: MutexGuard<'_, State>, full: Full, address: Option<IpAddr>) -> Full {
         drop(state);
         (self.on_limit)();
+        self.metrics.hit(full);
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let times = match told.entry(full) {
@@ -351,12 +396,12 @@ impl Passage {
         let is_known = (shared.known)(address);
         let client = address::limit_key(address);
         let mut state = shared.state();
-        let oldest = match shared.predecessor_in(&state, client, is_known) {
+        let oldest = match state.predecessor(client, is_known) {
             Ok(oldest) => oldest,
             Err(full) => return Err(shared.hit(state, full, Some(address))),
         };
         // This one is among them.
-        let crowded = state.in_use() > open_to_all(shared.limits.connections);
+        let crowded = state.in_use() > open_to_all(state.limits.connections);
         if crowded && !is_known {
             return Err(shared.hit(state, Full::Connections, Some(address)));
         }
@@ -388,8 +433,8 @@ impl Passage {
     /// Which limit keeps it out; it can be told so.
     pub fn begin_login(&self) -> Result<(), Full> {
         let shared = &self.held.gate;
-        let most = shared.limits.pending_logins;
         let mut state = shared.state();
+        let most = state.limits.pending_logins;
         if self.waiting.exit.stage() != Exit::WAITING {
             // Asked to leave already, and about to hear of it.
             return Ok(());
@@ -481,7 +526,7 @@ impl Drop for Held {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Gate").field(&self.0.limits).finish()
+        f.debug_tuple("Gate").field(&self.0.state().limits).finish()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod bans;
 mod codes;
 mod file;
 pub mod gate;
+mod metrics;
 pub mod rate;
 mod table;
 mod target;

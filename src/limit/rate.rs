@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,39 +23,53 @@ const MAX_CLIENTS: usize = MANY;
 /// Time between the logins of one client address, with a burst: the generic cell rate algorithm, which needs one time
 /// per client and no timers.
 #[derive(Debug)]
-pub struct Rates {
+pub struct Rates(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
     /// `None` is no limit.
     interval: Option<Duration>,
     /// When each client's burst is whole again.
-    whole_at: Mutex<Table<IpNet, Instant>>,
+    whole_at: Table<IpNet, Instant>,
+}
+
+/// Zero is no limit.
+fn limit(interval: Duration) -> Option<Duration> {
+    Some(interval).filter(|interval| !interval.is_zero())
 }
 
 impl Rates {
     /// So much time between two logins of one client; zero is no limit.
     pub fn new(interval: Duration) -> Self {
-        Self {
-            interval: Some(interval).filter(|interval| !interval.is_zero()),
-            whole_at: Mutex::new(Table::new(MAX_CLIENTS)),
+        Self(Mutex::new(State { interval: limit(interval), whole_at: Table::new(MAX_CLIENTS) }))
+    }
+
+    /// Goes by another interval from now on; zero is no limit. What was waited for under the old one is void: everybody
+    /// begins with a whole burst. The same interval changes nothing.
+    pub fn adopt(&self, interval: Duration) {
+        let mut state = self.state();
+        if state.interval != limit(interval) {
+            *state = State { interval: limit(interval), whole_at: Table::new(MAX_CLIENTS) };
         }
     }
 
     /// Whether a login may begin now. One that may not costs the client nothing. `sessions` says how many players are
     /// known from there, each of whom may log in at once; it is asked only if it matters.
     pub fn take(&self, address: IpAddr, sessions: impl FnOnce() -> usize) -> bool {
-        let Some(interval) = self.interval else { return true };
         let (client, now) = (address::limit_key(address), Instant::now());
-        let wait = |whole_at: &Mutex<Table<IpNet, Instant>>| {
-            let table = whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-            table.get(&client).map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+        let may_be_many = {
+            let state = self.state();
+            let Some(interval) = state.interval else { return true };
+            let wait = state.whole_at.get(&client).map(|at| at.saturating_duration_since(now));
+            wait.unwrap_or_default() > interval * (BURST - 1)
         };
         // Not under the lock: the answer takes another one.
-        let burst = if wait(&self.whole_at) <= interval * (BURST - 1) {
-            BURST
-        } else {
-            u32::try_from(sessions()).unwrap_or(u32::MAX).max(BURST)
-        };
-        let room = interval.saturating_mul(burst - 1);
-        let mut table = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let many = if may_be_many { u32::try_from(sessions()).unwrap_or(u32::MAX) } else { BURST };
+        let mut state = self.state();
+        // Another one may have been set meanwhile.
+        let Some(interval) = state.interval else { return true };
+        let room = interval.saturating_mul(many.max(BURST) - 1);
+        let table = &mut state.whole_at;
         table.drop_ended(|at| *at <= now);
         let whole_at = table.get(&client).map_or(now, |at| (*at).max(now));
         if whole_at.saturating_duration_since(now) > room {
@@ -65,16 +79,21 @@ impl Rates {
         true
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Clients that are remembered now.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.whole_at.lock().unwrap().len()
+        self.state().whole_at.len()
     }
 
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        self.whole_at.lock().unwrap().bytes()
+        self.state().whole_at.bytes()
     }
 }
 
@@ -137,6 +156,24 @@ mod tests {
         let rates = Rates::new(Duration::ZERO);
         assert_eq!(burst(&rates, "203.0.113.5", 0), 2000);
         assert_eq!(rates.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_interval_holds_at_once_and_the_same_changes_nothing() {
+        let rates = Rates::new(INTERVAL);
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 3);
+        rates.adopt(INTERVAL);
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 0, "nobody gets a new burst by it");
+        rates.adopt(INTERVAL * 10);
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 3);
+        advance(INTERVAL * 9).await;
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 0);
+        advance(INTERVAL).await;
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 1);
+        rates.adopt(Duration::ZERO);
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 2000);
+        rates.adopt(INTERVAL);
+        assert_eq!(burst(&rates, "203.0.113.5", 0), 3);
     }
 
     #[tokio::test(start_paused = true)]

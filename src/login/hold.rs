@@ -144,8 +144,8 @@ impl Drop for Trying<'_> {
             // Its player came in by another way, or we stop.
             Some(Reason::ShuttingDown) => {}
             Some(Reason::Displaced) if self.line.gave_way_to_admission() => {}
-            // It made room for others.
-            Some(Reason::TooManyConnections) => trial.fail_uncharged(Gate::Dialog),
+            // It made room for others, or the owner sent it away.
+            Some(Reason::TooManyConnections | Reason::Kicked) => trial.fail_uncharged(Gate::Dialog),
             _ => trial.fail(Gate::Dialog),
         }
     }

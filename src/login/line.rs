@@ -61,6 +61,8 @@ pub struct Judged {
 #[derive(Debug, Default)]
 struct Close {
     reason: Option<Reason>,
+    /// What the client is to read instead of the reason's own text.
+    words: Option<Box<str>>,
     /// Whether that is because somebody of the same id was let in.
     for_admission: bool,
     waiting: Option<Waker>,
@@ -124,19 +126,31 @@ impl Line {
 
     /// Asks the connection to end and to tell its client why. The first reason stays.
     pub fn close(&self, reason: Reason) {
-        self.ask_to_close(reason, false);
+        self.ask_to_close(reason, false, None);
+    }
+
+    /// Asks the connection to end, and to tell its client these words, `&` colour codes and all, instead of the reason's
+    /// own text. Of one that was asked before, nothing changes.
+    pub fn send_away(&self, reason: Reason, words: Option<&str>) {
+        self.ask_to_close(reason, false, words);
+    }
+
+    /// The words that its client is to read instead of the text of the reason for which it was asked to close.
+    pub fn words(&self) -> Option<Box<str>> {
+        self.close.lock().unwrap_or_else(PoisonError::into_inner).words.clone()
     }
 
     /// Asks it to give way to somebody of the same id who was let in.
     pub(super) fn give_way_to_admission(&self) {
-        self.ask_to_close(Reason::Displaced, true);
+        self.ask_to_close(Reason::Displaced, true, None);
     }
 
-    fn ask_to_close(&self, reason: Reason, for_admission: bool) {
+    fn ask_to_close(&self, reason: Reason, for_admission: bool, words: Option<&str>) {
         let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
         if close.reason.is_none() {
             close.reason = Some(reason);
             close.for_admission = for_admission;
+            close.words = words.map(Box::from);
         }
         let waiting = close.waiting.take();
         drop(close);
@@ -181,7 +195,8 @@ mod tests {
         line.close(Reason::ShuttingDown);
         line.close(Reason::Displaced);
         line.give_way_to_admission();
+        line.send_away(Reason::Kicked, Some("Go"));
         assert_eq!(line.closing().await, Reason::ShuttingDown);
-        assert!(!line.gave_way_to_admission());
+        assert!(!line.gave_way_to_admission() && line.words().is_none());
     }
 }

@@ -39,6 +39,7 @@ mod hang_ups;
 mod hold;
 pub mod keys;
 mod line;
+mod metrics;
 mod online;
 mod opener;
 mod player_key;
@@ -48,6 +49,7 @@ pub mod roster;
 mod stage;
 
 pub use hang_ups::HangUps;
+pub use metrics::{Metrics, PinChange};
 pub use quarantine::{Held, Taken, admit_held};
 pub use stage::{Hello, Named};
 
@@ -70,6 +72,17 @@ pub enum FallbackMode {
     DryRun,
     /// A plain online-mode proxy.
     Disabled,
+}
+
+impl FallbackMode {
+    /// As it is written in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::DryRun => "dry-run",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// How logins are treated.
@@ -115,7 +128,7 @@ pub struct LoginCx {
     /// What players read, for the dialog that asks for the PIN.
     pub messages: Arc<Messages>,
     /// Refusals kept back for clients that hung up.
-    pub hang_ups: HangUps,
+    pub hang_ups: Arc<HangUps>,
     /// Prefix length of an IPv4 client's subnet, for telling hang-ups from different places.
     pub ipv4_subnet_prefix: u8,
     /// UTC time.
@@ -256,7 +269,7 @@ pub async fn drive<S: Io>(
 pub fn cut_short(reason: Reason, line: &Line, cx: &LoginCx, address: IpAddr) -> Refusal {
     let who = line.who.get().cloned().unwrap_or_default();
     let name = who.name.as_deref().and_then(|name| Username::parse(name).ok());
-    let mut refusal = Refusal { who, ..Refusal::new(reason) };
+    let mut refusal = Refusal { who, words: line.words(), ..Refusal::new(reason) };
     if let Some((id, proof)) = line.seated.get() {
         refusal.who.id = Some(*id);
         return refusal.fact("proof", proof.label());

@@ -28,6 +28,8 @@ pub struct Refusal {
     pub judged_as: Option<Reason>,
     /// The text for the player.
     pub message: MessageKey,
+    /// What the player reads instead, if somebody found words for it.
+    pub words: Option<Box<str>>,
     /// Who tried.
     pub who: Who,
     /// Whether there is nobody left to tell.
@@ -54,6 +56,7 @@ impl Refusal {
             reason,
             judged_as: None,
             message: reason.message(),
+            words: None,
             who: Who::default(),
             gone: false,
             moved: None,
@@ -82,9 +85,9 @@ impl Refusal {
     #[must_use]
     pub(super) fn unheard(self, end: Self) -> Self {
         let judged_as = Some(self.reason);
-        let Self { reason, message, gone, facts, .. } = end.fact("refused_as", self.reason.code());
+        let Self { reason, message, words, gone, facts, .. } = end.fact("refused_as", self.reason.code());
         let facts = self.facts.into_iter().chain(facts).collect();
-        Self { reason, judged_as, message, gone, facts, ..self }
+        Self { reason, judged_as, message, words, gone, facts, ..self }
     }
 
     /// Adds what policy weighed.

@@ -296,6 +296,16 @@ impl Roster {
         self.lock().by_id.len()
     }
 
+    /// Players who are in and were proven like that.
+    pub fn proven_by(&self, proof: Proof) -> usize {
+        self.lock().by_id.values().filter(|seat| seat.proof == proof).count()
+    }
+
+    /// Connections that are held: their players are to prove their PIN.
+    pub fn held(&self) -> usize {
+        self.lock().held.values().map(Vec::len).sum()
+    }
+
     /// Whether nobody is in.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -47,6 +47,20 @@ impl Bucket {
         Self { full: (per_minute > 0).then_some(rate), state: Mutex::new(state) }
     }
 
+    /// A bucket for another number of calls a minute; 0 is no limit. What throttling and calls have taken from this one is
+    /// missing there in the same share, so that no reload buys strangers anything.
+    #[must_use]
+    pub fn successor(&self, per_minute: u32) -> Self {
+        let successor = Self::new(per_minute);
+        let (Some(before), Some(full)) = (self.full, successor.full) else { return successor };
+        let mut old = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        old.advance(before);
+        let (rate, tokens) = (old.rate / before * full, old.tokens / before * full);
+        let state = State { tokens, rate: rate.max(1.0), updated: old.updated, shrunk: old.shrunk };
+        drop(old);
+        Self { state: Mutex::new(state), ..successor }
+    }
+
     /// Takes the right to one call, if there is one. A refusal is one of our own limits being hit.
     pub fn try_take(&self) -> bool {
         let Some(full) = self.full else { return true };
@@ -97,6 +111,20 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn another_rate_begins_with_the_same_share() {
+        let bucket = Bucket::new(100);
+        bucket.throttled();
+        assert_eq!((0..1000).take_while(|_| bucket.try_take()).count(), 25);
+        let (slower, faster) = (bucket.successor(40), bucket.successor(1000));
+        assert_eq!((slower.rate(), faster.rate()), (Some(20.0), Some(500.0)));
+        assert!(!slower.try_take() && !faster.try_take());
+        advance(Duration::from_secs(3)).await;
+        assert!(slower.try_take() && faster.try_take() && !slower.try_take());
+        assert!(bucket.successor(0).try_take(), "0 is no limit");
+        assert_eq!(bucket.successor(0).successor(7).rate(), Some(7.0));
+    }
 
     fn drain(bucket: &Bucket) -> u32 {
         let mut taken = 0;

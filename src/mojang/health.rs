@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -19,7 +19,9 @@ pub use super::monitor::start;
 use super::{
     classify::{Outcome, OutcomeClass, Why},
     machine::Vote,
+    metrics::VerdictMetrics,
 };
+use crate::metric;
 
 /// Longest time for which a verdict may be forced.
 pub const MAX_OVERRIDE: Duration = Duration::from_hours(24);
@@ -261,6 +263,8 @@ pub(super) enum Input {
     Probe(oneshot::Sender<Probed>),
     /// `None` ends the override.
     Override(Option<Override>, oneshot::Sender<()>),
+    /// Somebody wants to know whether there is an answer.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The handle on the monitor. Clones are the same monitor.
@@ -269,6 +273,34 @@ pub struct Health {
     status: watch::Receiver<Status>,
     inputs: mpsc::Sender<Input>,
     limits: Arc<Limits>,
+    fresh: Arc<Fresh>,
+    metrics: VerdictMetrics,
+}
+
+/// A configuration on its way to the monitor. Not among the inputs, which may be lost.
+#[derive(Default)]
+pub(super) struct Fresh {
+    newest: Mutex<Option<(Config, Probe)>>,
+    arrived: Notify,
+}
+
+impl Fresh {
+    /// The newest one, once there is one.
+    pub(super) async fn taken(&self) -> (Config, Probe) {
+        loop {
+            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match newest {
+                Some(newest) => return newest,
+                None => self.arrived.notified().await,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fresh")
+    }
 }
 
 /// When our own limits were last hit. No messages, since a flood is when there are most of them.
@@ -298,8 +330,26 @@ impl Health {
         status: watch::Receiver<Status>,
         inputs: mpsc::Sender<Input>,
         limits: Arc<Limits>,
+        fresh: Arc<Fresh>,
+        metrics: VerdictMetrics,
     ) -> Self {
-        Self { status, inputs, limits }
+        Self { status, inputs, limits, fresh, metrics }
+    }
+
+    /// Has the verdict, and what is counted of it, read with the other figures.
+    ///
+    /// # Errors
+    /// If it is registered already.
+    pub fn register(&self, registry: &metric::Registry) -> Result<(), metric::Error> {
+        self.metrics.register(self, registry)
+    }
+
+    /// Goes by another configuration, and asks another server, from now on. Verdict, override and counts stay: what the
+    /// next probe finds is judged by the new thresholds. A probe that is under way is broken off and begun anew, so this
+    /// is not for a configuration that is the same. The start of an outage moves to the new file.
+    pub fn adopt(&self, config: Config, probe: Probe) {
+        *self.fresh.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((config, probe));
+        self.fresh.arrived.notify_one();
     }
 
     /// What is known now. Once the monitor has ended nothing is Down any more: nobody would notice its end.
@@ -361,6 +411,13 @@ impl Health {
     /// Gives the verdict back to the probes. Returns once it holds.
     pub async fn clear_override(&self) -> Result<(), OverrideError> {
         self.order(None).await
+    }
+
+    /// Waits until the monitor has dealt with everything that it was told before. `false` if it has ended; whoever takes
+    /// a long silence for an end has to measure it.
+    pub async fn answers(&self) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.inputs.send(Input::Ping(tx)).await.is_ok() && rx.await.is_ok()
     }
 
     pub(super) fn vote(&self, vote: Vote) {

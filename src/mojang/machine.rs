@@ -137,6 +137,11 @@ impl Machine {
         }
     }
 
+    /// Judges what comes by another configuration.
+    pub(super) fn adopt(&mut self, config: Config) {
+        self.config = config;
+    }
+
     pub(super) fn status(&self) -> Status {
         Status {
             verdict: self.verdict(),

@@ -11,6 +11,7 @@ pub mod session_server;
 pub mod verify;
 
 mod machine;
+pub mod metrics;
 mod monitor;
 mod names;
 mod outage_file;

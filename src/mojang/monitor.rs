@@ -12,10 +12,11 @@ use tokio::{
 use super::{
     classify::{LocalFault, Outcome},
     health::{
-        Cause, Config, Event, Health, Input, Limits, Listener, OverrideChange, Probe, Probed, Status,
+        Cause, Config, Event, Fresh, Health, Input, Limits, Listener, OverrideChange, Probe, Probed, Status,
         Transition, Verdict,
     },
     machine::{Effects, Machine, Moment, Pace},
+    metrics::VerdictMetrics,
     outage_file,
 };
 use crate::{
@@ -52,14 +53,16 @@ pub fn start(
     };
     let (status_tx, status) = watch::channel(initial);
     let limits = Arc::new(Limits::default());
-    let health = Health::new(status, inputs_tx, Arc::clone(&limits));
+    let fresh = Arc::new(Fresh::default());
+    let metrics = VerdictMetrics::default();
+    let health = Health::new(status, inputs_tx, Arc::clone(&limits), Arc::clone(&fresh), metrics.clone());
     let handle = task::spawn("health-monitor", async move {
         let path = config.outage_file.clone();
         let now = clock.now();
         // A panic in there costs no more than the kept start.
         let stored = spawn_blocking(move || outage_file::load(&path, now)).await.unwrap_or_default();
         let outage_file = config.outage_file.clone();
-        let longest_turn = config.treat_throttling_as_outage.then_some(config.retry_interval);
+        let longest_turn = longest_turn(&config);
         let machine = Machine::new(config, stored, Moment { at: clock.now(), tick: Instant::now() });
         status_tx.send_replace(machine.status());
         let monitor = Monitor {
@@ -68,6 +71,8 @@ pub fn start(
             probe,
             status: status_tx,
             limits,
+            fresh,
+            metrics,
             listener,
             asked: true,
             waiting: Vec::new(),
@@ -78,7 +83,8 @@ pub fn start(
             jitter: 1.0,
             excusing: false,
             outage_file,
-            stored,
+            former_files: Vec::new(),
+            stored: Some(stored),
             store_failed: false,
         };
         monitor.run(inputs, shutdown).await;
@@ -93,6 +99,9 @@ struct Monitor {
     probe: Probe,
     status: watch::Sender<Status>,
     limits: Arc<Limits>,
+    /// Where configurations arrive that are to be adopted.
+    fresh: Arc<Fresh>,
+    metrics: VerdictMetrics,
     listener: Listener,
     /// Whether a probe is wanted out of turn.
     asked: bool,
@@ -111,22 +120,33 @@ struct Monitor {
     /// Whether the last probe's silence was our own: logged once in a row.
     excusing: bool,
     outage_file: PathBuf,
-    /// What the outage file says, as far as we know.
-    stored: Option<Timestamp>,
+    /// Those of earlier configurations, to be removed once the start of an outage is kept in the new one.
+    former_files: Vec<PathBuf>,
+    /// What the outage file says; `None` if we do not know.
+    #[expect(clippy::option_option, reason = "that it says nothing is something to know")]
+    stored: Option<Option<Timestamp>>,
     /// Writing it failed; tried again after the next probe.
     store_failed: bool,
 }
 
 /// A probe, and when it began.
 type Running = Pin<Box<dyn Future<Output = (Instant, Outcome)> + Send>>;
-type Storing = JoinHandle<(Option<Timestamp>, io::Result<()>)>;
+type Storing = JoinHandle<Stored>;
+
+/// What was written where, and how that went.
+struct Stored {
+    path: PathBuf,
+    outage: Option<Timestamp>,
+    result: io::Result<()>,
+}
 
 impl Monitor {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: Shutdown) {
+        let fresh = Arc::clone(&self.fresh);
         let mut running: Option<Running> = None;
         let mut storing: Option<Storing> = None;
         loop {
-            if storing.is_none() && !self.store_failed && self.machine.outage() != self.stored {
+            if storing.is_none() && !self.store_failed && self.is_unsaved() {
                 storing = Some(self.store());
             }
             let due = self.due();
@@ -147,12 +167,17 @@ impl Monitor {
                     self.publish(&effects);
                 }
                 Some(input) = inputs.recv() => self.take(input),
+                (config, probe) = fresh.taken() => {
+                    // What the server of before says means nothing any more. Who waits for it gets the next.
+                    running = None;
+                    self.adopt(config, probe);
+                }
             }
         }
         if let Some(storing) = storing {
             self.settle_store(storing.await.ok());
         }
-        if self.machine.outage() != self.stored {
+        if self.is_unsaved() {
             let last = self.store().await.ok();
             self.settle_store(last);
         }
@@ -200,6 +225,7 @@ impl Monitor {
         }
         self.store_failed = false;
         self.hold(&outcome, began);
+        self.metrics.probed(outcome.class());
         let effects = self.machine.probed(&outcome, began, self.now());
         self.publish(&effects);
         let probed = Probed { class: outcome.class(), failed: self.machine.failed_by(&outcome) };
@@ -240,6 +266,11 @@ impl Monitor {
                 self.waiting.push(waiter);
                 return;
             }
+            Input::Ping(waiter) => {
+                // Whoever asked may have gone.
+                let _ = waiter.send(());
+                return;
+            }
             Input::Override(order, done) => {
                 let effects = match order {
                     Some(order) => self.machine.force(order.verdict, order.lasting, now),
@@ -266,20 +297,61 @@ impl Monitor {
         self.status.send_if_modified(|old| std::mem::replace(old, status) != status);
         for event in &effects.events {
             log(event);
+            self.metrics.heard(event);
             (self.listener)(event);
         }
     }
 
-    fn store(&self) -> Storing {
-        let path = self.outage_file.clone();
-        let outage = self.machine.outage();
-        spawn_blocking(move || (outage, outage_file::store(&path, outage)))
+    fn adopt(&mut self, config: Config, probe: Probe) {
+        self.probe = probe;
+        self.asked = true;
+        self.served.append(&mut self.waiting);
+        std::mem::swap(&mut self.served, &mut self.waiting);
+        self.longest_turn = longest_turn(&config);
+        if let (Some(turn), Some(last)) = (self.longest_turn, self.last_start) {
+            self.not_before = self.not_before.map(|not_before| not_before.min(last + turn));
+        }
+        if config.outage_file != self.outage_file {
+            let former = std::mem::replace(&mut self.outage_file, config.outage_file.clone());
+            self.former_files.retain(|path| *path != self.outage_file);
+            self.former_files.push(former);
+            self.stored = None;
+        }
+        self.store_failed = false;
+        self.machine.adopt(config);
     }
 
-    fn settle_store(&mut self, done: Option<(Option<Timestamp>, io::Result<()>)>) {
+    fn is_unsaved(&self) -> bool {
+        self.stored != Some(self.machine.outage())
+    }
+
+    fn store(&mut self) -> Storing {
+        let path = self.outage_file.clone();
+        let outage = self.machine.outage();
+        let former = self.former_files.clone();
+        spawn_blocking(move || {
+            let result = outage_file::store(&path, outage);
+            if result.is_ok() {
+                // Left there, one of them would move the start of a later outage.
+                for former in &former {
+                    if let Err(error) = outage_file::store(former, None) {
+                        tracing::warn!(path = %former.display(), %error, "an old start of an outage cannot be removed");
+                    }
+                }
+            }
+            Stored { path, outage, result }
+        })
+    }
+
+    fn settle_store(&mut self, done: Option<Stored>) {
         match done {
-            Some((outage, Ok(()))) => self.stored = outage,
-            Some((_, Err(error))) => {
+            // The file has become another one meanwhile.
+            Some(Stored { path, .. }) if path != self.outage_file => {}
+            Some(Stored { outage, result: Ok(()), .. }) => {
+                self.stored = Some(outage);
+                self.former_files.clear();
+            }
+            Some(Stored { result: Err(error), .. }) => {
                 self.store_failed = true;
                 tracing::warn!(
                     path = %self.outage_file.display(), %error,
@@ -289,6 +361,11 @@ impl Monitor {
             None => self.store_failed = true,
         }
     }
+}
+
+/// See [`Monitor::longest_turn`].
+fn longest_turn(config: &Config) -> Option<Duration> {
+    config.treat_throttling_as_outage.then_some(config.retry_interval)
 }
 
 /// The end of what is running; never, if nothing is.
@@ -422,20 +499,24 @@ mod tests {
             folder: &tempfile::TempDir,
             treat_throttling_as_outage: bool,
         ) -> (Health, JoinHandle<()>, ShutdownTrigger) {
-            let config = Config {
-                check_interval: 30 * SECOND,
-                retry_interval: 2 * SECOND,
-                failure_threshold: 3,
-                recovery_threshold: 2,
-                treat_throttling_as_outage,
-                outage_file: folder.path().join("outage.json"),
-            };
+            let config = Config { treat_throttling_as_outage, ..config(folder) };
             let clock = self.clock.clone();
             let (trigger, shutdown) = Shutdown::new();
             let events = Arc::clone(&self.events);
             let listener: Listener = Box::new(move |event| events.lock().unwrap().push(*event));
             let (health, handle) = start(config, clock, self.probe(), shutdown, listener);
             (health, handle, trigger)
+        }
+    }
+
+    fn config(folder: &tempfile::TempDir) -> Config {
+        Config {
+            check_interval: 30 * SECOND,
+            retry_interval: 2 * SECOND,
+            failure_threshold: 3,
+            recovery_threshold: 2,
+            treat_throttling_as_outage: false,
+            outage_file: folder.path().join("outage.json"),
         }
     }
 
@@ -460,6 +541,92 @@ mod tests {
         assert!(steps.len() >= 9, "{steps:?}");
         assert!(steps.iter().all(|s| (27.0..=33.1).contains(s)), "{steps:?}");
         assert!(steps.iter().any(|s| (s - 30.0).abs() > 0.01), "jitter: {steps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_intervals_and_thresholds_hold_at_once_and_the_verdict_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene::new(healthy);
+        let (health, _handle, _trigger) = scene.start(&folder);
+        let before = until(&health, "up").await;
+        sleep(SECOND).await;
+        scene.began.lock().unwrap().clear();
+        let adopted = Instant::now();
+        let fresh = Config { check_interval: 5 * SECOND, failure_threshold: 1, ..config(&folder) };
+        health.adopt(fresh.clone(), scene.probe());
+        sleep(60 * SECOND).await;
+        assert_eq!((health.verdict(), health.status().since), (Verdict::Up, before.since));
+        let began = scene.began.lock().unwrap().clone();
+        assert!(began[0] < adopted + SECOND, "the new way is tried at once");
+        let steps: Vec<f64> = began.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
+        assert!(steps.len() >= 9 && steps.iter().all(|s| (4.4..=5.6).contains(s)), "{steps:?}");
+        scene.answers(dead);
+        let down = until(&health, "down").await;
+        let labels: Vec<_> = scene.events.lock().unwrap().iter().map(label).collect();
+        assert_eq!(labels, ["up", "down"], "one failure is enough now");
+
+        // And the longer way round: an outage goes on.
+        health.adopt(Config { retry_interval: 20 * SECOND, ..fresh }, scene.probe());
+        sleep(SECOND).await;
+        let known = scene.probes();
+        sleep(18 * SECOND).await;
+        assert_eq!((scene.probes(), health.verdict()), (known, down.verdict));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_probe_gets_one_of_the_new_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (Scene::new(dead), Scene::new(healthy));
+        *old.takes.lock().unwrap() = 3600 * SECOND;
+        let (health, _handle, _trigger) = old.start(&folder);
+        while old.probes() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let asked = Instant::now();
+        let (first, second) = (health.probe_now(), health.probe_now());
+        health.adopt(config(&folder), new.probe());
+        let expected = Probed { class: OutcomeClass::NotJoined, failed: false };
+        assert_eq!((first.await, second.await), (expected, expected));
+        assert!(asked.elapsed() < SECOND);
+        until(&health, "up").await;
+        assert_eq!(old.probes(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_an_outage_moves_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let scene = Scene::new(dead);
+        let (health, handle, trigger) = scene.start(&folder);
+        let started = until(&health, "down").await.outage_started;
+        let (old, new) = (config(&folder).outage_file, config(&elsewhere).outage_file);
+        while !old.exists() {
+            sleep(SECOND).await;
+        }
+        health.adopt(config(&elsewhere), scene.probe());
+        while old.exists() {
+            sleep(SECOND).await;
+        }
+        assert_eq!(outage_file::load(&new, scene.clock.now()), started);
+        // There and back again, before anything could be written: nothing is left behind.
+        health.adopt(config(&folder), scene.probe());
+        tokio::task::yield_now().await;
+        health.adopt(config(&elsewhere), scene.probe());
+        trigger.trigger();
+        handle.await.unwrap();
+        assert!(!old.exists());
+        assert_eq!(outage_file::load(&new, scene.clock.now()), started);
+
+        // What an earlier run left in the new place says nothing while none is going on.
+        let scene = Scene::new(healthy);
+        let (health, handle, trigger) = scene.start(&folder);
+        until(&health, "up").await;
+        health.adopt(config(&elsewhere), scene.probe());
+        while new.exists() {
+            sleep(SECOND).await;
+        }
+        trigger.trigger();
+        handle.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,7 +64,12 @@ pub(super) struct Noting<R> {
 
 impl<R> Noting<R> {
     pub(super) fn new(inner: R, found: Found) -> Self {
-        Self { inner: Arc::new(inner), found }
+        Self::sharing(Arc::new(inner), found)
+    }
+
+    /// With what others look up by as well.
+    pub(super) fn sharing(inner: Arc<R>, found: Found) -> Self {
+        Self { inner, found }
     }
 }
 

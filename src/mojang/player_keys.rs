@@ -6,7 +6,12 @@
 //! begins with digits that `-----BEGIN` follows, or holds, behind 24 bytes, a key of exactly one possible encoding,
 //! whose bytes are no text.
 
-use std::{fmt, num::NonZero, sync::Arc, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    fmt,
+    num::NonZero,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{Client, StatusCode, Url};
 use rsa::{
@@ -24,7 +29,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::{Instant, sleep_until},
 };
 use uuid::Uuid;
@@ -183,19 +188,62 @@ impl KeyDoubt {
 pub struct PlayerKeys(Arc<Shared>);
 
 struct Shared {
-    client: Client,
-    url: Url,
     clock: Clock,
-    /// Empty until the first fetch. Kept through everything that a later one may come to.
-    mojang: Mutex<Arc<[RsaPublicKey]>>,
+    state: Mutex<State>,
+    /// Another service is to be asked from now on.
+    changed: Notify,
     /// Signatures being checked: one a core. More would not be faster, and the threads are also those that session
     /// documents are read and written on.
     at_work: Arc<Semaphore>,
 }
 
+/// Who is asked, and what it said.
+struct State {
+    service: Arc<Service>,
+    /// Empty until the first fetch. Kept through everything that a later one may come to.
+    mojang: Arc<[RsaPublicKey]>,
+}
+
+/// How Mojang's keys are asked for.
+struct Service {
+    config: Config,
+    client: Client,
+    url: Url,
+}
+
+impl Service {
+    fn new(config: &Config) -> Result<Self, BuildError> {
+        Ok(Self {
+            config: config.clone(),
+            // Used once a day: a connection is not worth keeping.
+            client: builder(config.timeout).pool_max_idle_per_host(0).build()?,
+            url: url_below(&config.services, &["publickeys"]).ok_or(BuildError::Url)?,
+        })
+    }
+
+    async fn download(&self) -> Result<Arc<[RsaPublicKey]>, FetchError> {
+        let sent = self.client.get(self.url.clone()).send().await;
+        let response = sent.map_err(|error| FetchError::Call(judge_failure(&error, false)))?;
+        match response.status() {
+            StatusCode::OK => read_keys(&read_body(response).await.map_err(FetchError::Call)?),
+            status => Err(FetchError::Status(status.as_u16())),
+        }
+    }
+}
+
+/// Another service, ready to be asked; see [`PlayerKeys::prepare`].
+pub struct Prepared(Arc<Service>);
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("url", &self.0.url.as_str()).finish()
+    }
+}
+
 impl fmt::Debug for PlayerKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlayerKeys").field("url", &self.0.url.as_str()).finish_non_exhaustive()
+        let url = self.service().url.to_string();
+        f.debug_struct("PlayerKeys").field("url", &url).finish_non_exhaustive()
     }
 }
 
@@ -204,13 +252,34 @@ impl PlayerKeys {
     pub fn new(config: &Config, clock: Clock) -> Result<Self, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Self(Arc::new(Shared {
-            // Used once a day: a connection is not worth keeping.
-            client: builder(config.timeout).pool_max_idle_per_host(0).build()?,
-            url: url_below(&config.services, &["publickeys"]).ok_or(BuildError::Url)?,
             clock,
-            mojang: Mutex::new(Arc::default()),
+            state: Mutex::new(State { service: Arc::new(Service::new(config)?), mojang: Arc::default() }),
+            changed: Notify::new(),
             at_work: Arc::new(Semaphore::new(cores)),
         })))
+    }
+
+    /// Makes ready to ask as another configuration says. Connects to nothing, changes nothing.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, BuildError> {
+        let service = self.service();
+        if service.config == *config {
+            return Ok(Prepared(service));
+        }
+        Service::new(config).map(|service| Prepared(Arc::new(service)))
+    }
+
+    /// Asks so from now on. Of another service nothing is known yet: it is asked soon, and until it has answered no key is
+    /// proven. What the one before may yet say counts no more.
+    pub fn adopt(&self, Prepared(service): Prepared) {
+        let mut state = self.state();
+        if state.service.url != service.url {
+            state.mojang = Arc::default();
+            self.0.changed.notify_one();
+        }
+        state.service = service;
     }
 
     /// Checks Mojang's signature on a player's key, off the network threads: about a millisecond.
@@ -240,19 +309,43 @@ impl PlayerKeys {
     pub async fn refresh(self, verdict: watch::Receiver<Status>, stop: Shutdown) {
         tokio::select! {
             () = stop.requested() => {}
-            () = keep_fresh(verdict, || self.fetch()) => {}
+            () = self.keep_fresh(verdict) => {}
         }
     }
 
+    /// Begins anew whenever another service is to be asked.
+    async fn keep_fresh(&self, verdict: watch::Receiver<Status>) {
+        loop {
+            tokio::select! {
+                () = self.0.changed.notified() => {}
+                () = keep_fresh(verdict.clone(), || self.fetch()) => return,
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two changes that belong together.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn mojang(&self) -> Arc<[RsaPublicKey]> {
-        Arc::clone(&self.0.mojang.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.state().mojang)
+    }
+
+    fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.state().service)
     }
 
     /// One fetch. Whatever goes wrong, the keys known before stay.
     async fn fetch(&self) -> Result<(), FetchError> {
-        let keys = self.download().await?;
+        let service = self.service();
+        let keys = service.download().await?;
         tracing::debug!(keys = keys.len(), "fetched Mojang's keys for player certificates");
-        *self.0.mojang.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        let mut state = self.state();
+        // Else it is another's word by now.
+        if state.service.url == service.url {
+            state.mojang = keys;
+        }
         Ok(())
     }
 
@@ -261,16 +354,7 @@ impl PlayerKeys {
     /// # Errors
     /// See [`FetchError`].
     pub async fn examine(&self) -> Result<usize, FetchError> {
-        self.download().await.map(|keys| keys.len())
-    }
-
-    async fn download(&self) -> Result<Arc<[RsaPublicKey]>, FetchError> {
-        let sent = self.0.client.get(self.0.url.clone()).send().await;
-        let response = sent.map_err(|error| FetchError::Call(judge_failure(&error, false)))?;
-        match response.status() {
-            StatusCode::OK => read_keys(&read_body(response).await.map_err(FetchError::Call)?),
-            status => Err(FetchError::Status(status.as_u16())),
-        }
+        self.service().download().await.map(|keys| keys.len())
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
         judge_head, judge_profile, parse_date,
     },
     health::Probe,
+    metrics::{Asker, CallMetrics},
     names::{FRESH, Found, Noting, Remembering, System},
     reserve::{OwnThreadResolver, Reserve},
 };
@@ -114,6 +115,7 @@ pub struct Examined {
 /// Proxy settings in the environment are not followed: whoever sets them could vouch for players.
 #[derive(Debug)]
 pub struct SessionServer {
+    config: Config,
     known: Lane,
     strangers: Lane,
     /// A new connection for every call: a retry must not share the fate of a dead pooled one.
@@ -122,12 +124,17 @@ pub struct SessionServer {
     probing: Client,
     /// The full has-joined URL without its query.
     url: Url,
-    send_address: bool,
     clock: Clock,
-    reserve: Reserve,
-    unknown: Bucket,
+    /// What this machine keeps for probes: one reserve, whatever is asked.
+    reserve: Arc<Reserve>,
+    unknown: Arc<Bucket>,
+    /// Where logins find the server's address.
+    found: Found,
+    /// What looks names up for probes.
+    resolver: Arc<OwnThreadResolver>,
+    metrics: CallMetrics,
     /// When each class was last logged, and how many lines were left out since.
-    logged: Mutex<HashMap<OutcomeClass, (Instant, u64)>>,
+    logged: Arc<Mutex<HashMap<OutcomeClass, (Instant, u64)>>>,
 }
 
 /// What the logins of one [`Standing`] share: a flood of unknown players fills their own slots, and the streams of
@@ -136,20 +143,20 @@ pub struct SessionServer {
 struct Lane {
     /// Pooled connections.
     pooled: Client,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     /// Until when an answer has asked us not to ask.
-    not_before: Mutex<Option<Instant>>,
+    not_before: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Lane {
-    fn new(config: &Config, slots: usize, found: &Found) -> Result<Self, BuildError> {
+    fn new(config: &Config, slots: Arc<Semaphore>, found: &Found) -> Result<Self, BuildError> {
         let pooled = builder(config.timeout)
             .dns_resolver(Arc::new(Remembering::new(System, found.clone(), FRESH)))
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(config.timeout)
             .build()?;
-        Ok(Self { pooled, slots: Semaphore::new(slots), not_before: Mutex::default() })
+        Ok(Self { pooled, slots, not_before: Arc::default() })
     }
 
     /// What is left of the wait that an answer has asked for. Asking on would make it longer, or a block.
@@ -178,24 +185,71 @@ impl SessionServer {
         slots: usize,
         resolver: OwnThreadResolver,
     ) -> Result<Self, BuildError> {
-        let found = Found::default();
+        let slots = [(); 2].map(|()| Arc::new(Semaphore::new(slots)));
+        Self::asking(config, clock, slots, Found::default(), Arc::new(resolver))
+    }
+
+    /// A server of which nothing is known yet.
+    fn asking(
+        config: &Config,
+        clock: Clock,
+        [known, strangers]: [Arc<Semaphore>; 2],
+        found: Found,
+        resolver: Arc<OwnThreadResolver>,
+    ) -> Result<Self, BuildError> {
         // A retry takes no old answer if a new one can be had: the old address may be what failed.
         let looking_up = Arc::new(Remembering::new(System, found.clone(), Duration::ZERO));
         let fresh = builder(config.timeout).pool_max_idle_per_host(0).dns_resolver(looking_up).build()?;
-        let resolver = Arc::new(Noting::new(resolver, found.clone()));
-        let probing = builder(config.timeout).pool_max_idle_per_host(0).dns_resolver(resolver).build()?;
+        let noting = Arc::new(Noting::sharing(Arc::clone(&resolver), found.clone()));
+        let probing = builder(config.timeout).pool_max_idle_per_host(0).dns_resolver(noting).build()?;
         Ok(Self {
-            known: Lane::new(config, slots, &found)?,
-            strangers: Lane::new(config, slots, &found)?,
+            config: config.clone(),
+            known: Lane::new(config, known, &found)?,
+            strangers: Lane::new(config, strangers, &found)?,
             fresh,
             probing,
             url: has_joined_url(&config.base_url).ok_or(BuildError::Url)?,
-            send_address: config.prevent_client_proxy_connections,
             clock,
-            reserve: Reserve::new(),
-            unknown: Bucket::new(config.unknown_logins_per_minute),
-            logged: Mutex::default(),
+            reserve: Arc::new(Reserve::new()),
+            unknown: Arc::new(Bucket::new(config.unknown_logins_per_minute)),
+            found,
+            resolver,
+            metrics: CallMetrics::default(),
+            logged: Arc::default(),
         })
+    }
+
+    /// The session server as another configuration wants it asked; the same if that is no other. Calls under way are left
+    /// alone, and limits hold over both: how many at once, the share of unknown players, and at the same server what it
+    /// has asked us to wait. Connects to nothing.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn successor(self: &Arc<Self>, config: &Config) -> Result<Arc<Self>, BuildError> {
+        if self.config == *config {
+            return Ok(Arc::clone(self));
+        }
+        let slots = [Arc::clone(&self.known.slots), Arc::clone(&self.strangers.slots)];
+        let (found, resolver) = (self.found.clone(), Arc::clone(&self.resolver));
+        let mut next = Self::asking(config, self.clock.clone(), slots, found, resolver)?;
+        next.reserve = Arc::clone(&self.reserve);
+        next.metrics = self.metrics.clone();
+        next.logged = Arc::clone(&self.logged);
+        next.unknown = if self.config.unknown_logins_per_minute == config.unknown_logins_per_minute {
+            Arc::clone(&self.unknown)
+        } else {
+            Arc::new(self.unknown.successor(config.unknown_logins_per_minute))
+        };
+        if self.config.base_url == config.base_url {
+            for (next, before) in [(&mut next.known, &self.known), (&mut next.strangers, &self.strangers)] {
+                next.not_before = Arc::clone(&before.not_before);
+                if self.config.timeout == config.timeout {
+                    // Its connections serve on.
+                    next.pooled = before.pooled.clone();
+                }
+            }
+        }
+        Ok(Arc::new(next))
     }
 
     /// One has-joined call, on a pooled connection. Known players never wait behind unknown ones. `client_ip` is sent
@@ -228,8 +282,10 @@ impl SessionServer {
         let Ok(name) = Username::parse(PROBE_NAME) else { return Outcome::Local(LocalFault::Internal) };
         let Some(server_id) = random_server_id() else { return Outcome::Local(LocalFault::Internal) };
         let released = self.reserve.release();
+        let begun = Instant::now();
         let outcome = self.call(&self.probing, &name, &server_id, None).await;
         drop(released);
+        self.metrics.called(Asker::Probe, &outcome, begun.elapsed());
         if let Outcome::Throttled { retry_after: Some(wait) } = outcome {
             self.strangers.hold(wait);
         }
@@ -279,6 +335,11 @@ impl SessionServer {
         &self.unknown
     }
 
+    /// What is counted of calls.
+    pub fn metrics(&self) -> &CallMetrics {
+        &self.metrics
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -298,17 +359,26 @@ impl SessionServer {
         hash: &str,
         client_ip: Option<IpAddr>,
     ) -> Outcome {
+        let begun = Instant::now();
         let lane = self.lane(standing);
         let Ok(Ok(_slot)) = timeout(QUEUE_WAIT, lane.slots.acquire()).await else {
-            return self.noted(Outcome::Local(LocalFault::QueueFull));
+            return self.counted(self.noted(Outcome::Local(LocalFault::QueueFull)), begun);
         };
         if let Some(left) = lane.held() {
-            return Outcome::Held { left };
+            return self.counted(Outcome::Held { left }, begun);
         }
-        let outcome = self.call(client, name, hash, client_ip.filter(|_| self.send_address)).await;
+        let outcome = self
+            .call(client, name, hash, client_ip.filter(|_| self.config.prevent_client_proxy_connections))
+            .await;
         if let Outcome::Throttled { retry_after: Some(wait) } = outcome {
             self.hold(standing, wait);
         }
+        self.counted(outcome, begun)
+    }
+
+    /// A login's call that began then came to this. Apart, since a future around the call's would be part of every login.
+    fn counted(&self, outcome: Outcome, begun: Instant) -> Outcome {
+        self.metrics.called(Asker::Login, &outcome, begun.elapsed());
         outcome
     }
 
@@ -637,6 +707,36 @@ mod tests {
         let refused = Outcome::Unreachable(Why::Refused);
         assert_eq!(server.has_joined(Standing::Known, &name, "abc", None).await, refused);
         assert_eq!(server.has_joined_afresh(Standing::Known, &name, "abc", None).await, refused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_is_held_to_what_the_one_before_was() {
+        let mut other = config("http://127.0.0.1:1");
+        let server = Arc::new(SessionServer::new(&other, Clock::system()).unwrap());
+        assert!(Arc::ptr_eq(&server, &server.successor(&other).unwrap()), "nothing to change");
+        let name = Username::parse("Notch").unwrap();
+        server.hold(Standing::Known, Duration::from_mins(1));
+        assert!((0..120).all(|_| server.unknown_logins().try_take()));
+        other.timeout = Duration::from_secs(1);
+        let same_server = server.successor(&other).unwrap();
+        assert!(!same_server.unknown_logins().try_take(), "no reload buys more calls");
+        let held = Outcome::Held { left: Duration::from_mins(1) };
+        assert_eq!(same_server.has_joined(Standing::Known, &name, "abc", None).await, held);
+
+        // Another server has asked for no wait, and has another share; the places for calls are the same.
+        other.base_url = "http://localhost:1".parse().unwrap();
+        other.unknown_logins_per_minute = 60;
+        let elsewhere = same_server.successor(&other).unwrap();
+        assert!(!elsewhere.unknown_logins().try_take());
+        let asked = Outcome::Unreachable(Why::Refused);
+        assert_eq!(elsewhere.has_joined(Standing::Known, &name, "abc", None).await, asked);
+        let _busy = server.known.slots.acquire_many(u32::try_from(IN_FLIGHT).unwrap()).await.unwrap();
+        let full = Outcome::Local(LocalFault::QueueFull);
+        assert_eq!(elsewhere.has_joined(Standing::Known, &name, "abc", None).await, full);
+        elsewhere.may_log(OutcomeClass::Unexpected).unwrap();
+        assert_eq!(server.may_log(OutcomeClass::Unexpected), None);
+        other.base_url = "ftp://localhost".parse().unwrap();
+        assert!(matches!(server.successor(&other), Err(BuildError::Url)));
     }
 
     #[tokio::test(start_paused = true)]

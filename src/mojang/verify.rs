@@ -9,6 +9,7 @@ use super::{
     classify::{LocalFault, Oddity, Outcome, OutcomeClass, Verified, Why},
     health::Health,
     machine::Vote,
+    metrics::Again,
     session_server::{SessionServer, Standing},
 };
 use crate::identity::Username;
@@ -95,12 +96,14 @@ impl SessionServer {
             && Instant::now() + wait < deadline
         {
             sleep(wait).await;
+            self.metrics().again(Again::Throttled);
             outcome = timeout_at(deadline, self.has_joined(standing, name, server_id_hash, client_ip)).await;
         }
         match outcome {
             Ok(Outcome::Unreachable(why)) => {
                 let probe = health.probe_now();
                 let failed_at = self.clock().now();
+                self.metrics().again(Again::Unreachable);
                 let retry = self.has_joined_afresh(standing, name, server_id_hash, client_ip);
                 match timeout_at(deadline, retry).await {
                     Err(_) => VerifyResult::Unreachable(why),

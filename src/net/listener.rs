@@ -76,8 +76,11 @@ fn bound(address: SocketAddr, addresses: &[SocketAddr]) -> io::Result<Socket> {
     if address.is_ipv6() && beside_v4 {
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the old connections' last minute.
-    socket.set_reuse_address(true)?;
+    // A restart must not wait for the old connections' last minute. On Windows it need not, and the same option would let
+    // another program take the port away.
+    if cfg!(unix) {
+        socket.set_reuse_address(true)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }

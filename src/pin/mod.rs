@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 mod hash;
+mod metrics;
 mod pins;
 mod pool;
 mod strength;

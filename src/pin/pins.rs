@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Config, Trial, Tried, Weakness, hash,
+    metrics::Metrics,
     pool::{Lane, Pool},
     strength,
 };
@@ -30,14 +31,18 @@ const MOST_TOLD: usize = 1024;
 
 /// The players' PINs. Clones are the same.
 #[derive(Clone)]
-pub struct Pins(pub(super) Arc<Shared>);
-
-pub(super) struct Shared {
+pub struct Pins {
     config: Config,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What does not depend on the configuration, and lives longer than one.
+pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) bans: Bans,
     pub(super) wrong_codes: WrongCodes,
     pub(super) pool: Pool,
+    pub(super) metrics: Metrics,
     /// Ids of which a code is being compared or a PIN set.
     busy: Mutex<HashSet<Uuid>>,
     /// Ids whose unreadable hash the log has told of.
@@ -82,35 +87,47 @@ pub(super) struct Claim {
 impl Pins {
     /// The PINs in a store; wrong codes count towards bans.
     pub fn new(config: Config, store: Store, bans: Bans) -> Self {
-        Self(Arc::new(Shared {
-            config,
+        let shared = Shared {
             store,
             bans,
             wrong_codes: WrongCodes::default(),
             pool: Pool::new(),
+            metrics: Metrics::default(),
             busy: Mutex::default(),
             told: Mutex::default(),
-        }))
+        };
+        Self { config, shared: Arc::new(shared) }
+    }
+
+    /// The same PINs under another configuration, for logins that begin from now on. Wrong codes, and what is being
+    /// compared, are counted together with the old one's.
+    #[must_use]
+    pub fn successor(&self, config: Config) -> Self {
+        Self { config, shared: Arc::clone(&self.shared) }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Whether there are PINs here at all.
     pub fn are_on(&self) -> bool {
-        self.0.config.enabled
+        self.config.enabled
     }
 
     /// How long a player may take to enter the right one.
     pub fn timeout(&self) -> Duration {
-        self.0.config.timeout
+        self.config.timeout
     }
 
     /// Whether the player has one.
     pub fn is_set(&self, id: Uuid) -> bool {
-        self.0.stored(id).is_some()
+        self.shared.stored(id).is_some()
     }
 
     /// Wrong codes for this id within 24 h, up to 32: what policy is to know.
     pub fn wrong_codes(&self, id: Uuid) -> u32 {
-        self.0.wrong_codes.count(id)
+        self.shared.wrong_codes.count(id)
     }
 
     /// Sets or replaces the player's PIN. Once this returns, it survives a power cut. It goes on to its end if the caller
@@ -121,11 +138,11 @@ impl Pins {
     /// # Errors
     /// Why what was in force is still.
     pub async fn set(&self, id: Uuid, words: &SecretString) -> Result<Saved, NotSaved> {
-        let session = self.0.store.by_id(id).ok_or(NotSaved::NoSession)?;
-        strength::check(words.expose_secret(), self.0.config.min_length, session.name.as_ref())
+        let session = self.shared.store.by_id(id).ok_or(NotSaved::NoSession)?;
+        strength::check(words.expose_secret(), self.config.min_length, session.name.as_ref())
             .map_err(NotSaved::Weak)?;
-        let claim = self.0.claim(id).ok_or(NotSaved::Busy)?;
-        let ticket = self.0.pool.queue(Lane::Known).ok_or(NotSaved::Busy)?;
+        let claim = self.shared.claim(id).ok_or(NotSaved::Busy)?;
+        let ticket = self.shared.pool.queue(Lane::Known).ok_or(NotSaved::Busy)?;
         let turn = ticket.turn().await.ok_or(NotSaved::Local)?;
         let words = words.clone();
         let hashed = tokio::task::spawn_blocking(move || {
@@ -144,13 +161,13 @@ impl Pins {
     /// # Errors
     /// Why what was in force is still.
     pub async fn reset(&self, id: Uuid) -> Result<bool, NotSaved> {
-        let claim = self.0.claim(id).ok_or(NotSaved::Busy)?;
+        let claim = self.shared.claim(id).ok_or(NotSaved::Busy)?;
         save(claim, None).await
     }
 
     /// The tries of one attempt to enter a PIN.
     pub fn trial(&self, who: Tried) -> Trial {
-        Trial::new(Arc::clone(&self.0), who)
+        Trial::new(Arc::clone(&self.shared), who)
     }
 }
 

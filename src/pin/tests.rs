@@ -144,7 +144,7 @@ impl Scene {
     /// Waits until nothing of Notch's is being computed or saved. On another thread, so that paused time stands still.
     async fn is_idle(&self) {
         let began = std::time::Instant::now();
-        while self.pins.0.claim(ID).is_none() {
+        while self.pins.shared.claim(ID).is_none() {
             assert!(began.elapsed() < Duration::from_secs(20), "it never ended");
             tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
         }
@@ -285,7 +285,7 @@ async fn where_there_is_no_pin_any_more_no_code_costs_anything() {
 #[tokio::test(start_paused = true)]
 async fn one_code_of_a_player_at_a_time() {
     let scene = Scene::with_pin().await;
-    let claim = scene.pins.0.claim(ID).unwrap();
+    let claim = scene.pins.shared.claim(ID).unwrap();
     assert!(matches!(scene.attempt(HOME, CODE).await, Outcome::Busy));
     assert!(matches!(scene.attempt(HOME, "wrong1").await, Outcome::Busy));
     assert!(matches!(scene.pins.set(ID, &words("sheep0815")).await, Err(NotSaved::Busy)));
@@ -443,6 +443,25 @@ async fn a_hash_that_cannot_be_read_has_no_right_code_and_is_told_of_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_successor_goes_by_its_own_rules_and_counts_with_the_one_before() {
+    let scene = Scene::with_pin().await;
+    let config = Config { enabled: false, min_length: 12, timeout: Duration::from_secs(5) };
+    let later = scene.pins.successor(config);
+    assert!(!later.are_on() && scene.pins.are_on());
+    assert_eq!((later.timeout(), scene.pins.timeout()), (Duration::from_secs(5), Duration::from_mins(1)));
+    let short = later.set(ID, &words("sheep0815")).await;
+    assert!(matches!(short, Err(NotSaved::Weak(Weakness::TooShort { min: 12 }))), "{short:?}");
+    assert!(matches!(scene.attempt(ELSEWHERE, "wrong0").await, Outcome::Wrong { .. }));
+    assert_eq!((later.wrong_codes(ID), scene.pins.wrong_codes(ID)), (1, 1));
+    // One at a time, whichever was asked.
+    let claim = scene.pins.shared.claim(ID).unwrap();
+    assert!(matches!(later.set(ID, &words("sheep0815sheep")).await, Err(NotSaved::Busy)));
+    drop(claim);
+    assert_eq!(later.set(ID, &words("sheep0815sheep")).await.unwrap(), Saved::Replaced);
+    assert!(scene.is_right("sheep0815sheep").await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_ends_unproven_is_a_failure() {
     let scene = Scene::with_pin().await;
     for _ in 0..10 {
@@ -506,11 +525,11 @@ async fn nothing_prints_a_code_or_a_hash() {
     scene.break_disk();
     let unsaved = scene.pins.set(ID, &words("sheep0815")).await.unwrap_err();
     let texts = [
-        format!("{:?} {:?}", scene.pins, scene.pins.0),
+        format!("{:?} {:?}", scene.pins, scene.pins.shared),
         format!("{trial:?} {right:?} {wrong:?}"),
         format!("{weak:?} {weak} {unsaved:?} {unsaved}"),
         format!("{:?} {:?} {:?}", Saved::Set, Gate::Dialog, Weakness::Trivial),
-        format!("{:?} {:?}", scene.pins.0.wrong_codes, scene.bans),
+        format!("{:?} {:?}", scene.pins.shared.wrong_codes, scene.bans),
         format!("{:?}", scene.store.by_id(ID).unwrap()),
     ];
     let hash = scene.hash().unwrap();

@@ -144,6 +144,12 @@ impl Trial {
 
     /// Tries a code. Takes some tens of milliseconds, more behind others; what was begun is charged if this is dropped.
     pub async fn attempt(&mut self, words: &SecretString) -> Outcome {
+        let outcome = self.try_code(words).await;
+        self.shared.metrics.tried(&outcome);
+        outcome
+    }
+
+    async fn try_code(&mut self, words: &SecretString) -> Outcome {
         if self.left == 0 {
             return Outcome::Over;
         }

@@ -25,6 +25,7 @@
 //! How many players share an address is counted over the whole store. Nobody is online, nobody is banned, and nobody has
 //! been admitted by policy yet: these belong to the moment, not to the rules.
 
+mod json;
 mod judge;
 mod player;
 mod relax;
@@ -32,6 +33,7 @@ mod report;
 mod show;
 mod terms;
 
+pub use json::{Judged, to_json};
 pub use judge::Population;
 pub use relax::rule;
 pub use report::{Cost, Relaxation, Report};

@@ -52,6 +52,19 @@ pub enum EndCause {
 }
 
 impl EndCause {
+    /// Every label.
+    pub const LABELS: [&'static str; 9] = [
+        "client-closed",
+        "backend-closed",
+        "client-timeout",
+        "backend-timeout",
+        "kicked",
+        "client-broken",
+        "backend-broken",
+        "client-malformed",
+        "backend-malformed",
+    ];
+
     /// A stable label, for metrics.
     pub fn label(&self) -> &'static str {
         match self {

@@ -21,6 +21,7 @@ use super::{
     gates::{Clientbound, Fit, Serverbound, Wanted},
     head::Opener,
     link::Link,
+    metrics::Tally,
     pipe::{Pipe, Stop},
     workshop::Workshop,
 };
@@ -151,6 +152,11 @@ impl<C: Io, B: Io> Exchange<C, B> {
         (self.up.written(), self.down.written())
     }
 
+    /// Where it is counted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.workshop.tally
+    }
+
     /// Relays to the end.
     pub(super) async fn run(&mut self) -> EndCause {
         let cause = poll_fn(|cx| self.poll(cx)).await;
@@ -205,7 +211,9 @@ impl<C: Io, B: Io> Exchange<C, B> {
                 compression: client.is_some(),
                 fit: Fit::to_server(client, backend),
             };
+            let before = self.up.written();
             let stop = self.up.poll(cx, &mut self.client, &mut self.backend, &mut gate, &self.workshop);
+            self.workshop.tally.to_server(self.up.written() - before);
             if self.up.is_writing() {
                 self.link.activity.not_listening();
             } else {
@@ -269,7 +277,10 @@ impl<C: Io, B: Io> Exchange<C, B> {
                     (None, None) => Wanted::Nothing,
                 },
             };
-            match self.down.poll(cx, &mut self.backend, &mut self.client, &mut gate, &self.workshop) {
+            let before = self.down.written();
+            let stop = self.down.poll(cx, &mut self.backend, &mut self.client, &mut gate, &self.workshop);
+            self.workshop.tally.to_client(self.down.written() - before);
+            match stop {
                 Poll::Pending => return None,
                 Poll::Ready(Stop::Paused) => {
                     if self.farewell.is_some() {
@@ -367,7 +378,10 @@ impl<C: Io, B: Io> Exchange<C, B> {
             self.down.insert(&packet, self.thresholds.client());
         }
         let said = async {
-            poll_fn(|cx| self.down.poll_write(cx, &mut self.client)).await?;
+            let before = self.down.written();
+            let wrote = poll_fn(|cx| self.down.poll_write(cx, &mut self.client)).await;
+            self.workshop.tally.to_client(self.down.written() - before);
+            wrote?;
             self.client.shutdown().await?;
             // Read to the end: closing a socket with unread bytes in it may take the text back.
             copy(&mut self.client, &mut sink()).await

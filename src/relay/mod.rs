@@ -32,6 +32,7 @@ mod exchange;
 mod gates;
 mod head;
 mod link;
+mod metrics;
 mod pipe;
 mod special;
 mod taken;
@@ -106,6 +107,7 @@ impl<C: Io, B: Io> Relay<C, B> {
     /// known server does, and one could not tell how the frames under way are meant.
     pub async fn run(&mut self) -> Ended {
         let cause = self.exchange.run().await;
+        self.exchange.tally().ended(&cause);
         let (to_server, to_client) = self.exchange.written();
         Ended { cause, to_server, to_client, duration: self.start.elapsed() }
     }

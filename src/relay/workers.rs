@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::{dispatcher, error, warn};
 
-use super::workshop::Workshop;
+use super::{metrics::Tally, workshop::Workshop};
 use crate::task;
 
 /// Connections served before the thread looks for new readiness. Less often than this, and what arrives for an idle
@@ -56,6 +56,7 @@ struct Worker {
     orders: mpsc::UnboundedSender<Order>,
     /// Connections handed over that have not ended.
     load: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
 }
 
 impl fmt::Debug for Worker {
@@ -103,6 +104,8 @@ fn start_one(number: usize) -> io::Result<(Worker, oneshot::Receiver<usize>)> {
     let (orders, inbox) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let (ready, is_ready) = std::sync::mpsc::channel();
+    let tally = Arc::<Tally>::default();
+    let workshop = Arc::new(Workshop::counting(Arc::clone(&tally)));
     // It logs where its starter does.
     let log = dispatcher::get_default(Clone::clone);
     thread::Builder::new().name(format!("relay-{number}")).spawn(move || {
@@ -115,14 +118,14 @@ fn start_one(number: usize) -> io::Result<(Worker, oneshot::Receiver<usize>)> {
         // The starter waits for this.
         let _ = ready.send(made);
         let Some(runtime) = runtime else { return };
-        let cut = dispatcher::with_default(&log, || runtime.block_on(work(inbox)));
+        let cut = dispatcher::with_default(&log, || runtime.block_on(work(inbox, workshop)));
         // Closes what is left.
         drop(runtime);
         // Nobody may be waiting.
         let _ = end.send(cut);
     })?;
     is_ready.recv().map_err(io::Error::other)??;
-    Ok((Worker { orders, load: Arc::default() }, ended))
+    Ok((Worker { orders, load: Arc::default(), tally }, ended))
 }
 
 impl Workers {
@@ -141,6 +144,18 @@ impl Workers {
         let serve = Box::new(move |workshop| Box::pin(serve(workshop)) as _);
         // Closed just now: as above.
         let _ = worker.orders.send(Order::Serve(serve, Counted::new(&worker.load)));
+    }
+}
+
+impl Workers {
+    /// What each thread has counted.
+    pub(super) fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.0.iter().map(|worker| &*worker.tally)
+    }
+
+    /// Connections handed over that have not ended.
+    pub(super) fn load(&self) -> usize {
+        self.0.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -171,8 +186,7 @@ impl Threads {
 }
 
 /// Serves until told to finish, or until nobody is left who could tell. Returns how many connections are cut.
-async fn work(mut inbox: mpsc::UnboundedReceiver<Order>) -> usize {
-    let workshop = Arc::<Workshop>::default();
+async fn work(mut inbox: mpsc::UnboundedReceiver<Order>, workshop: Arc<Workshop>) -> usize {
     let mut served = JoinSet::new();
     let begin = |served: &mut JoinSet<()>, serve: Serve, counted: Counted| {
         let workshop = Arc::clone(&workshop);
@@ -305,7 +319,10 @@ mod tests {
         let threads = start().unwrap();
         let mut workers = threads.workers().0.to_vec();
         // One whose thread has ended: it has the fewest.
-        workers.insert(0, Worker { orders: mpsc::unbounded_channel().0, load: Arc::default() });
+        workers.insert(
+            0,
+            Worker { orders: mpsc::unbounded_channel().0, load: Arc::default(), tally: Arc::default() },
+        );
         let workers = Workers(workers.into());
         for _ in 0..3 * threads.ended.len() {
             drop(begin(&workers).await);

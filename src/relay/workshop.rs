@@ -2,10 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{batch::Batch, head::Inflater};
+use super::{batch::Batch, head::Inflater, metrics::Tally};
 
 /// Bytes of a buffer: all that a connection can make the relay hold in one direction. Large enough that a burst of
 /// chunks costs few system calls, small enough that those being encrypted together stay in a core's cache. It
@@ -25,15 +25,25 @@ pub struct Workshop {
     pub(super) buffers: Shelf<[u8; BUFFER]>,
     pub(super) inflaters: Shelf<Inflater>,
     pub(super) batch: Batch,
+    /// What is counted of its connections.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Default for Workshop {
     /// Empty: what is borrowed first is made first.
     fn default() -> Self {
+        Self::counting(Arc::default())
+    }
+}
+
+impl Workshop {
+    /// Empty, and counted in that.
+    pub(super) fn counting(tally: Arc<Tally>) -> Self {
         Self {
             buffers: Shelf::new(SPARE_BUFFERS, || Box::new([0; BUFFER])),
             inflaters: Shelf::new(SPARE_INFLATERS, Box::default),
             batch: Batch::default(),
+            tally,
         }
     }
 }

@@ -139,6 +139,11 @@ impl Files {
         Ok((Self { root: root.to_owned() }, lock))
     }
 
+    /// The folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Adds a line to the lock file that says what its holder is.
     pub(super) fn announce(&self, role: Role) -> Result<(), StoreError> {
         let path = self.root.join(LOCK);

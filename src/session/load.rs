@@ -59,6 +59,18 @@ pub(super) struct Loaded {
     /// Sessions whose documents must be written anew.
     pub(super) changed: Vec<Arc<Session>>,
     pub(super) report: OpenReport,
+    pub(super) untidy: Untidy,
+}
+
+/// What does not belong in the store's folder.
+#[derive(Debug, Default)]
+pub(super) struct Untidy {
+    /// Documents that cannot be used, and what is wrong with each.
+    damaged: Vec<(PathBuf, String)>,
+    /// Documents of sessions unused for 36 days, where these are to go.
+    unused: Vec<PathBuf>,
+    /// Temporary files of interrupted writes.
+    leftovers: Vec<PathBuf>,
 }
 
 /// What one thread found.
@@ -66,24 +78,44 @@ pub(super) struct Loaded {
 pub(super) struct Found {
     pub(super) sessions: Vec<Session>,
     pub(super) damaged: Vec<(PathBuf, String)>,
-    leftovers: usize,
+    leftovers: Vec<PathBuf>,
 }
 
-/// What to do with temporary files of interrupted writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leftovers {
-    /// Remove them: the store is ours, and nobody writes.
-    Remove,
-    /// Leave them: somebody may be writing.
-    Keep,
-}
-
-/// Reads the store into an index, and clears away what does not belong there.
+/// Reads the store into an index. Changes nothing; see [`tidy`].
 pub(super) fn load(files: &Files, config: &Config, now: Timestamp) -> Result<Loaded, StoreError> {
-    let mut found = read_all(&files.shards()?, Leftovers::Remove, &AtomicUsize::new(0))?;
-    let mut report = OpenReport { leftovers: found.leftovers, ..OpenReport::default() };
+    let mut found = read_all(&files.shards()?, &AtomicUsize::new(0))?;
+    let mut report = OpenReport::default();
+    let mut untidy = Untidy {
+        damaged: found.damaged,
+        unused: Vec::new(),
+        leftovers: std::mem::take(&mut found.leftovers),
+    };
 
-    for (path, why) in found.damaged {
+    found.sessions.retain(|session| {
+        let unused = session.is_unused(now);
+        if unused {
+            report.unused += 1;
+            if config.cleanup_on_startup {
+                untidy.unused.push(files.document(session.id));
+            }
+        }
+        !unused
+    });
+
+    // A crash between two writes, or a copied file, can leave one name with two players. Who was verified with it
+    // later has it; a time ahead of the clock proves nothing. So each takes it from those before.
+    found.sessions.sort_by_key(|session| (!session.is_ahead(now), session.last_verified, session.id));
+    let mut index = Index::default();
+    let changed: Vec<_> =
+        found.sessions.into_iter().filter_map(|session| index.put(Arc::new(session))).collect();
+    report.robbed = changed.len();
+    report.sessions = index.len();
+    Ok(Loaded { index, changed, report, untidy })
+}
+
+/// Clears away what does not belong in the folder, which must be ours, and notes that in the report.
+pub(super) fn tidy(files: &Files, untidy: Untidy, report: &mut OpenReport) -> Result<(), StoreError> {
+    for (path, why) in untidy.damaged {
         let moved_to = files.set_aside(&path)?;
         if report.damaged.len() < MOST_WARNINGS {
             tracing::warn!(path = %path.display(), moved_to = %moved_to.display(), %why,
@@ -98,44 +130,31 @@ pub(super) fn load(files: &Files, config: &Config, now: Timestamp) -> Result<Loa
         );
     }
 
-    found.sessions.retain(|session| {
-        let unused = session.is_unused(now);
-        if unused {
-            report.unused += 1;
-            // Not synced, as there may be many: what a crash brings back, the next start removes.
-            let path = files.document(session.id);
-            if config.cleanup_on_startup
-                && let Err(error) = fs::remove_file(&path)
-            {
-                tracing::warn!(path = %path.display(), %error, "an unused session was not removed; it is ignored");
+    for path in untidy.unused {
+        // Not synced, as there may be many: what a crash brings back, the next start removes.
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "an unused session was not removed; it is ignored");
+        }
+    }
+    for path in untidy.leftovers {
+        match fs::remove_file(&path) {
+            Ok(()) => report.leftovers += 1,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the rest of an interrupted write stays");
             }
         }
-        !unused
-    });
-
-    // A crash between two writes, or a copied file, can leave one name with two players. Who was verified with it
-    // later has it; a time ahead of the clock proves nothing. So each takes it from those before.
-    found.sessions.sort_by_key(|session| (!session.is_ahead(now), session.last_verified, session.id));
-    let mut index = Index::default();
-    let changed: Vec<_> =
-        found.sessions.into_iter().filter_map(|session| index.put(Arc::new(session))).collect();
-    report.robbed = changed.len();
-    report.sessions = index.len();
-    Ok(Loaded { index, changed, report })
+    }
+    Ok(())
 }
 
-/// Reads the documents in these folders. `seen` counts them meanwhile.
-pub(super) fn read_all(
-    shards: &[PathBuf],
-    leftovers: Leftovers,
-    seen: &AtomicUsize,
-) -> Result<Found, StoreError> {
+/// Reads the documents in these folders, and changes nothing. `seen` counts them meanwhile.
+pub(super) fn read_all(shards: &[PathBuf], seen: &AtomicUsize) -> Result<Found, StoreError> {
     let next = AtomicUsize::new(0);
     let read_some = || {
         let mut found = Found::default();
         let mut buffer = Vec::new();
         while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-            read_shard(shard, leftovers, seen, &mut found, &mut buffer)?;
+            read_shard(shard, seen, &mut found, &mut buffer)?;
         }
         Ok(found)
     };
@@ -146,7 +165,7 @@ pub(super) fn read_all(
             let found = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             all.sessions.extend(found.sessions);
             all.damaged.extend(found.damaged);
-            all.leftovers += found.leftovers;
+            all.leftovers.extend(found.leftovers);
         }
         Ok(all)
     })
@@ -154,7 +173,6 @@ pub(super) fn read_all(
 
 fn read_shard(
     shard: &Path,
-    leftovers: Leftovers,
     seen: &AtomicUsize,
     found: &mut Found,
     buffer: &mut Vec<u8>,
@@ -162,15 +180,7 @@ fn read_shard(
     for entry in fs::read_dir(shard).map_err(StoreError::io("list", shard))? {
         let path = entry.map_err(StoreError::io("list", shard))?.path();
         if path.file_name().and_then(OsStr::to_str).is_some_and(Files::is_temporary) {
-            if leftovers == Leftovers::Keep {
-                continue;
-            }
-            match fs::remove_file(&path) {
-                Ok(()) => found.leftovers += 1,
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "the rest of an interrupted write stays");
-                }
-            }
+            found.leftovers.push(path);
         } else if path.extension() == Some(OsStr::new("json")) {
             seen.fetch_add(1, Ordering::Relaxed);
             match files::load_session(&path, buffer) {

@@ -33,6 +33,8 @@ mod files;
 pub mod import;
 mod index;
 mod load;
+mod metrics;
+mod moving;
 pub mod query;
 mod queue;
 pub mod record;
@@ -43,6 +45,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use load::{Damaged, OpenReport};
+pub use moving::Prepared;
 pub use record::VerifiedLogin;
 pub use store::Store;
 pub use survey::{Hold, Holder, Owner, Role, Survey};

@@ -4,12 +4,7 @@ use std::{fs, io, path::Path, sync::atomic::AtomicUsize};
 
 use jiff::Timestamp;
 
-use super::{
-    StoreError,
-    files::is_shard,
-    load::{self, Leftovers},
-    record::Session,
-};
+use super::{StoreError, files::is_shard, load, record::Session};
 
 /// What lies in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +33,7 @@ pub fn scan(directory: &Path, now: Timestamp, seen: &AtomicUsize) -> Result<Scan
             shards.push(entry.path());
         }
     }
-    let mut found = load::read_all(&shards, Leftovers::Keep, seen)?;
+    let mut found = load::read_all(&shards, seen)?;
     found.sessions.retain(|session| session.counts(now));
     Ok(Scan { sessions: found.sessions, damaged: found.damaged.len() })
 }

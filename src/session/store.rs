@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, oneshot, watch},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -15,10 +15,11 @@ use uuid::Uuid;
 use super::{
     Config, OpenReport, Role, StoreError,
     alike::{self, AllPrivate},
-    files::Files,
+    files::{Files, Lock},
     import,
     index::Index,
     load::{self, Loaded},
+    metrics::Metrics,
     queue::{Change, Queue},
     record::{Session, VerifiedLogin},
     writer,
@@ -37,14 +38,118 @@ const READS_AT_ONCE: usize = 16;
 /// The remembered logins of all players. Clones are the same store; once the last is dropped, what is queued is
 /// still written and the folder is then free. [`close`](Self::close) does the same and waits for it.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<Owner>);
+pub struct Store(pub(super) Arc<Handle>);
 
-/// Ends the writer when the last handle goes.
+/// What clones share.
 #[derive(Debug)]
-struct Owner {
-    shared: Arc<Shared>,
+pub(super) struct Handle {
+    pub(super) clock: Clock,
+    /// Goes along to every place.
+    pub(super) metrics: Metrics,
+    /// Held to look where the store is, or to move it: not while anything is asked there.
+    places: Mutex<Places>,
+}
+
+/// Where the store is, and was.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) current: Arc<Owner>,
+    /// Those that still have something to write, or whose folder is not free yet.
+    pub(super) former: Vec<Former>,
+    /// What its holder has said that it is.
+    pub(super) role: Option<Role>,
+    /// Failed writes in places that are not among these any more.
+    pub(super) failures_before: u64,
+}
+
+/// A place that was left.
+#[derive(Clone, Debug)]
+pub(super) struct Former {
+    pub(super) shared: Arc<Shared>,
+    ended: Ended,
+}
+
+/// Knows when a writer has ended and its folder is free: then the other end is gone.
+#[derive(Clone, Debug)]
+struct Ended(watch::Receiver<()>);
+
+impl Former {
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.0.has_changed().is_err()
+    }
+
+    /// Returns once its folder is free.
+    pub(super) async fn ended(mut self) {
+        while self.ended.0.changed().await.is_ok() {}
+    }
+}
+
+/// One place. Ends the writer when the last one who works here goes.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) shared: Arc<Shared>,
     /// Taken by whoever closes the store.
     writer: Mutex<Option<JoinHandle<()>>>,
+    ended: Ended,
+}
+
+impl Owner {
+    /// Starts the writer of a folder that was locked and read. What is `untidy` there it clears away first.
+    pub(super) fn start(
+        config: Config,
+        clock: Clock,
+        (files, lock): (Files, Lock),
+        Loaded { index, changed, untidy, .. }: Loaded,
+        metrics: Metrics,
+    ) -> Self {
+        let queue = Queue::default();
+        let state = State { config, index, queue, closing: false, told_of_failure: false };
+        let shared = Arc::new(Shared {
+            clock,
+            files,
+            state: Mutex::new(state),
+            work: Notify::new(),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            metrics,
+        });
+        for session in changed {
+            let id = session.id;
+            shared.queue(&mut shared.state(), id, Change::Write { session, properties: None });
+        }
+        let (running, ended) = watch::channel(());
+        let work = writer::run(Arc::clone(&shared), lock, untidy);
+        let writer = task::spawn("session writer", async move {
+            work.await;
+            drop(running);
+        });
+        Self { shared, writer: Mutex::new(Some(writer)), ended: Ended(ended) }
+    }
+
+    /// The same, once it is left.
+    pub(super) fn left(&self) -> Former {
+        Former { shared: Arc::clone(&self.shared), ended: self.ended.clone() }
+    }
+}
+
+impl Owner {
+    /// Asks the disk, off the network threads. Takes as long as the disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let permit = Arc::clone(&shared.reads).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let asked = tokio::task::spawn_blocking(move || {
+            // Given back when the disk has answered, not when the caller has lost patience.
+            let _permit = permit;
+            ask(&shared.files)
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
 }
 
 impl Drop for Owner {
@@ -56,7 +161,6 @@ impl Drop for Owner {
 /// What handles and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    config: Config,
     clock: Clock,
     pub(super) files: Files,
     /// One lock for the index and the queue, so that changes are queued in the order they happened. Held for a few
@@ -66,10 +170,12 @@ pub(super) struct Shared {
     pub(super) work: Notify,
     /// Bounds the reads for properties.
     reads: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
+    pub(super) config: Config,
     index: Index,
     pub(super) queue: Queue,
     /// The writer is to end.
@@ -89,6 +195,13 @@ impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // No panic leaves the state half changed: what can panic (an update's closure) works on a copy.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the changes so far, of one player or all.
+    fn wait(&self, only: Option<Uuid>) -> oneshot::Receiver<Result<(), StoreError>> {
+        let answer = self.state().queue.wait(only);
+        self.work.notify_one();
+        answer
     }
 
     fn begin_closing(&self) {
@@ -124,7 +237,7 @@ impl Shared {
             state.index.all().filter(|session| session.is_unused(now)).map(|session| session.id).collect();
         for id in unused {
             state.index.remove(id);
-            if self.config.cleanup_on_startup {
+            if state.config.cleanup_on_startup {
                 self.queue(&mut state, id, Change::Remove);
             }
         }
@@ -141,39 +254,39 @@ impl Store {
         let now = clock.now();
         let opened = tokio::task::spawn_blocking(move || {
             let (files, lock) = Files::open(&config.directory)?;
-            let loaded = load::load(&files, &config, now)?;
-            Ok((config, files, lock, loaded))
+            let mut loaded = load::load(&files, &config, now)?;
+            load::tidy(&files, std::mem::take(&mut loaded.untidy), &mut loaded.report)?;
+            Ok((config, (files, lock), loaded))
         });
-        let (config, files, lock, loaded) = match opened.await {
+        let (config, folder, loaded) = match opened.await {
             Ok(result) => result?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Err(StoreError::Closed),
         };
 
-        let Loaded { index, changed, report } = loaded;
-        let state = State { index, queue: Queue::default(), closing: false, told_of_failure: false };
-        let shared = Arc::new(Shared {
-            config,
-            clock,
-            files,
-            state: Mutex::new(state),
-            work: Notify::new(),
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
-        });
-        for session in changed {
-            let id = session.id;
-            shared.queue(&mut shared.state(), id, Change::Write { session, properties: None });
-        }
-        let writer = task::spawn("session writer", writer::run(Arc::clone(&shared), lock));
-        Ok((Self(Arc::new(Owner { shared, writer: Mutex::new(Some(writer)) })), report))
+        let report = loaded.report.clone();
+        let metrics = Metrics::default();
+        let current = Arc::new(Owner::start(config, clock.clone(), folder, loaded, metrics.clone()));
+        let places = Places { current, former: Vec::new(), role: None, failures_before: 0 };
+        Ok((Self(Arc::new(Handle { clock, metrics, places: Mutex::new(places) })), report))
+    }
+
+    pub(super) fn places(&self) -> MutexGuard<'_, Places> {
+        // Nothing in here panics between two changes that belong together.
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the store is now. Whoever works there keeps it open meanwhile.
+    pub(super) fn owner(&self) -> Arc<Owner> {
+        Arc::clone(&self.places().current)
     }
 
     /// The session under that name (in any case); if there is none, the one of the id that the client claims: a
     /// player who has changed name. By id, only a session that still has a name is found: no other could be
     /// admitted under its own.
     pub fn find(&self, name: &Username, claimed_id: Option<Uuid>) -> Option<Arc<Session>> {
-        let now = self.0.shared.clock.now();
-        let state = self.0.shared.state();
+        let (owner, now) = (self.owner(), self.0.clock.now());
+        let state = owner.shared.state();
         let counts = |session: &&Arc<Session>| session.counts(now);
         let by_name = state.index.by_name(name).filter(counts);
         let by_id = || claimed_id.and_then(|id| state.index.by_id(id)).filter(counts);
@@ -182,14 +295,18 @@ impl Store {
 
     /// The session of that id.
     pub fn by_id(&self, id: Uuid) -> Option<Arc<Session>> {
-        let now = self.0.shared.clock.now();
-        self.0.shared.state().index.by_id(id).filter(|session| session.counts(now)).cloned()
+        let now = self.0.clock.now();
+        self.owner().shared.state().index.by_id(id).filter(|session| session.counts(now)).cloned()
     }
 
     /// Whether a session of that name remembers this address or another of its range, however old. Such a login
     /// is most likely the player's own. It proves nothing else.
     pub fn knows(&self, name: &Username, address: IpAddr) -> bool {
-        let Config { ipv4_range_prefix, ipv6_range_prefix, .. } = self.0.shared.config;
+        let (ipv4_range_prefix, ipv6_range_prefix) = {
+            let owner = self.owner();
+            let Config { ipv4_range_prefix, ipv6_range_prefix, .. } = owner.shared.state().config;
+            (ipv4_range_prefix, ipv6_range_prefix)
+        };
         self.find(name, None).is_some_and(|session| {
             session
                 .addresses
@@ -201,25 +318,26 @@ impl Store {
     /// The ids that were verified from exactly this address within the age that addresses count for; the first 1024
     /// of them.
     pub fn ids_at(&self, address: IpAddr, now: Timestamp) -> Vec<Uuid> {
-        let max_age = self.0.shared.config.max_address_age;
-        let max_age = SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
-        self.0.shared.state().index.ids_at(address, now, max_age)
+        let owner = self.owner();
+        let state = owner.shared.state();
+        let max_age = SignedDuration::try_from(state.config.max_address_age).unwrap_or(SignedDuration::MAX);
+        state.index.ids_at(address, now, max_age)
     }
 
     /// How many ids remember an address of this client, however old: an IPv4 client is its address, an IPv6 client
     /// its /64. Counting stops at 1024. For limits that spare known players.
     pub fn sessions_from(&self, address: IpAddr) -> usize {
-        self.0.shared.state().index.sessions_from(address)
+        self.owner().shared.state().index.sessions_from(address)
     }
 
     /// Whether [`sessions_from`](Self::sessions_from) this client there are any.
     pub fn has_session_from(&self, address: IpAddr) -> bool {
-        self.0.shared.state().index.has_session_from(address)
+        self.owner().shared.state().index.has_session_from(address)
     }
 
     /// Sessions in the index.
     pub fn len(&self) -> usize {
-        self.0.shared.state().index.len()
+        self.owner().shared.state().index.len()
     }
 
     /// Whether the store remembers nobody.
@@ -229,14 +347,14 @@ impl Store {
 
     /// All sessions that may be used to judge a login, in no order.
     pub fn snapshot(&self) -> Vec<Arc<Session>> {
-        let now = self.0.shared.clock.now();
-        self.0.shared.state().index.all().filter(|session| session.counts(now)).cloned().collect()
+        let now = self.0.clock.now();
+        self.owner().shared.state().index.all().filter(|session| session.counts(now)).cloned().collect()
     }
 
     /// Whether all sessions come from private addresses; see [`alike::all_private`].
     pub fn all_private(&self) -> Option<AllPrivate> {
-        let max_age = SignedDuration::try_from(self.0.shared.config.max_address_age);
-        let (sessions, now) = (self.snapshot(), self.0.shared.clock.now());
+        let max_age = SignedDuration::try_from(self.owner().shared.state().config.max_address_age);
+        let (sessions, now) = (self.snapshot(), self.0.clock.now());
         alike::all_private(sessions.iter().map(AsRef::as_ref), now, max_age.unwrap_or(SignedDuration::MAX))
     }
 
@@ -246,10 +364,12 @@ impl Store {
         if self.by_id(id).is_none() {
             return Err(StoreError::NoSession { id });
         }
-        if let Some(properties) = self.0.shared.state().queue.properties(id) {
+        let owner = self.owner();
+        let queued = owner.shared.state().queue.properties(id);
+        if let Some(properties) = queued {
             return Ok(properties.to_vec());
         }
-        let document = self.on_disk(move |files| files.read(id)).await?;
+        let document = owner.on_disk(move |files| files.read(id)).await?;
         document.map(|document| document.properties).ok_or(StoreError::NoSession { id })
     }
 
@@ -258,14 +378,15 @@ impl Store {
     ///
     /// Does not wait for the disk.
     pub fn record_verified(&self, login: VerifiedLogin) -> Option<Arc<Session>> {
-        let shared = &self.0.shared;
+        let owner = self.owner();
+        let shared = &owner.shared;
         let mut state = shared.state();
         // Read under the lock: later changes must not carry earlier times.
         let now = shared.clock.now();
         let id = login.profile.id;
         // An unused one is dropped, only not swept yet: the player starts anew.
         let before = state.index.by_id(id).filter(|session| !session.is_unused(now)).cloned();
-        let session = Session::after_login(before.as_deref(), &login, &shared.config, now);
+        let session = Session::after_login(before.as_deref(), &login, &state.config, now);
         shared.put(&mut state, session, Some(login.profile.properties.into()));
         before
     }
@@ -287,7 +408,8 @@ impl Store {
     /// # Errors
     /// What speaks against it; nothing was changed then.
     pub fn import(&self, row: &import::Row) -> Result<Session, import::Conflict> {
-        let shared = &self.0.shared;
+        let owner = self.owner();
+        let shared = &owner.shared;
         let mut state = shared.state();
         let session = state.could_import(row, shared.clock.now())?;
         shared.put(&mut state, session.clone(), Some(row.properties.clone().into()));
@@ -299,7 +421,8 @@ impl Store {
     /// # Errors
     /// What speaks against it.
     pub fn could_import(&self, row: &import::Row) -> Result<Session, import::Conflict> {
-        let shared = &self.0.shared;
+        let owner = self.owner();
+        let shared = &owner.shared;
         shared.state().could_import(row, shared.clock.now())
     }
 
@@ -314,7 +437,7 @@ impl Store {
     /// Notes that a verified connection of this id is up now. To be called at its end, and every 15 minutes until
     /// then, so that a crash does not age the session of somebody who is online. Never for a fallback connection.
     pub fn note_presence(&self, id: Uuid) {
-        let now = self.0.shared.clock.now();
+        let now = self.0.clock.now();
         self.update(id, |session| session.last_present = Some(now));
     }
 
@@ -329,7 +452,8 @@ impl Store {
     ///
     /// Does not wait for the disk; [`flush_one`](Self::flush_one) does.
     pub fn update<R>(&self, id: Uuid, change: impl FnOnce(&mut Session) -> R) -> Option<R> {
-        let shared = &self.0.shared;
+        let owner = self.owner();
+        let shared = &owner.shared;
         let mut state = shared.state();
         let now = shared.clock.now();
         let before = state.index.by_id(id).filter(|session| !session.is_unused(now)).cloned()?;
@@ -347,36 +471,18 @@ impl Store {
     /// Deletes a session, its document and what was set aside of the player as damaged, and waits until that is durable.
     /// Whether there was any of it: also the document of a session that counts no more is found.
     pub async fn forget(&self, id: Uuid) -> Result<bool, StoreError> {
-        let is_known = self.0.shared.state().index.by_id(id).is_some();
+        let owner = self.owner();
+        let is_known = owner.shared.state().index.by_id(id).is_some();
         // What is known leaves the index at once, however long the disk takes.
-        let has_document = is_known || self.on_disk(move |files| files.has_document(id)).await?;
+        let has_document = is_known || owner.on_disk(move |files| files.has_document(id)).await?;
         {
-            let mut state = self.0.shared.state();
+            let mut state = owner.shared.state();
             state.index.remove(id);
-            self.0.shared.queue(&mut state, id, Change::Remove);
+            owner.shared.queue(&mut state, id, Change::Remove);
         }
-        self.flush_one(id).await?;
-        let was_set_aside = self.on_disk(move |files| files.remove_set_aside(id)).await?;
+        owner.shared.wait(Some(id)).await.unwrap_or(Err(StoreError::Closed))?;
+        let was_set_aside = owner.on_disk(move |files| files.remove_set_aside(id)).await?;
         Ok(has_document || was_set_aside)
-    }
-
-    /// Asks the disk, off the network threads. Takes as long as the disk.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.0.shared);
-        let permit = Arc::clone(&shared.reads).acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let asked = tokio::task::spawn_blocking(move || {
-            // Given back when the disk has answered, not when the caller has lost patience.
-            let _permit = permit;
-            ask(&shared.files)
-        });
-        match asked.await {
-            Ok(answer) => answer,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(StoreError::Closed),
-        }
     }
 
     /// Says in the lock file who holds the store, for commands that find it held. Not to be called once the store is
@@ -385,11 +491,16 @@ impl Store {
     /// # Errors
     /// A lock file that cannot be written.
     pub fn announce(&self, role: Role) -> Result<(), StoreError> {
-        self.0.shared.files.announce(role)
+        let owner = {
+            let mut places = self.places();
+            places.role = Some(role);
+            Arc::clone(&places.current)
+        };
+        owner.shared.files.announce(role)
     }
 
-    /// Waits until all changes made so far are durable. Fails at the first of them that cannot be written now; it
-    /// is kept and tried again all the same.
+    /// Waits until all changes made so far are durable, in whichever place they were made. Fails at the first of them that
+    /// cannot be written now; it is kept and tried again all the same.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.wait(None).await
     }
@@ -400,34 +511,57 @@ impl Store {
     }
 
     async fn wait(&self, only: Option<Uuid>) -> Result<(), StoreError> {
-        let answer = self.0.shared.state().queue.wait(only);
-        self.0.shared.work.notify_one();
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        // A change may have been made just before the store moved.
+        let (owner, former) = {
+            let places = self.places();
+            (Arc::clone(&places.current), places.former.clone())
+        };
+        let former = former.iter().filter(|former| !former.has_ended()).map(|former| &former.shared);
+        let answers: Vec<_> = former.chain([&owner.shared]).map(|shared| shared.wait(only)).collect();
+        for answer in answers {
+            answer.await.unwrap_or(Err(StoreError::Closed))?;
+        }
+        Ok(())
     }
 
-    /// Writes what is queued, ends the writer and frees the folder. To be called last: later changes are lost, with
-    /// a warning. Fails if something could not be written.
+    /// Writes what is queued, ends the writer and frees the folder, also those of before. To be called last: later
+    /// changes are lost, with a warning. Fails if something could not be written.
     pub async fn close(&self) -> Result<(), StoreError> {
         let flushed = self.flush().await;
-        self.0.shared.begin_closing();
-        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (owner, former) = {
+            let places = self.places();
+            (Arc::clone(&places.current), places.former.clone())
+        };
+        owner.shared.begin_closing();
+        let writer = owner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
             && error.is_panic()
         {
             std::panic::resume_unwind(error.into_panic());
         }
+        for former in former {
+            former.ended().await;
+        }
         flushed
     }
 
     /// Changes that are not durable yet, at most one per player.
     pub fn pending_writes(&self) -> usize {
-        self.0.shared.state().queue.len()
+        let places = self.places();
+        let all = places.former.iter().map(|former| &former.shared).chain([&places.current.shared]);
+        all.map(|shared| shared.state().queue.len()).sum()
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Writes that have failed since the store was opened, each try counted.
     pub fn write_failures(&self) -> u64 {
-        self.0.shared.state().queue.failures()
+        let places = self.places();
+        let all = places.former.iter().map(|former| &former.shared).chain([&places.current.shared]);
+        places.failures_before + all.map(|shared| shared.state().queue.failures()).sum::<u64>()
     }
 }
 
@@ -501,7 +635,7 @@ mod tests {
         assert!(!store.knows(&name("Alice"), ip("192.0.3.1")));
         assert!(!store.knows(&name("Bob"), ip("192.0.2.1")));
         assert!(store.has_session_from(ip("2001:db8::2")) && !store.has_session_from(ip("192.0.2.2")));
-        let accounts = || store.ids_at(ip("192.0.2.1"), store.0.shared.clock.now()).len();
+        let accounts = || store.ids_at(ip("192.0.2.1"), store.owner().shared.clock.now()).len();
         assert_eq!(accounts(), 1);
         advance(DAY * 7 + Duration::from_secs(1)).await;
         assert_eq!(accounts(), 0);
@@ -556,7 +690,7 @@ mod tests {
             store.update(id(1), |session| session.pin_hash = Some("$".into())).unwrap();
             store.record_verified(login(2, "Bob", "192.0.2.1"));
             store.flush().await.unwrap();
-            let document = store.0.shared.files.document(id(1));
+            let document = store.owner().shared.files.document(id(1));
             advance(DAY * 10).await;
             store.note_presence(id(2));
             advance(DAY * 26).await;
@@ -612,7 +746,7 @@ mod tests {
         let store = open(folder.path(), START).await;
         store.record_verified(login(9, "Alice", "192.0.2.1"));
         store.flush().await.unwrap();
-        let first = store.0.shared.files.document(id(9));
+        let first = store.owner().shared.files.document(id(9));
         let kept = fs::read(&first).unwrap();
         advance(DAY).await;
         store.record_verified(login(1, "ALICE", "192.0.2.1"));
@@ -635,7 +769,7 @@ mod tests {
             store.record_verified(login(player, &format!("p{player}"), "192.0.2.1"));
         }
         store.close().await.unwrap();
-        let document = store.0.shared.files.document(id(1));
+        let document = store.owner().shared.files.document(id(1));
         fs::write(&document, "{").unwrap();
         fs::write(folder.path().join("00/.00000000-0000-0000-0000-000000000002.tmp"), "{").unwrap();
         fs::write(folder.path().join("00/README"), "mine").unwrap();
@@ -657,7 +791,7 @@ mod tests {
         let store = open(folder.path(), START).await;
         store.record_verified(login(1, "Alice", "192.0.2.1"));
         store.flush().await.unwrap();
-        let document = store.0.shared.files.document(id(1));
+        let document = store.owner().shared.files.document(id(1));
         fs::write(&document, "torn").unwrap();
         assert!(matches!(store.properties(id(1)).await, Err(StoreError::Damaged { .. })));
         store.count_fallback(id(1));
@@ -723,7 +857,7 @@ mod tests {
         let store = open(folder.path(), START).await;
         store.record_verified(login(1, "Alice", "192.0.2.1"));
         store.flush().await.unwrap();
-        let document = store.0.shared.files.document(id(1));
+        let document = store.owner().shared.files.document(id(1));
         assert!(document.exists());
         store.count_fallback(id(1));
         assert!(store.forget(id(1)).await.unwrap());
@@ -741,7 +875,8 @@ mod tests {
             store.record_verified(login(player, &format!("p{player}"), "192.0.2.1"));
         }
         store.close().await.unwrap();
-        let (unused, damaged) = (store.0.shared.files.document(id(1)), store.0.shared.files.document(id(2)));
+        let (unused, damaged) =
+            (store.owner().shared.files.document(id(1)), store.owner().shared.files.document(id(2)));
         fs::write(&damaged, "{").unwrap();
 
         let (store, report) = open_with(folder.path(), false, "2026-04-01T00:00:00Z").await;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     StoreError,
     files::{Files, Lock},
+    load::{self, OpenReport, Untidy},
     queue::Change,
     store::Shared,
 };
@@ -42,9 +43,19 @@ struct Spell {
     pause: Duration,
 }
 
-/// Writes until the store is closed. Holds the lock file; the folder is free once this has ended.
-pub(super) async fn run(shared: Arc<Shared>, lock: Lock) {
+/// Writes until the store is closed, once what is untidy in the folder is cleared away. Holds the lock file; the folder is
+/// free once this has ended.
+pub(super) async fn run(shared: Arc<Shared>, lock: Lock, untidy: Untidy) {
     let lock = Arc::new(lock);
+    let (tidied, held) = (Arc::clone(&shared), Arc::clone(&lock));
+    let tidy = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        if let Err(error) = load::tidy(&tidied.files, untidy, &mut OpenReport::default()) {
+            tracing::error!(%error, "what does not belong in the session folder stays there; players are not affected");
+        }
+    });
+    // What keeps it from being done keeps it from being written below, too.
+    let _ = tidy.await;
     let ending = Ending(Arc::clone(&shared));
     let mut spell: Option<Spell> = None;
     let mut next_sweep = Instant::now() + SWEEP_EVERY;
@@ -111,6 +122,7 @@ fn judge(shared: &Shared, spell: Option<Spell>) -> Option<Spell> {
 fn drain(shared: &Shared) {
     loop {
         let Some((id, change)) = shared.state().queue.take() else { return };
+        let begun = Instant::now();
         let result = match &change {
             Change::Remove => shared.files.remove(id),
             Change::Write { session, properties: Some(properties) } => {
@@ -120,6 +132,7 @@ fn drain(shared: &Shared) {
                 kept_properties(&shared.files, id).and_then(|kept| shared.files.write(session, &kept))
             }
         };
+        shared.metrics.wrote(result.is_ok(), begun.elapsed());
         let mut state = shared.state();
         state.queue.settle(result.as_ref().copied());
         if let Err(error) = result {

@@ -59,15 +59,21 @@ pub fn read_file(path: &Path) -> Result<Option<Totals>, ReadError> {
 pub(super) fn open(path: &Path) -> Result<Option<Totals>, ReadError> {
     match read_file(path) {
         Err(ReadError::Damaged(why)) => {
-            let aside = disk::set_aside(path)?;
-            warn!(
-                path = %path.display(), why, moved_to = %aside.display(),
-                "the statistics file is damaged; it was set aside, and counting starts anew"
-            );
+            set_aside(path, &why)?;
             Ok(None)
         }
         other => other,
     }
+}
+
+/// Moves a file out of the way that makes no sense.
+pub(super) fn set_aside(path: &Path, why: &str) -> io::Result<()> {
+    let aside = disk::set_aside(path)?;
+    warn!(
+        path = %path.display(), why, moved_to = %aside.display(),
+        "the statistics file is damaged; it was set aside, and counting starts anew"
+    );
+    Ok(())
 }
 
 pub(super) fn write(path: &Path, totals: &Totals) -> io::Result<()> {

@@ -11,9 +11,14 @@
 //! told again is the same outage: it goes on, and any end that it was given was none. So neither a restart in the middle
 //! nor a server that answers now and then makes two of one. An outage that was going on when the proxy was stopped, and
 //! that is over or another one when it runs again, ends when it was last seen: nobody was there to see more of it.
+//!
+//! Each outage has a tally of its own: who came in by policy, and who was refused for what. It is kept with the outage,
+//! and in memory also where the owner wants no statistics: whoever is told of an outage's end is told what came of it.
 
 mod file;
 mod outages;
+mod recent;
+mod succession;
 mod totals;
 
 use std::{
@@ -36,10 +41,13 @@ use tracing::{error, info, warn};
 
 pub use file::{ReadError, read_file};
 pub use outages::Outage;
+pub use recent::RecentLogin;
+pub use succession::{OpenError, Prepared};
 pub use totals::{Outages, Totals};
 
 use crate::{clock::Clock, reason::Reason, task::Shutdown};
-use outages::History;
+use outages::{History, in_tally};
+use recent::Recent;
 
 /// Between two writes while something changes: what a crash may cost.
 const WRITE_INTERVAL: Duration = Duration::from_mins(1);
@@ -53,20 +61,38 @@ const CLOSING_WAIT: Duration = Duration::from_secs(3);
 /// Where totals are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Their file; `None` counts nothing and writes nothing.
+    /// Their file; `None` writes nothing and shows no totals.
     pub path: Option<PathBuf>,
 }
 
 /// The counters. Clones count together.
 #[derive(Clone, Debug)]
-pub struct Statistics(Option<Arc<Counters>>);
+pub struct Statistics(Arc<Shared>);
 
 /// What all clones share.
 #[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    /// Held to add, or to take others in their place.
+    counters: Mutex<Arc<Counters>>,
+    /// Those of before, which may have something to write yet.
+    former: Mutex<Vec<Arc<Counters>>>,
+    /// Others have taken their place.
+    replaced: Notify,
+    recent: Recent,
+}
+
+/// The counts of one file.
+#[derive(Debug)]
 struct Counters {
     clock: Clock,
-    /// `None` if what lies there can neither be used nor moved out of the way: then it is left alone.
+    /// Whether the owner wants totals; without, only the tally of outages is of use.
+    wanted: bool,
+    /// `None` if what lies there can neither be used nor moved out of the way (then it is left alone), and if no
+    /// totals are wanted.
     path: Option<PathBuf>,
+    /// What lies there makes no sense, and is to be moved out of the way before the first write.
+    damaged: AtomicBool,
     since: Timestamp,
     verified: AtomicU64,
     fallback: AtomicU64,
@@ -85,13 +111,13 @@ impl Statistics {
     /// Goes on from what the file says; without one, from nothing. A file that makes no sense is set aside with a
     /// warning, one that cannot be read is left alone, and nothing is written then: neither keeps a proxy from starting.
     pub async fn open(config: &Config, clock: Clock) -> Self {
-        let Some(path) = config.path.clone() else { return Self::off() };
+        let Some(path) = config.path.clone() else { return Self::off(clock) };
         let found = spawn_blocking(move || {
             let found = file::open(&path);
             (path, found)
         });
         // An error means that reading panicked, which the runtime has told of.
-        let Ok((path, found)) = found.await else { return Self::off() };
+        let Ok((path, found)) = found.await else { return Self::off(clock) };
         let (path, before) = match found {
             Ok(before) => (Some(path), before),
             Err(error) => {
@@ -102,12 +128,19 @@ impl Statistics {
                 (None, None)
             }
         };
-        Self(Some(Arc::new(Counters::new(path, before, clock))))
+        Self::of(Counters::new(path, before, clock))
     }
 
-    /// Counts nothing.
-    pub fn off() -> Self {
-        Self(None)
+    /// Keeps the tally of outages in memory, and nothing else.
+    pub fn off(clock: Clock) -> Self {
+        Self::of(Counters::off(clock))
+    }
+
+    fn of(counters: Counters) -> Self {
+        let clock = counters.clock.clone();
+        let recent = Recent::new(clock.clone());
+        let counters = Mutex::new(Arc::new(counters));
+        Self(Arc::new(Shared { clock, counters, former: Mutex::default(), replaced: Notify::new(), recent }))
     }
 
     /// A player came in on the session server's word.
@@ -115,13 +148,17 @@ impl Statistics {
         self.count(|counters| Some(&counters.verified));
     }
 
-    /// A player came in by policy.
-    pub fn fallback(&self) {
+    /// A player came in by policy, in the outage that began then.
+    pub fn fallback(&self, outage_started: Option<Timestamp>) {
+        self.counters().outages().admitted(outage_started);
         self.count(|counters| Some(&counters.fallback));
     }
 
     /// A player did not come in.
     pub fn refused(&self, reason: Reason) {
+        if in_tally(reason) {
+            self.counters().outages().refused(reason);
+        }
         let place = Reason::ALL.iter().position(|known| *known == reason);
         self.count(|counters| place.and_then(|place| counters.refused.get(place)));
     }
@@ -132,63 +169,112 @@ impl Statistics {
     }
 
     /// The verdict is not Down any more, since `at`. Also to be told when it turns out Up at the start: then an outage
-    /// that the last run left open ended when that run last saw it.
-    pub fn outage_ended(&self, at: Timestamp) {
-        self.note(|history, _| history.ended(at));
+    /// that the last run left open ended when that run last saw it. Returns the outage that ended by it.
+    pub fn outage_ended(&self, at: Timestamp) -> Option<Outage> {
+        self.note(|history, _| history.ended(at))
     }
 
-    /// All counts as of now; `None` if nothing is counted.
+    /// The outage that is going on, as of now.
+    pub fn current_outage(&self) -> Option<Outage> {
+        let counters = self.counters();
+        let mut outages = counters.outages();
+        outages.seen(self.0.clock.now());
+        outages.going_on().cloned()
+    }
+
+    /// The outage that began then, as far as it is remembered.
+    pub fn outage(&self, started: Timestamp) -> Option<Outage> {
+        let counters = self.counters();
+        let mut outages = counters.outages();
+        outages.seen(self.0.clock.now());
+        outages.of(started).cloned()
+    }
+
+    /// A player is in, so long after its connection was accepted; `proof` says how it was proven.
+    pub fn login_took(&self, time: Duration, proof: &'static str) {
+        self.0.recent.note(time, proof);
+    }
+
+    /// The newest logins that succeeded, oldest first; at most 120, and none from before the start. Kept also where
+    /// nothing is counted.
+    pub fn recent_logins(&self) -> Vec<RecentLogin> {
+        self.0.recent.all()
+    }
+
+    /// All counts as of now; `None` if the owner wants none.
     pub fn totals(&self) -> Option<Totals> {
-        self.0.as_deref().map(Counters::totals)
+        let counters = Arc::clone(&self.counters());
+        counters.wanted.then(|| counters.totals())
     }
 
-    /// Writes the file until `stop`, then once more.
+    /// Writes the file until `stop`, then once more. When another takes its place, the one before is written once more
+    /// too.
     pub async fn run(self, stop: Shutdown) {
-        let Some(counters) = self.0 else { return };
-        let Some(path) = counters.path.clone() else { return };
-        let mut writer = Writer { counters, path, failing: false };
-        let mut stopped = false;
-        while !stopped {
-            tokio::select! {
-                () = stop.requested() => break,
-                () = sleep(WRITE_INTERVAL) => {}
-                () = writer.counters.news.notified() => tokio::select! {
-                    () = stop.requested() => break,
-                    () = sleep(NEWS_DELAY) => {}
-                },
-            }
-            let wait = async {
-                stop.requested().await;
-                sleep(CLOSING_WAIT).await;
+        let mut is_stopping = false;
+        while !is_stopping {
+            let counters = Arc::clone(&self.counters());
+            let over = || async {
+                tokio::select! {
+                    () = stop.requested() => true,
+                    () = self.replaced(&counters) => false,
+                }
             };
-            tokio::select! {
-                () = writer.write() => {}
-                // Another try would hang behind this one.
-                () = wait => stopped = true,
+            is_stopping = match counters.path.clone() {
+                Some(path) => {
+                    Writer { counters: Arc::clone(&counters), path, failing: false }.run(over).await
+                }
+                None => over().await,
+            };
+            // Several may have taken each other's place since these did.
+            let mut others = std::mem::take(&mut *self.former());
+            others.extend(is_stopping.then(|| Arc::clone(&self.counters())));
+            for other in others.into_iter().filter(|other| !Arc::ptr_eq(other, &counters)) {
+                if let Some(path) = other.path.clone() {
+                    Writer { counters: other, path, failing: false }.write_last().await;
+                }
             }
         }
-        if stopped || timeout(CLOSING_WAIT, writer.write()).await.is_err() {
-            error!("the disk is stuck: the last of the statistics is lost");
+    }
+
+    /// Returns once these are not the counters any more.
+    async fn replaced(&self, counters: &Arc<Counters>) {
+        while Arc::ptr_eq(&self.counters(), counters) {
+            self.0.replaced.notified().await;
         }
+    }
+
+    fn former(&self) -> MutexGuard<'_, Vec<Arc<Counters>>> {
+        self.0.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Arc<Counters>> {
+        // It is replaced whole.
+        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, counter: impl FnOnce(&Counters) -> Option<&AtomicU64>) {
-        let Some(counters) = self.0.as_deref() else { return };
-        if let Some(counter) = counter(counters) {
+        let counters = self.counters();
+        if let Some(counter) = counter(&counters) {
             counter.fetch_add(1, Ordering::Relaxed);
             counters.changed.store(true, Ordering::Release);
         }
     }
 
-    fn note(&self, change: impl FnOnce(&mut History, Timestamp)) {
-        let Some(counters) = self.0.as_deref() else { return };
-        change(&mut counters.outages(), counters.clock.now());
+    fn note<T>(&self, change: impl FnOnce(&mut History, Timestamp) -> T) -> T {
+        let counters = self.counters();
+        let changed = change(&mut counters.outages(), self.0.clock.now());
         counters.changed.store(true, Ordering::Release);
         counters.news.notify_one();
+        changed
     }
 }
 
 impl Counters {
+    /// Without a file, and without totals.
+    fn off(clock: Clock) -> Self {
+        Self { wanted: false, ..Self::new(None, None, clock) }
+    }
+
     fn new(path: Option<PathBuf>, before: Option<Totals>, clock: Clock) -> Self {
         let fresh = before.is_none();
         let before = before.unwrap_or_else(|| Totals::since(clock.now()));
@@ -199,7 +285,9 @@ impl Counters {
             .collect();
         let counters = Self {
             clock,
+            wanted: true,
             path,
+            damaged: false.into(),
             since: before.since,
             verified: before.verified.into(),
             fallback: before.fallback.into(),
@@ -252,6 +340,46 @@ struct Writer {
 }
 
 impl Writer {
+    /// Writes now and then until it is `over`, then once more. Returns what that said.
+    async fn run<F: Future<Output = bool>>(mut self, over: impl Fn() -> F) -> bool {
+        let (said, is_stuck) = loop {
+            tokio::select! {
+                said = over() => break (said, false),
+                () = sleep(WRITE_INTERVAL) => {}
+                () = self.counters.news.notified() => tokio::select! {
+                    said = over() => break (said, false),
+                    () = sleep(NEWS_DELAY) => {}
+                },
+            }
+            let wait = async {
+                let said = over().await;
+                sleep(CLOSING_WAIT).await;
+                said
+            };
+            tokio::select! {
+                () = self.write() => {}
+                // Another try would hang behind this one.
+                said = wait => break (said, true),
+            }
+        };
+        if is_stuck {
+            self.tell_stuck();
+        } else {
+            self.write_last().await;
+        }
+        said
+    }
+
+    async fn write_last(&mut self) {
+        if timeout(CLOSING_WAIT, self.write()).await.is_err() {
+            self.tell_stuck();
+        }
+    }
+
+    fn tell_stuck(&self) {
+        error!(path = %self.path.display(), "the disk is stuck: the last of the statistics is lost");
+    }
+
     /// Writes if there is anything new; an outage that goes on is.
     async fn write(&mut self) {
         let changed = self.counters.changed.swap(false, Ordering::AcqRel);
@@ -259,7 +387,13 @@ impl Writer {
             return;
         }
         let (counters, path) = (Arc::clone(&self.counters), self.path.clone());
-        let written = spawn_blocking(move || file::write(&path, &counters.totals())).await;
+        let written = spawn_blocking(move || {
+            if counters.damaged.swap(false, Ordering::AcqRel) {
+                file::set_aside(&path, "it holds no statistics of this version")?;
+            }
+            file::write(&path, &counters.totals())
+        })
+        .await;
         let error = match written {
             Ok(Ok(())) => {
                 if std::mem::take(&mut self.failing) {

@@ -1,17 +1,18 @@
 //! The outages so far: how many, how long, and the newest one by one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::totals::Outages;
+use crate::reason::Reason;
 
-/// Outages that are kept one by one: years of them, in some 10 KB of file.
+/// Outages that are kept one by one: years of them, in some 100 KB of file at the most.
 const MOST_KEPT: usize = 100;
 
 /// One outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
     /// When it began.
     pub started: Timestamp,
@@ -19,13 +20,73 @@ pub struct Outage {
     pub ended: Option<Timestamp>,
     /// How long it lasted, in seconds; if its end has not been seen, how long it was seen to last.
     pub seconds: u64,
+    /// Logins that policy let in meanwhile.
+    #[serde(default)]
+    pub admitted: u64,
+    /// Logins refused meanwhile for want of the session server's word, by reason code.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
 }
 
 impl Outage {
+    /// One that has just begun.
+    pub fn begun(started: Timestamp) -> Self {
+        Self { started, ended: None, seconds: 0, admitted: 0, refused: BTreeMap::new() }
+    }
+
+    /// Refusals for all reasons together.
+    pub fn all_refused(&self) -> u64 {
+        self.refused.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     /// When it was over, or else when it was last seen.
     pub fn last_seen(&self) -> Timestamp {
         let length = jiff::SignedDuration::from_secs(i64::try_from(self.seconds).unwrap_or(i64::MAX));
         self.ended.unwrap_or_else(|| self.started.saturating_add(length).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// Whether a refusal for this reason, in an outage, is one that the outage is to blame for: policy's word, a PIN that was
+/// not given, or the session server's silence. Scanners, full servers and backends that fail have no part in it.
+pub(super) const fn in_tally(reason: Reason) -> bool {
+    match reason {
+        Reason::Banned
+        | Reason::MojangRequired
+        | Reason::NoSession
+        | Reason::IdMismatch
+        | Reason::Locked
+        | Reason::SessionExpired
+        | Reason::Inactive
+        | Reason::ShortHistory
+        | Reason::PrivateAddress
+        | Reason::SharedAddress
+        | Reason::AddressChanged
+        | Reason::BlockedAsn
+        | Reason::GeoChanged
+        | Reason::GeoUnknown
+        | Reason::AlreadyOnline
+        | Reason::WeakerClient
+        | Reason::PinNotSet
+        | Reason::PinFailed
+        | Reason::PinTimeout
+        | Reason::Unreachable => true,
+        Reason::NotJoined
+        | Reason::Throttled
+        | Reason::Unexpected
+        | Reason::Local
+        | Reason::RateLimited
+        | Reason::TooManyConnections
+        | Reason::BadHandshake
+        | Reason::BadName
+        | Reason::NewerVersionNeeded
+        | Reason::TransferRefused
+        | Reason::ClientLeft
+        | Reason::ClientTimeout
+        | Reason::BackendUnavailable
+        | Reason::BackendMisconfigured
+        | Reason::Displaced
+        | Reason::Kicked
+        | Reason::ShuttingDown => false,
     }
 }
 
@@ -57,7 +118,7 @@ impl History {
             Some(last) if last.started == started => last.ended = None,
             _ => {
                 self.close(None);
-                self.newest.push_back(Outage { started, ended: None, seconds: 0 });
+                self.newest.push_back(Outage::begun(started));
                 if self.newest.len() > MOST_KEPT
                     && let Some(oldest) = self.newest.pop_front()
                 {
@@ -70,10 +131,36 @@ impl History {
         self.seen(now);
     }
 
-    /// None is going on any more, since `at`.
-    pub(super) fn ended(&mut self, at: Timestamp) {
+    /// This one is going on, and was before this history was told of it.
+    pub(super) fn goes_on(&mut self, outage: Outage) {
+        self.began(outage.started, outage.last_seen());
+        if let Some(last) = self.newest.back_mut() {
+            *last = outage;
+        }
+    }
+
+    /// None is going on any more, since `at`. Returns the one that ended by it.
+    pub(super) fn ended(&mut self, at: Timestamp) -> Option<Outage> {
         let seen = self.going_on.then_some(at);
-        self.close(seen);
+        self.close(seen).cloned()
+    }
+
+    /// A login was let in by policy, in the outage that began then; if that is not known (the verdict was not Down yet),
+    /// in the one that is going on.
+    pub(super) fn admitted(&mut self, started: Option<Timestamp>) {
+        let going_on = self.going_on;
+        if let Some(last) = self.newest.back_mut().filter(|last| going_on || Some(last.started) == started) {
+            last.admitted = last.admitted.saturating_add(1);
+        }
+    }
+
+    /// A login was refused.
+    pub(super) fn refused(&mut self, reason: Reason) {
+        let Some(last) = self.newest.back_mut().filter(|_| self.going_on) else { return };
+        match last.refused.get_mut(reason.code()) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(last.refused.insert(reason.code().to_owned(), 1)),
+        }
     }
 
     /// The one that is going on, if there is one, still is.
@@ -90,23 +177,33 @@ impl History {
         self.going_on
     }
 
+    /// The one that is going on.
+    pub(super) fn going_on(&self) -> Option<&Outage> {
+        self.newest.back().filter(|_| self.going_on)
+    }
+
+    /// The one that began then.
+    pub(super) fn of(&self, started: Timestamp) -> Option<&Outage> {
+        self.newest.iter().rfind(|outage| outage.started == started)
+    }
+
     pub(super) fn totals(&self) -> Outages {
         let kept = u64::try_from(self.newest.len()).unwrap_or(u64::MAX);
         Outages {
             count: self.older.0.saturating_add(kept),
             seconds: self.older.1.saturating_add(length(&self.newest)),
-            newest: self.newest.iter().copied().collect(),
+            newest: self.newest.iter().cloned().collect(),
         }
     }
 
     /// Ends the last one if it is open: at `at`, or else when it was last seen.
-    fn close(&mut self, at: Option<Timestamp>) {
+    fn close(&mut self, at: Option<Timestamp>) -> Option<&Outage> {
         self.going_on = false;
-        if let Some(last) = self.newest.back_mut().filter(|last| last.ended.is_none()) {
-            let end = at.unwrap_or_else(|| last.last_seen());
-            last.ended = Some(end);
-            last.seconds = seconds_between(last.started, end);
-        }
+        let last = self.newest.back_mut().filter(|last| last.ended.is_none())?;
+        let end = at.unwrap_or_else(|| last.last_seen());
+        last.ended = Some(end);
+        last.seconds = seconds_between(last.started, end);
+        Some(last)
     }
 }
 
@@ -132,7 +229,7 @@ mod tests {
 
     fn outage(started: i64, ended: i64) -> Outage {
         let seconds = u64::try_from((ended - started) * 60).unwrap();
-        Outage { started: at(started), ended: Some(at(ended)), seconds }
+        Outage { ended: Some(at(ended)), seconds, ..Outage::begun(at(started)) }
     }
 
     fn open(started: i64, seen: i64) -> Outage {
@@ -174,6 +271,42 @@ mod tests {
             assert!(!history.is_going_on());
         }
         assert_eq!(history.totals(), Outages { count: 1, seconds: 1800, newest: vec![outage(10, 40)] });
+    }
+
+    #[test]
+    fn each_has_a_tally_of_its_own() {
+        let mut history = History::default();
+        history.admitted(None);
+        history.refused(Reason::NoSession);
+        history.began(at(10), at(10));
+        for _ in 0..3 {
+            history.admitted(Some(at(10)));
+            history.refused(Reason::NoSession);
+        }
+        history.refused(Reason::PinFailed);
+        // Let in before anybody knew of the outage.
+        history.admitted(Some(at(9)));
+        let going_on = history.going_on().unwrap();
+        assert_eq!((going_on.admitted, going_on.all_refused()), (4, 4));
+        let ended = history.ended(at(20)).unwrap();
+        let refused = BTreeMap::from([("no-session".to_owned(), 3), ("pin-failed".to_owned(), 1)]);
+        assert_eq!((ended.admitted, &ended.refused), (4, &refused));
+        assert_eq!(history.ended(at(21)), None);
+        assert_eq!(history.going_on(), None);
+        // A login that was let in meanwhile gets in only now; one that is refused now has nothing to do with it.
+        history.admitted(Some(at(10)));
+        history.admitted(None);
+        history.refused(Reason::NoSession);
+        // The same one after a restart, then another.
+        let mut history = restarted(&history);
+        history.began(at(10), at(30));
+        history.admitted(Some(at(10)));
+        let ended = history.ended(at(31)).unwrap();
+        assert_eq!((ended.admitted, ended.all_refused()), (6, 4));
+        history.began(at(50), at(50));
+        assert_eq!(history.going_on(), Some(&open(50, 50)));
+        assert_eq!(history.of(at(10)), Some(&ended));
+        assert_eq!(history.of(at(11)), None);
     }
 
     #[test]
@@ -234,7 +367,7 @@ mod tests {
         let newest: Vec<_> = (0..200).map(|hour| outage(hour * 60, hour * 60 + 1)).collect();
         let totals = History::from(Outages { count: 3, seconds: 5, newest }).totals();
         assert_eq!((totals.count, totals.seconds, totals.newest.len()), (100, 6000, 100));
-        let forever = Outage { started: at(0), ended: None, seconds: u64::MAX };
+        let forever = Outage { seconds: u64::MAX, ..Outage::begun(at(0)) };
         let mut history = History::from(Outages { count: 1, seconds: u64::MAX, newest: vec![forever; 2] });
         history.ended(at(5));
         assert_eq!(history.totals().newest[1].ended, Some(Timestamp::MAX));

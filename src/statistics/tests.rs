@@ -52,7 +52,7 @@ async fn counts_survive_a_restart() {
     let run = Run::start(&path, START).await;
     run.statistics.verified();
     run.statistics.verified();
-    run.statistics.clone().fallback();
+    run.statistics.clone().fallback(None);
     run.statistics.refused(Reason::NoSession);
     run.statistics.refused(Reason::NoSession);
     run.statistics.refused(Reason::ShuttingDown);
@@ -107,8 +107,8 @@ async fn writes_are_few_and_outages_are_written_soon() {
     let began = run.clock.now();
     run.statistics.outage_began(began);
     sleep(Duration::from_secs(3)).await;
-    let open = Outage { started: began, ended: None, seconds: 2 };
-    assert_eq!(on_disk(&path).outages.newest, [open]);
+    let open = Outage { seconds: 2, ..Outage::begun(began) };
+    assert_eq!(on_disk(&path).outages.newest, std::slice::from_ref(&open));
     sleep(Duration::from_mins(10)).await;
     let seen = on_disk(&path).outages.newest[0].seconds;
     assert!((540..=603).contains(&seen), "how long it lasts is noted every minute: {seen}");
@@ -129,8 +129,8 @@ async fn an_outage_over_restarts_is_one() {
     run.statistics.outage_began(at(START));
     advance(Duration::from_mins(5)).await;
     run.stop().await;
-    let open = Outage { started: at(START), ended: None, seconds: 300 };
-    assert_eq!(on_disk(&path).outages, Outages { count: 1, seconds: 300, newest: vec![open] });
+    let open = Outage { seconds: 300, ..Outage::begun(at(START)) };
+    assert_eq!(on_disk(&path).outages, Outages { count: 1, seconds: 300, newest: vec![open.clone()] });
     assert_eq!(open.last_seen(), at("2026-11-21T20:05:00Z"));
 
     let run = Run::start(&path, "2026-11-21T20:10:00Z").await;
@@ -140,6 +140,38 @@ async fn an_outage_over_restarts_is_one() {
     run.stop().await;
     let ended = Outage { ended: Some(at("2026-11-21T20:12:00Z")), seconds: 720, ..open };
     assert_eq!(on_disk(&path).outages, Outages { count: 1, seconds: 720, newest: vec![ended] });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tally_of_an_outage_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let run = Run::start(&path, START).await;
+    run.statistics.outage_began(at(START));
+    run.statistics.fallback(Some(at(START)));
+    run.statistics.refused(Reason::PinTimeout);
+    run.stop().await;
+    let run = Run::start(&path, "2026-11-21T20:10:00Z").await;
+    assert_eq!(run.statistics.current_outage(), None, "nobody knows yet");
+    run.statistics.refused(Reason::PinTimeout);
+    run.statistics.outage_began(at(START));
+    run.statistics.fallback(Some(at(START)));
+    let refused = BTreeMap::from([("pin-timeout".to_owned(), 1)]);
+    let outage = Outage { seconds: 600, admitted: 2, refused, ..Outage::begun(at(START)) };
+    assert_eq!(run.statistics.current_outage().as_ref(), Some(&outage));
+    run.stop().await;
+    assert_eq!(on_disk(&path).outages.newest, [outage]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_from_before_there_were_tallies() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    let outage = r#"{"started":"2026-11-21T20:00:00Z","ended":null,"seconds":5}"#;
+    let text =
+        r#"{"version":1,"since":"2026-11-21T20:00:00Z","verified":1,"fallback":0,"refused":{},"outages":"#;
+    fs::write(&path, format!(r#"{text}{{"count":1,"seconds":5,"newest":[{outage}]}}}}"#)).unwrap();
+    assert_eq!(on_disk(&path).outages.newest, [Outage { seconds: 5, ..Outage::begun(at(START)) }]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,13 +241,84 @@ async fn a_failing_disk_holds_up_nobody_and_is_caught_up_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switched_off_it_counts_and_writes_nothing() {
+async fn switched_off_it_keeps_the_tally_of_outages_and_writes_nothing() {
     let statistics = Statistics::open(&Config { path: None }, Clock::starting_at(at(START))).await;
     statistics.verified();
-    statistics.refused(Reason::Banned);
+    assert_eq!((statistics.current_outage(), statistics.outage_ended(at(START))), (None, None));
     statistics.outage_began(at(START));
-    statistics.outage_ended(at(START));
+    statistics.refused(Reason::NoSession);
+    statistics.refused(Reason::BadHandshake);
+    statistics.fallback(Some(at(START)));
+    statistics.verified();
+    sleep(Duration::from_secs(7)).await;
+    let refused = BTreeMap::from([("no-session".to_owned(), 1)]);
+    let outage = Outage { seconds: 7, admitted: 1, refused, ..Outage::begun(at(START)) };
+    assert_eq!(statistics.current_outage().as_ref(), Some(&outage));
+    let ended = Some(at("2026-11-21T20:00:07Z"));
+    let ended = Outage { ended, ..outage };
+    assert_eq!(statistics.outage_ended(ended.ended.unwrap()).as_ref(), Some(&ended));
+    assert_eq!((statistics.current_outage(), statistics.outage(at(START))), (None, Some(ended)));
     assert_eq!(statistics.totals(), None);
-    let (_trigger, stop) = Shutdown::new();
+    let (trigger, stop) = Shutdown::new();
+    trigger.trigger();
     statistics.run(stop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_file_counts_from_now_on_and_the_one_before_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.json"), folder.path().join("new.json"));
+    let earlier = Run::start(&new, START).await;
+    for _ in 0..5 {
+        earlier.statistics.verified();
+    }
+    earlier.stop().await;
+
+    let run = Run::start(&old, START).await;
+    run.statistics.verified();
+    let config = Config { path: Some(new.clone()) };
+    drop(run.statistics.prepare(&config).await.unwrap());
+    run.statistics.verified();
+    run.statistics.outage_began(at("2026-11-21T19:50:00Z"));
+    run.statistics.fallback(None);
+    let prepared = run.statistics.prepare(&config).await.unwrap();
+    run.statistics.adopt(prepared);
+    run.statistics.clone().verified();
+    assert_eq!((run.totals().verified, run.totals().fallback), (6, 0));
+    let outage = run.statistics.current_outage().unwrap();
+    assert_eq!((outage.started, outage.admitted), (at("2026-11-21T19:50:00Z"), 1), "it goes on");
+    run.statistics.fallback(None);
+    assert_eq!(run.statistics.outage_ended(at("2026-11-21T20:10:00Z")).unwrap().admitted, 2);
+
+    let same = run.statistics.prepare(&config).await.unwrap();
+    run.statistics.adopt(same);
+    assert_eq!(run.totals().verified, 6, "the same file is not read again");
+    let off = run.statistics.prepare(&Config { path: None }).await.unwrap();
+    run.statistics.adopt(off);
+    assert_eq!(run.statistics.totals(), None);
+    run.statistics.verified();
+    run.stop().await;
+    assert_eq!((on_disk(&old).verified, on_disk(&old).fallback), (2, 1));
+    assert_eq!((on_disk(&new).verified, on_disk(&new).outages.count), (6, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_only_touched_once_it_is_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.json"), folder.path().join("new.json"));
+    fs::write(&new, "nonsense").unwrap();
+    let run = Run::start(&old, START).await;
+    let config = |path: &Path| Config { path: Some(path.to_owned()) };
+    let lost = folder.path().join("none/statistics.json");
+    for (bad, why) in [(lost.as_path(), "no such folder"), (folder.path(), "not a regular file")] {
+        let error = run.statistics.prepare(&config(bad)).await.unwrap_err().to_string();
+        assert!(error.starts_with("monitoring.statistics-file: ") && error.contains(why), "{error}");
+    }
+    let prepared = run.statistics.prepare(&config(&new)).await.unwrap();
+    assert_eq!(fs::read(&new).unwrap(), b"nonsense");
+    run.statistics.adopt(prepared);
+    run.statistics.verified();
+    run.stop().await;
+    assert_eq!(on_disk(&new).verified, 1);
+    assert_eq!(fs::read(folder.path().join("new.json.damaged")).unwrap(), b"nonsense");
 }

@@ -5,9 +5,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+mod metrics;
 pub mod passthrough;
 pub mod serve;
 
+pub use metrics::Metrics;
 pub use serve::{Answers, AnswersError, Moment, serve};
 
 /// Where the answer comes from.

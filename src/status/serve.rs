@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Config, Mode,
+    Config, Metrics, Mode,
+    metrics::{Answered, Asked},
     passthrough::{Passthrough, Shown},
 };
 use crate::{
@@ -68,7 +69,10 @@ pub struct Moment {
 
 /// Gives the answers. Clones share one cache.
 #[derive(Clone, Debug)]
-pub struct Answers(Arc<Sources>);
+pub struct Answers {
+    sources: Arc<Sources>,
+    metrics: Metrics,
+}
 
 #[derive(Debug)]
 struct Sources {
@@ -108,18 +112,27 @@ impl Answers {
                 return Err(AnswersError::TooLong);
             }
         }
-        Ok(Self(Arc::new(sources)))
+        Ok(Self { sources: Arc::new(sources), metrics: Metrics::default() })
+    }
+
+    /// Counts in these from now on.
+    #[must_use]
+    pub fn counting(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The answer for a client.
     pub async fn answer(&self, handshake: &Handshake, dialect: &Dialect, moment: Moment) -> Arc<AnswerFrame> {
-        self.0.answer(&handshake.host.route_key(), dialect, moment).await
+        let (frame, answered) = self.sources.answer(&handshake.host.route_key(), dialect, moment).await;
+        self.metrics.answered(Asked::Current, answered);
+        frame
     }
 
     /// The answer for a ping in the format before 1.7: that of the default route, in its words but not its colours.
     pub async fn legacy_answer(&self, ping: LegacyPing, moment: Moment) -> Vec<u8> {
         let newest = Dialect::newest();
-        let answer = self.0.answer("", &newest, moment).await;
+        let (answer, answered) = self.sources.answer("", &newest, moment).await;
+        self.metrics.answered(Asked::Legacy, answered);
         let answer: Value = serde_json::from_str(answer.json()).unwrap_or_default();
         let number = |key: &str| {
             let number = answer.pointer(key).and_then(Value::as_u64).unwrap_or(0);
@@ -136,19 +149,25 @@ impl Answers {
 }
 
 impl Sources {
-    async fn answer(&self, route_key: &str, dialect: &Dialect, moment: Moment) -> Arc<AnswerFrame> {
-        let own = match self.mode {
-            Mode::Static => &self.description,
+    /// The answer, and whose it is.
+    async fn answer(
+        &self,
+        route_key: &str,
+        dialect: &Dialect,
+        moment: Moment,
+    ) -> (Arc<AnswerFrame>, Answered) {
+        let (own, answered) = match self.mode {
+            Mode::Static => (&self.description, Answered::Static),
             Mode::Passthrough => match self.backends.ask(route_key, dialect).await {
-                Some(shown) => return self.pass_on(&shown, moment),
-                None => &self.offline,
+                Some(shown) => return (self.pass_on(&shown, moment), Answered::Passthrough),
+                None => (&self.offline, Answered::Offline),
             },
         };
         // A client of a known version is told its own number, so that it shows the server as one it can join. That
         // makes as many answers as there are known versions, and one for all others.
         let protocol = if dialect.is_known() { dialect.version() } else { dialect.release() };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        match made.get(&protocol) {
+        let frame = match made.get(&protocol) {
             Some((then, frame)) if *then == moment => Arc::clone(frame),
             _ => {
                 let answer = self.with_notice(self.own(own, protocol, moment), moment).to_string();
@@ -156,7 +175,8 @@ impl Sources {
                 made.insert(protocol, (moment, Arc::clone(&frame)));
                 frame
             }
-        }
+        };
+        (frame, answered)
     }
 
     /// An answer of our own.

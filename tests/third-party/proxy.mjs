@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -22,6 +23,15 @@ function yaml (value, indent = '') {
   }).join('')
 }
 
+/** A port of this machine that is free now. */
+export async function freePort () {
+  const server = createServer()
+  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address()
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
 export class Proxy {
   /** What the binary wrote to standard error, its end if there was much. */
   log = ''
@@ -30,6 +40,7 @@ export class Proxy {
   port
   #child
   #folder
+  #config
   #logging
   #exit
 
@@ -63,6 +74,7 @@ export class Proxy {
       config[section] = Array.isArray(keys) ? keys : { ...config[section], ...keys }
     }
     await writeFile(join(folder, 'forwarding.secret'), secret, { mode: 0o600 })
+    self.#config = config
     await writeFile(join(folder, 'config.yml'), yaml(config))
     await self.#spawn()
     return self
@@ -118,6 +130,18 @@ export class Proxy {
     } finally {
       child.kill('SIGKILL')
     }
+  }
+
+  /** Writes another configuration: `sections` are merged over those it was started with. It is read when the proxy is told to. */
+  async rewrite (sections) {
+    const config = { ...this.#config }
+    for (const [section, keys] of Object.entries(sections)) config[section] = { ...config[section], ...keys }
+    await writeFile(join(this.#folder, 'config.yml'), yaml(config))
+  }
+
+  /** The token of the admin interface. */
+  async token () {
+    return (await readFile(join(this.#folder, 'admin.token'), 'utf8')).trim()
   }
 
   get auditLog () { return join(this.#folder, 'audit.log') }

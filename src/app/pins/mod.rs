@@ -44,14 +44,14 @@ pub(super) struct About {
     pub(super) name: Username,
     pub(super) id: Uuid,
     pub(super) claimed_id: Option<Uuid>,
-    /// The backend's name.
-    pub(super) backend: String,
+    /// The backend's name; `None` for one who has not met any.
+    pub(super) backend: Option<String>,
 }
 
 impl About {
     /// The same, for the journal.
     pub(super) fn guest(&self) -> Guest<'_> {
-        Guest { name: &self.name, id: self.id, claimed_id: self.claimed_id, backend: Some(&self.backend) }
+        Guest { name: &self.name, id: self.id, claimed_id: self.claimed_id, backend: self.backend.as_deref() }
     }
 }
 
@@ -71,7 +71,7 @@ impl Player {
         Text::parse(self.cx.messages.text(key), &values)
     }
 
-    /// Counts the player among the staff who are connected, if it is.
+    /// Counts the player among those who are connected and proven, if it is: staff is chosen from them.
     pub(super) fn present(&self, proof: Proof) -> Option<Present> {
         self.cx.staff.enter(self.about.id, &self.about.name, proof, &self.handle)
     }

@@ -130,12 +130,12 @@ fn tell(about: &About, mut facts: Map<String, Value>, mut refusal: Refusal) -> R
 /// Every end does but two: that one, and the proxy's own stop. It does not matter who closed it. A guesser can have its
 /// backend throw it out, by what even a held player sends or by not answering it; can have known addresses crowd it out;
 /// and can come again, to be held in the place of its own silent connection. If such an end were free, it could do so
-/// without limit. But nobody is banned because others needed its place or a backend fell over.
+/// without limit. But nobody is banned because others needed its place, a backend fell over or the owner sent it away.
 fn counts(reason: Reason, for_admission: bool) -> Counts {
     match reason {
         Reason::ShuttingDown => Counts::Nothing,
         Reason::Displaced if for_admission => Counts::Nothing,
-        Reason::TooManyConnections | Reason::BackendUnavailable => Counts::Uncharged,
+        Reason::TooManyConnections | Reason::BackendUnavailable | Reason::Kicked => Counts::Uncharged,
         _ => Counts::Fully,
     }
 }
@@ -302,7 +302,7 @@ mod tests {
         for reason in Reason::ALL {
             let expected = match reason {
                 Reason::ShuttingDown => Counts::Nothing,
-                Reason::TooManyConnections | Reason::BackendUnavailable => Counts::Uncharged,
+                Reason::TooManyConnections | Reason::BackendUnavailable | Reason::Kicked => Counts::Uncharged,
                 _ => Counts::Fully,
             };
             assert_eq!(counts(*reason, false), expected, "{reason:?}");

@@ -253,12 +253,14 @@ async fn a_file_is_reopened_after_rotation() {
 }
 
 #[tokio::test]
-async fn off_keeps_nothing() {
+async fn without_a_file_lines_can_still_be_looked_at() {
     let audit = Audit::open(&Config { path: None, max_size: 0, keep: 0, compress: false }).unwrap();
     audit.emit(login(1));
     audit.reopen();
     audit.close().await;
-    assert_eq!(format!("{audit:?}"), "Audit(off)");
+    assert_eq!(audit.figures(), Figures::default());
+    assert_eq!(&*audit.recent()[0], line(&login(1)).trim_end());
+    assert_eq!(format!("{:?} {:?}", audit, Audit::off()), "Audit(on) Audit(off)");
 }
 
 #[test]
@@ -275,4 +277,115 @@ fn whole_lines_end_with_a_line_feed() {
     for (text, length) in [("", 0), ("ab", 0), ("ab\n", 3), ("ab\nc", 3), ("ab\ncd\n", 6)] {
         assert_eq!(whole_lines(text.as_bytes()), length, "{text:?}");
     }
+}
+
+fn config(path: &std::path::Path, max_size: u64) -> Config {
+    Config { path: Some(path.to_owned()), max_size, keep: 3, compress: false }
+}
+
+#[tokio::test]
+async fn another_file_is_taken_over_with_what_comes_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.log"), folder.path().join("new.log"));
+    let audit = Audit::open(&config(&old, 0)).unwrap();
+    let lines = |range: std::ops::Range<u32>| range.map(|conn| line(&login(conn))).collect::<String>();
+    (0..500).for_each(|conn| audit.emit(login(conn)));
+    let prepared = audit.prepare(&config(&new, 0)).await.unwrap();
+    assert_eq!(fs::read_to_string(&new).unwrap(), "", "opened, and nothing more");
+    (500..1000).for_each(|conn| audit.emit(login(conn)));
+    audit.adopt(prepared);
+    (1000..1500).for_each(|conn| audit.emit(login(conn)));
+    // Nowhere, and back.
+    let off = audit.prepare(&Config { path: None, ..config(&new, 0) }).await.unwrap();
+    audit.adopt(off);
+    (1500..1600).for_each(|conn| audit.emit(login(conn)));
+    while audit.figures().queued > 0 {
+        tokio::task::yield_now().await;
+    }
+    let back = audit.prepare(&config(&old, 0)).await.unwrap();
+    audit.adopt(back);
+    (1600..1700).for_each(|conn| audit.emit(login(conn)));
+    audit.close().await;
+    assert_eq!(fs::read_to_string(&new).unwrap().len(), lines(1000..1500).len());
+    assert_eq!(fs::read_to_string(&new).unwrap(), lines(1000..1500));
+    assert_eq!(fs::read_to_string(&old).unwrap(), lines(0..1000) + &lines(1600..1700));
+    assert_eq!(audit.figures().written, 1600);
+}
+
+#[tokio::test]
+async fn what_is_prepared_and_dropped_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new, missing) =
+        (folder.path().join("old.log"), folder.path().join("new.log"), folder.path().join("no/new.log"));
+    let audit = Audit::open(&config(&old, 0)).unwrap();
+    drop(audit.prepare(&config(&new, 0)).await.unwrap());
+    assert!(!new.exists());
+    fs::write(&new, "there before\n").unwrap();
+    drop(audit.prepare(&config(&new, 0)).await.unwrap());
+    assert_eq!(fs::read_to_string(&new).unwrap(), "there before\n");
+    let error = audit.prepare(&config(&missing, 0)).await.unwrap_err();
+    assert!(error.to_string().contains("no/new.log"), "{error}");
+    audit.emit(login(1));
+    audit.close().await;
+    assert_eq!(fs::read_to_string(&old).unwrap(), line(&login(1)));
+}
+
+#[tokio::test]
+async fn other_rules_of_rotation_count_from_the_next_line_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let audit = Audit::open(&config(&path, 0)).unwrap();
+    (0..50).for_each(|conn| audit.emit(login(conn)));
+    audit.adopt(audit.prepare(&config(&path, 1000)).await.unwrap());
+    (50..100).for_each(|conn| audit.emit(login(conn)));
+    audit.close().await;
+    let figures = audit.figures();
+    let expected =
+        Figures { queued: 0, written: 100, dropped: 0, failing: false, rotations: figures.rotations };
+    assert_eq!(figures, expected);
+    assert!(figures.rotations >= 4, "{figures:?}");
+    assert!(fs::metadata(&path).unwrap().len() <= 1000);
+    assert!(path.with_file_name("audit.log.3").exists() && !path.with_file_name("audit.log.4").exists());
+}
+
+#[tokio::test]
+async fn lines_that_a_full_disk_does_not_take_go_where_another_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let (mut disk, watch) = Disk::new([Step::Take(7)]);
+    disk.broken = true;
+    let audit = Audit::to_writer(disk);
+    audit.emit(login(1));
+    assert_eq!(watch.recv_timeout(FAILSAFE), Ok(Seen::Wrote(line(&login(1))[..7].to_owned())));
+    assert_eq!(watch.recv_timeout(FAILSAFE), Ok(Seen::Failed));
+    audit.emit(login(2));
+    while !audit.figures().failing {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(audit.recent().len(), 0, "only what is written is shown");
+    audit.adopt(audit.prepare(&config(&path, 0)).await.unwrap());
+    audit.close().await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), line(&login(1)) + &line(&login(2)));
+    assert!(!audit.figures().failing);
+}
+
+#[tokio::test]
+async fn lines_are_shown_as_they_are_written() {
+    let (disk, _watch) = Disk::new([]);
+    let audit = Audit::to_writer(disk);
+    let mut lines = audit.subscribe();
+    (0..20).for_each(|_| audit.emit(refusal(1)));
+    audit.emit(login(1));
+    for _ in 0..10 {
+        assert_eq!(&*lines.recv().await.unwrap(), line(&refusal(1)).trim_end());
+    }
+    assert_eq!(&*lines.recv().await.unwrap(), line(&login(1)).trim_end(), "those that are alike are counted");
+    let (recent, mut coming) = audit.recent_and_coming();
+    assert_eq!(recent.len(), 11);
+    audit.close().await;
+    assert_eq!(&*coming.recv().await.unwrap(), line(&refusal(1).counted(10)).trim_end());
+    drop(audit);
+    assert_eq!(coming.recv().await, Err(broadcast::error::RecvError::Closed));
+    assert_eq!(Audit::off().subscribe().recv().await, Err(broadcast::error::RecvError::Closed));
+    assert_eq!(Audit::off().recent(), []);
 }

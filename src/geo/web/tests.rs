@@ -50,7 +50,7 @@ impl Desk {
                 }
             })
         };
-        Web::asking(Box::new(ask), TIMEOUT, ttl)
+        Web::asking(Box::new(ask), TIMEOUT, ttl, Metrics::default())
     }
 
     fn takes(&self, delay: Duration) {
@@ -274,7 +274,8 @@ async fn whoever_waits_when_the_pause_begins_does_not_ask_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_that_dies_holds_nobody() {
-    let web = Web::asking(Box::new(|_| Box::pin(async { panic!("on purpose") })), TIMEOUT, TTL);
+    let web =
+        Web::asking(Box::new(|_| Box::pin(async { panic!("on purpose") })), TIMEOUT, TTL, Metrics::default());
     for _ in 0..AT_ONCE * 2 {
         assert_eq!(web.look_up(nth(0)).await, None);
     }

@@ -33,7 +33,7 @@ impl Bans {
         let mut state = self.state();
         if !state.is_banned(&Target::Client(client), now) {
             targets.push(Target::Client(client));
-            targets.push(Target::Subnet(address::subnet(address, self.0.ipv4_subnet_prefix)));
+            targets.push(Target::Subnet(address::subnet(address, state.config.ipv4_subnet_prefix)));
             targets.extend(asn.map(Target::Asn));
         }
         let state = &mut *state;

@@ -535,3 +535,108 @@ async fn a_code_that_was_right_leaves_nothing_behind() {
     scene.fail_as(9, Failure::WrongPin, "203.0.113.5", "Notch", Some(VICTIM), None);
     assert_eq!((scene.hits("203.0.113.5"), scene.heard()), ([false; 4], vec![]));
 }
+
+/// Lets time pass until it is so.
+async fn in_time(so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it never came to be so");
+        advance(Duration::from_millis(100)).await;
+        tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_judges_at_once_and_ends_what_would_last_longer() {
+    let scene = Scene::new();
+    scene.fail(5, "203.0.113.5");
+    scene.fail(10, "203.0.113.6");
+    assert_eq!(scene.hits("203.0.113.6"), [true, false, false, true]);
+    let strict = Config { per_client: 6, duration: Duration::from_mins(10), ..config(scene.folder.path()) };
+    let prepared = scene.bans.prepare(&strict).await.unwrap();
+    scene.fail(1, "203.0.113.5");
+    assert_eq!(scene.hits("203.0.113.5"), [false; 4], "not adopted yet");
+    scene.bans.clone().adopt(prepared);
+    scene.fail(1, "203.0.113.5");
+    assert_eq!(scene.hits("203.0.113.5"), [true, false, false, true], "what was counted before counts");
+    let ends: Vec<_> = scene.bans.list().iter().map(|ban| ban.until).collect();
+    assert_eq!(ends, [at("2026-01-01T12:10:00Z"); 4]);
+    advance(Duration::from_mins(10)).await;
+    assert_eq!(scene.hits("203.0.113.6"), [false; 4]);
+
+    // Another range is another subnet.
+    let wide = Config { per_subnet: 1, ipv4_subnet_prefix: 16, ..strict };
+    scene.bans.adopt(scene.bans.prepare(&wide).await.unwrap());
+    scene.fail(1, "198.51.100.5");
+    assert!(scene.hits("198.51.7.7")[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_file_is_in_force_and_the_one_before_keeps_its_bans() {
+    let scene = Scene::new();
+    let elsewhere = Scene::new();
+    elsewhere.fail(10, "198.51.100.5");
+    let (trigger, task) = elsewhere.run();
+    in_time(|| elsewhere.saved().len() == 2).await;
+    trigger.trigger();
+    task.await.unwrap();
+
+    scene.fail(10, "203.0.113.5");
+    let (trigger, task) = scene.run();
+    let prepared = scene.bans.prepare(&config(elsewhere.folder.path())).await.unwrap();
+    drop(prepared);
+    assert_eq!(scene.hits("203.0.113.5"), [true, false, false, true]);
+    let prepared = scene.bans.prepare(&config(elsewhere.folder.path())).await.unwrap();
+    scene.fail(10, "203.0.113.6");
+    scene.heard();
+    scene.bans.adopt(prepared);
+    assert_eq!(scene.hits("203.0.113.5"), [false; 4]);
+    assert_eq!(scene.hits("198.51.100.5"), [true, false, false, true]);
+    assert!(scene.heard().is_empty(), "nothing ended: it is in force where its file is");
+    in_time(|| scene.saved().len() == 4).await;
+    scene.fail(10, "198.51.100.7");
+    trigger.trigger();
+    task.await.unwrap();
+    assert_eq!((scene.saved().len(), elsewhere.saved().len()), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_only_touched_once_it_is_adopted() {
+    let scene = Scene::new();
+    let other = Config { file: scene.folder.path().join("other.json"), ..config(scene.folder.path()) };
+    fs::write(&other.file, "nonsense").unwrap();
+    let missing = Config { file: scene.folder.path().join("none/bans.json"), ..other.clone() };
+    let error = scene.bans.prepare(&missing).await.unwrap_err().to_string();
+    assert!(error.contains("no such folder"), "{error}");
+    let prepared = scene.bans.prepare(&other).await.unwrap();
+    assert_eq!(fs::read(&other.file).unwrap(), b"nonsense");
+    let (trigger, task) = scene.run();
+    scene.bans.adopt(prepared);
+    // In between there is none.
+    in_time(|| fs::read(&other.file).is_ok_and(|text| text != b"nonsense")).await;
+    trigger.trigger();
+    task.await.unwrap();
+    assert_eq!(fs::read(scene.folder.path().join("other.json.damaged")).unwrap(), b"nonsense");
+    assert_eq!(read_file(&other.file, at(START)).unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_does_not_delay_the_next_file() {
+    let scene = Scene::new();
+    let temporary = scene.folder.path().join("bans.json.tmp");
+    fs::create_dir(&temporary).unwrap();
+    let (trigger, task) = scene.run();
+    scene.fail(10, "203.0.113.5");
+    // Long enough for the pauses between tries to grow.
+    for _ in 0..200 {
+        advance(Duration::from_secs(1)).await;
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+    let good = Scene::new();
+    scene.bans.adopt(scene.bans.prepare(&config(good.folder.path())).await.unwrap());
+    scene.fail(10, "203.0.113.6");
+    // Without a moment's wait.
+    until(|| good.saved().len() == 2).await;
+    trigger.trigger();
+    task.await.unwrap();
+}

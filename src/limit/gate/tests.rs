@@ -268,3 +268,30 @@ async fn those_of_before_an_address_had_a_session_go_first() {
     let next = scene.enter("198.51.100.1").unwrap();
     assert_eq!((asked(&silent), asked([&player, &next])), (vec![0], vec![]));
 }
+
+#[tokio::test]
+async fn other_limits_hold_at_once_and_nobody_has_to_leave_for_them() {
+    let scene = Scene::new(8, 2, 64);
+    let mut strangers = scene.strangers(6);
+    assert_eq!(scene.enter("10.9.9.9").unwrap_err(), Full::Connections);
+    let wide = Limits { connections: 100, per_address: 3, pending_logins: 4 };
+    scene.gate.adopt(wide);
+    let same: Vec<_> = (0..3).map(|_| scene.enter("10.9.9.9").unwrap()).collect();
+    assert_eq!(scene.enter("10.9.9.9").unwrap_err(), Full::PerAddress);
+    for login in &same {
+        login.begin_login().unwrap();
+    }
+    assert_eq!(strangers[0].begin_login().unwrap_err(), Full::PendingLogins);
+
+    scene.gate.adopt(Limits { connections: 4, per_address: 1, pending_logins: 1 });
+    assert!(asked(strangers.iter().chain(&same)).is_empty(), "nobody leaves because of it");
+    assert_eq!(scene.enter("10.8.8.8").unwrap_err(), Full::Connections);
+    strangers.truncate(2);
+    drop(same);
+    let last = scene.enter("10.8.8.8").unwrap();
+    assert_eq!(scene.enter("10.7.7.7").unwrap_err(), Full::Connections);
+    drop(strangers);
+    assert_eq!(scene.enter("10.8.8.8").unwrap_err(), Full::PerAddress);
+    drop(last);
+    assert_eq!(scene.gate.counts(), (0, 0, 0, 0, 0));
+}

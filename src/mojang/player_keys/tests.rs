@@ -48,7 +48,7 @@ fn unfetched(clock: Clock) -> PlayerKeys {
 fn fetched(clock: Clock) -> PlayerKeys {
     let (keys, fixture) = (unfetched(clock), fixture());
     let published: Vec<_> = fixture["published"].as_array().unwrap().iter().collect();
-    *keys.0.mojang.lock().unwrap() = read_keys(&answer(&published)).unwrap();
+    keys.state().mojang = read_keys(&answer(&published)).unwrap();
     keys
 }
 
@@ -217,7 +217,7 @@ async fn a_failed_fetch_leaves_the_keys_known_before() {
     let (outcome, keys, _) = fetch_from("HTTP/1.1 200 OK", br#"{"playerCertificateKeys": []}"#).await;
     assert_eq!((outcome, keys.mojang().len()), (Err(FetchError::NoKey), 0));
     // Its service is gone by now.
-    *keys.0.mojang.lock().unwrap() = fetched(Clock::system()).mojang();
+    keys.state().mojang = fetched(Clock::system()).mojang();
     let error = keys.fetch().await.unwrap_err();
     assert_eq!((error.to_string().as_str(), keys.mojang().len()), ("connection refused", 2));
 }
@@ -370,4 +370,63 @@ async fn the_task_ends_with_the_program_and_with_the_monitor() {
     let (_trigger, task) = refreshing(told.verdict.subscribe()).await;
     drop(told);
     task.await.unwrap();
+}
+
+/// A service that answers whoever asks, once it is told to; counts who did.
+async fn service(listener: TcpListener, told: Arc<Notify>, asked: watch::Sender<u32>) {
+    let body = answer(&[&fixture()["published"][0]]);
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        asked.send_modify(|count| *count += 1);
+        told.notified().await;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        // A client that was told to ask elsewhere is gone.
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+#[tokio::test]
+async fn another_service_is_asked_at_once_and_the_one_before_is_believed_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let services = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let timeout = Duration::from_secs(20);
+    let (told, (asked, mut count)) = (Arc::new(Notify::new()), watch::channel(0));
+    let _serving = tokio::spawn(service(listener, Arc::clone(&told), asked));
+    let keys = fetched(Clock::system());
+    let before = keys.service();
+    keys.adopt(keys.prepare(&before.config).unwrap());
+    assert!(Arc::ptr_eq(&keys.service(), &before), "nothing changed");
+    let patient = Config { timeout, ..before.config.clone() };
+    keys.adopt(keys.prepare(&patient).unwrap());
+    assert_eq!(keys.mojang().len(), 2, "the same service");
+
+    // A task that has nothing to do for a day.
+    let (verdict, _) = Round::new();
+    verdict.set(Verdict::Up);
+    let (_trigger, stop) = Shutdown::new();
+    let _refreshing = tokio::spawn(keys.clone().refresh(verdict.verdict.subscribe(), stop));
+    let here = Config { services, timeout };
+    let prepared = keys.prepare(&here).unwrap();
+    assert_eq!(keys.mojang().len(), 2, "not adopted yet");
+    keys.adopt(prepared);
+    assert!(keys.mojang().is_empty());
+    count.wait_for(|count| *count == 1).await.unwrap();
+    told.notify_one();
+    while keys.mojang().is_empty() {
+        tokio::task::yield_now().await;
+    }
+
+    // What is asked already when another takes its place comes too late.
+    let fetching = tokio::spawn({
+        let keys = keys.clone();
+        async move { keys.fetch().await }
+    });
+    count.wait_for(|count| *count == 2).await.unwrap();
+    keys.adopt(keys.prepare(&patient).unwrap());
+    told.notify_one();
+    fetching.await.unwrap().unwrap();
+    assert!(keys.mojang().is_empty());
+    let bad = Config { services: "ftp://127.0.0.1".parse().unwrap(), timeout };
+    assert!(matches!(keys.prepare(&bad), Err(BuildError::Url)));
 }
