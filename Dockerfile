@@ -25,7 +25,7 @@ VOLUME /data
 USER 65532:65532
 EXPOSE 25565
 STOPSIGNAL SIGTERM
-# Asks the admin interface, inside of the container. An outage is no illness of the proxy.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["/usr/local/bin/postern", "auth", "status"]
+# Whether the proxy still answers, inside of the container. Neither an outage nor a mistake in config.yml is an illness.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["/usr/local/bin/postern", "health"]
 ENTRYPOINT ["/usr/local/bin/postern"]
 CMD ["run"]

@@ -114,6 +114,10 @@ pub enum Command {
         #[command(subcommand)]
         action: BansAction,
     },
+    /// Say whether the proxy is alive; ends with 0 if it is
+    // For those who restart what hangs. People have `auth status`.
+    #[command(hide = true)]
+    Health,
     /// What packages are made of.
     #[command(flatten)]
     Paper(Paper),

@@ -58,13 +58,8 @@ fn main() -> ExitCode {
         Command::Auth { action } => ask(&cli, &Ask::Auth(action)),
         Command::Players { json } => ask(&cli, &Ask::Players { json }),
         Command::Kick { player, reason } => ask(&cli, &Ask::Kick { player, reason }),
-        Command::Paper(paper) => {
-            let Answer { code, out, err } = commands::papers::write(&paper);
-            print(&out);
-            // If nobody reads, the exit code still tells.
-            let _ = stderr().write_all(err.as_bytes());
-            code
-        }
+        Command::Health => health(&cli),
+        Command::Paper(paper) => tell_answer(&commands::papers::write(&paper)),
     })
 }
 
@@ -174,28 +169,54 @@ fn audit(cli: &Cli, asked: &AuditArguments) -> u8 {
 
 /// A command about the store or a running proxy.
 fn ask(cli: &Cli, what: &Ask) -> u8 {
-    let config = match config::load(cli.config_path(), &environment(), Purpose::Check) {
+    let loaded = config::load(cli.config_path(), &environment(), Purpose::Check);
+    let runtime = match runtime_of_a_command() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    let config = match loaded {
         Ok(loaded) => loaded.config,
         Err(report) => {
             let _ = writeln!(stderr(), "{report}");
+            if let Some(answer) = runtime.block_on(commands::answer_all_the_same(what, cli.config_path())) {
+                return tell_answer(&answer);
+            }
+            if what.is_for_the_proxy() {
+                let _ = writeln!(
+                    stderr(),
+                    "note: a proxy that runs goes on with what it read before, and so do its console page and POST \
+                     requests to its admin interface"
+                );
+            }
             return EXIT_CONFIG;
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = writeln!(stderr(), "cannot start the runtime: {error}");
-            return EXIT_FAILED;
         }
     };
     let mut err = stderr();
     let terminal: Option<&mut dyn Write> = if err.is_terminal() { Some(&mut err) } else { None };
-    let Answer { code, out, err: told } =
-        runtime.block_on(commands::answer(what, &config, &Clock::system(), terminal));
-    print(&out);
-    // If nobody reads, the exit code still tells.
-    let _ = err.write_all(told.as_bytes());
-    code
+    let answer = runtime.block_on(commands::answer(what, &config, &Clock::system(), terminal));
+    tell_answer(&answer)
+}
+
+/// `postern health`: whether the proxy is alive.
+fn health(cli: &Cli) -> u8 {
+    match runtime_of_a_command() {
+        Ok(runtime) => tell_answer(&runtime.block_on(commands::health::health(cli.config_path()))),
+        Err(code) => code,
+    }
+}
+
+fn runtime_of_a_command() -> Result<tokio::runtime::Runtime, u8> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        let _ = writeln!(stderr(), "cannot start the runtime: {error}");
+        EXIT_FAILED
+    })
+}
+
+/// Prints what a command came to. If nobody reads, the exit code still tells.
+fn tell_answer(answer: &Answer) -> u8 {
+    print(&answer.out);
+    let _ = stderr().write_all(answer.err.as_bytes());
+    answer.code
 }
 
 /// `postern run`: until a signal ends it.

@@ -18,17 +18,20 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
-    Player, Setup,
+    End, Mode, Player, Setup,
+    dialog::{CODE, begin, begin_from, code, dialog, refused, restart_with_pin, scene_with_pin},
     scene::{MODERN, Scene, is_in, refuse_at_once, until},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     task::spawn_blocking,
     time::timeout,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const HOME: &str = "203.0.113.5";
+const NEXT_DOOR: &str = "203.0.113.66";
 
 fn with_admin(setup: Setup) -> Setup {
     setup.replace("listen: \"\"", "listen: \"127.0.0.1:0\"")
@@ -47,7 +50,10 @@ impl Live {
     }
 
     async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
-        let scene = Scene::with("", |setup| change(with_admin(setup))).await;
+        Self::of(Scene::with("", |setup| change(with_admin(setup))).await)
+    }
+
+    fn of(scene: Scene) -> Self {
         let to = scene.proxy.admin_address().unwrap();
         let token = std::fs::read_to_string(scene.setup.folder.path().join("admin.token")).unwrap();
         Self { scene, to, token }
@@ -189,6 +195,88 @@ async fn verdicts_are_forced_and_given_back() {
     assert_eq!(live.get("/api/status").await["auth"]["override"], Value::Null);
 }
 
+/// The players that are listed: how each is proven, its address and its connection.
+async fn listed(live: &Live) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let rows = live.get("/api/players").await["players"].take();
+    let told = |row: &Value| (text(&row["proof"]), text(&row["address"]), text(&row["connection"]));
+    rows.as_array().unwrap().iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn of_two_with_one_name_the_one_that_was_meant_is_sent_away() {
+    let mut scene = Scene::with("", |setup| with_admin(setup.behind_a_proxy())).await;
+    let player = scene.make_known_at(HOME, "Pinned").await;
+    let mut live = Live::of(restart_with_pin(scene, &player, Mode::Down).await);
+    live.scene.audit.state("down").await;
+    let mut friend = begin_from(&live.scene, HOME, &player).await;
+    dialog(&mut friend).await;
+    let mut stranger = begin_from(&live.scene, NEXT_DOOR, &player).await;
+    dialog(&mut stranger).await;
+    let rows = listed(&live).await;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let (_, _, meant) = rows.iter().find(|(_, address, _)| address == NEXT_DOOR).unwrap();
+    let prompted = live.scene.audit.next("pin.prompted", |event| event["address"] == NEXT_DOOR).await;
+    assert_eq!(&prompted["conn"], meant, "as every event about it has it");
+    // Asked for at once by three: it is kicked once.
+    let order = || live.post("/api/players/kick", json!({ "connection": meant }));
+    let answers = tokio::join!(order(), order(), order());
+    let mut statuses = [answers.0.0, answers.1.0, answers.2.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 404, 404], "{answers:?}");
+    let (text, _) = refused(&mut stranger).await;
+    assert!(text.contains("disconnected by this server's staff"), "{text}");
+    let event = live.scene.audit.next("player.kicked", |_| true).await;
+    assert_eq!((&event["conn"], &event["address"]), (&json!(meant), &json!(NEXT_DOOR)));
+    friend.send(code(CODE)).await;
+    until(|| live.scene.proxy.players() == 1).await;
+    assert_eq!(live.scene.audit.lines().iter().filter(|line| line.contains("player.kicked")).count(), 1);
+
+    // By the name it is all of them, and it is said which.
+    let rows = listed(&live).await;
+    assert_eq!((rows.len(), rows[0].0.as_str()), (1, "pinned"), "{rows:?}");
+    let (status, out, _) = live.run(&["kick", "Pinned"]).await;
+    assert_eq!((status, out), (0, format!("Kicked Pinned from {HOME} ({}).\n", rows[0].2)));
+}
+
+#[tokio::test]
+async fn who_is_on_the_way_to_a_backend_is_within_reach() {
+    let (mut scene, player) = scene_with_pin("", with_admin, "Pinned", Mode::Down).await;
+    // Takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (old, new) = (scene.backend.address, silent.local_addr().unwrap());
+    scene.setup = scene.setup.replace(&old.to_string(), &new.to_string());
+    let mut live = Live::of(scene.restart(Mode::Down).await);
+    live.scene.audit.state("down").await;
+    let mut client = begin(&live.scene, MODERN, &player).await;
+    dialog(&mut client).await;
+    assert_eq!(listed(&live).await[0].0, "held");
+    client.send(code(CODE)).await;
+    let _reached = timeout(PATIENCE, silent.accept()).await.unwrap().unwrap();
+    let rows = listed(&live).await;
+    assert_eq!((rows.len(), rows[0].0.as_str()), (1, "pinned"), "{rows:?}");
+    assert_eq!(live.run(&["kick", "Pinned"]).await.0, 0);
+    let (text, _) = refused(&mut client).await;
+    assert!(text.contains("disconnected by this server's staff"), "{text}");
+    live.scene.audit.reason("kicked").await;
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_a_refusal_counts_as_refused_once() {
+    let mut live = Live::new().await;
+    live.scene.go_down().await;
+    let stranger = Player::new("Stranger");
+    let tally = async |live: &Live| live.get("/api/status").await["outage"]["refused_by_reason"].take();
+    assert_eq!(live.scene.login(&stranger).await, End::HungUp);
+    live.scene.audit.reason("client-left").await;
+    assert_eq!(tally(&live).await, json!({"no-session": 1}));
+    // It comes again and is told, which is the same refusal.
+    live.scene.refused(&stranger, "No cached session found", "no-session").await;
+    assert_eq!(tally(&live).await, json!({"no-session": 1}));
+    let status = live.get("/api/status").await;
+    assert_eq!(status["logins"]["refused_by_reason"], json!({"client-left": 1, "no-session": 1}));
+}
+
 #[tokio::test]
 async fn players_are_listed_and_sent_away() {
     let mut live = Live::new().await;
@@ -204,12 +292,13 @@ async fn players_are_listed_and_sent_away() {
         let (_, out, _) = live.run(&["players"]).await;
         assert!(out.contains("Alice  verified  127.0.0.1") && out.contains("1 verified by Mojang"), "{out}");
         let (code, out, err) = live.run(arguments).await;
-        assert_eq!((code, out.as_str(), err.as_str()), (0, "Kicked Alice.\n", ""));
+        let event = live.scene.audit.next("player.kicked", |_| true).await;
+        let said = format!("Kicked Alice from 127.0.0.1 ({}).\n", event["conn"].as_str().unwrap());
+        assert_eq!((code, out, err.as_str()), (0, said, ""));
         let (said, _) = timeout(PATIENCE, client.rest()).await.unwrap();
         let said = String::from_utf8_lossy(&said.concat()).into_owned();
         assert!(said.contains(text), "{said}");
         live.scene.gone().await;
-        let event = live.scene.audit.next("player.kicked", |_| true).await;
         assert_eq!(
             (&event["player"], &event["id"], &event["by"]),
             (&json!("Alice"), &json!(alice.id), &json!("admin"))
@@ -224,11 +313,14 @@ async fn players_are_listed_and_sent_away() {
         json!({"player": "Alice", "reason": "x".repeat(300)}),
         json!({"player": "Alice", "reason": "a\u{1b}[31m"}),
         json!({"player": "Alice", "ban": true}),
+        json!({"connection": "1"}),
+        json!({"connection": "c-1", "player": "no name"}),
+        json!({"reason": "x"}),
     ] {
         assert_eq!(live.post("/api/players/kick", body.clone()).await.0, 400, "{body}");
     }
     // Without a proxy there is nobody to ask.
-    let live = Live { scene: live.scene.restart(support::Mode::Up).await, ..live };
+    let live = Live { scene: live.scene.restart(Mode::Up).await, ..live };
     let Live { scene: Scene { proxy, setup, .. }, .. } = live;
     proxy.stop().await;
     for arguments in [&["players"][..], &["kick", "Alice"], &["auth", "status"]] {

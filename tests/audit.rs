@@ -160,6 +160,9 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
         (&[][..], 1, "there is no "),
         (&["--event", "login.refsued"], 64, "did you mean 'login.refused'?"),
         (&["nothing.log"], 1, "cannot read nothing.log"),
+        // They would wait for ever, and follow nothing.
+        (&["-f", "a.log", "b.log"], 64, "-f follows one file"),
+        (&["-f", "-"], 64, "not standard input"),
         (&["--config", "none.yml"], 78, "name the files: postern audit FILE"),
     ] {
         let (ended, out, err) = place.run(arguments);

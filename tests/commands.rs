@@ -520,6 +520,108 @@ async fn a_proxy_that_cannot_be_asked_is_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_needs_the_proxy_alone_does_not_promise_to_do_without() {
+    let place = Place::new().await;
+    // Its interface is off.
+    let proxy = place.setup.start().await;
+    for command in [&["auth", "status"][..], &["players"], &["kick", "Bob"]] {
+        let (code, _, err) = place.run(command).await;
+        assert_eq!(code, 69, "{command:?}: {err}");
+        assert!(err.contains("admin interface is off (admin.listen)"), "{command:?}: {err}");
+        assert!(!err.contains("stop the proxy"), "{command:?}: {err}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_broken_meanwhile_keeps_nobody_from_the_running_proxy() {
+    let mut place = Place::new().await;
+    let proxy = place.start().await;
+    let good = place.setup.text.clone();
+    // A key that nobody knows, a rule against our own words, no YAML at all, and no text.
+    let broken = [
+        format!("{good}nonsense: 1\n").into_bytes(),
+        format!("{good}security: [\n").into_bytes(),
+        b"\t: [".to_vec(),
+        b"\xff\xfe".to_vec(),
+    ];
+    for broken in &broken {
+        fs::write(place.setup.path(), broken).unwrap();
+        let shown = String::from_utf8_lossy(broken);
+        for (command, well, words) in [
+            (&["auth", "force-up", "--for", "2h"][..], 0, "Forced up until"),
+            (&["auth", "auto"], 0, "the checks decide"),
+            (&["players"], 0, "Nobody is connected."),
+            (&["kick", "Bob"], 1, ""),
+        ] {
+            let (code, out, err) = place.run(command).await;
+            assert_eq!(code, well, "{command:?}: {err} {shown}");
+            assert!(out.contains(words), "{command:?}: {out}");
+            assert!(err.contains("config.yml:") && err.contains(": error: "), "{command:?}: {err}");
+            assert!(err.contains("goes on with what it read before"), "{command:?}: {err}");
+        }
+        // These need to know more than where it is.
+        assert_eq!(place.run(&["sessions", "list"]).await.0, 78);
+        let (code, out, err) = place.run(&["health"]).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{shown}");
+        assert!(out.starts_with("the proxy answers at 127.0.0.1:"), "{out}");
+    }
+    // In the middle of a move.
+    let moved = good.replace("session-cache:\n", "session-cache:\n  directory: elsewhere\n");
+    let moved =
+        if moved == good { format!("{good}session-cache: {{directory: elsewhere}}\n") } else { moved };
+    fs::write(place.setup.path(), moved).unwrap();
+    assert_eq!(place.run(&["health"]).await.0, 0);
+    fs::remove_file(place.setup.path()).unwrap();
+    assert_eq!(place.run(&["health"]).await.0, 0);
+    proxy.stop().await;
+
+    // Nobody runs: the file is what matters.
+    for broken in &broken {
+        fs::write(place.setup.path(), broken).unwrap();
+        let (code, out, err) = place.run(&["auth", "status"]).await;
+        assert_eq!((code, out.as_str()), (78, ""), "{err}");
+        assert!(err.contains("console page"), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_whether_the_proxy_answers() {
+    let mut place = Place::new().await;
+    place.admin("127.0.0.1:1");
+    let health = async |place: &Place| place.run(&["health"]).await;
+    let (code, out, err) = health(&place).await;
+    assert_eq!((code, out.as_str()), (1, ""), "nobody runs");
+    assert!(err.starts_with("error: the proxy does not answer at 127.0.0.1:1"), "{err}");
+    place.admin("");
+    assert_eq!(health(&place).await.0, 1, "nobody runs");
+    // Without its interface nothing more can be told.
+    let proxy = place.setup.start().await;
+    let (code, out, _) = health(&place).await;
+    assert!(code == 0 && out.contains("its admin interface is off"), "{out}");
+    proxy.stop().await;
+    // One that hangs takes connections, and answers nothing; something else answers otherwise.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let lock = place.hold(&format!("1\nadmin {}\n", other.local_addr().unwrap()));
+    let (code, _, err) = health(&place).await;
+    assert!(code == 1 && err.contains("no answer"), "{err}");
+    let speaks = std::thread::spawn(move || {
+        for _ in 0..2 {
+            // The first one has given up.
+            let (mut stream, _) = other.accept().unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let (code, _, err) = health(&place).await;
+    assert!(code == 1 && err.contains("says something else"), "{err}");
+    speaks.join().unwrap();
+    drop(lock);
+    let _lock = place.hold("1\ncommand\n");
+    assert_eq!(health(&place).await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_another_command_changes_the_store_it_can_be_read() {
     let place = Place::new().await;
     fs::write(place.folder().join("export.json"), json!([row(NEW, "New_one")]).to_string()).unwrap();

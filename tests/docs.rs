@@ -97,6 +97,43 @@ fn every_refusal_is_found_by_its_text_and_its_code() {
     }
 }
 
+/// What the program says that does not start is in the table by the same words.
+#[cfg(unix)]
+#[test]
+fn why_it_does_not_start_is_found_by_what_it_says() {
+    use std::process::{Command, Stdio};
+    const BACKENDS: &str = "backends: {lobby: {address: \"127.0.0.1:1\"}}\n";
+    let text = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let section = text.split("## Postern does not start").nth(1).unwrap().split("\n## ").next().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = format!("bind: \"{}\"", taken.local_addr().unwrap());
+    for (config, code, said) in [
+        (bind.as_str(), 1, &["cannot listen on "][..]),
+        ("security: {ban-file: none/bans.json}", 1, &["bans", "there is no such folder"]),
+        ("monitoring: {audit-log: none/audit.log}", 1, &["cannot open the audit log "]),
+        (
+            "admin: {listen: \"0.0.0.0:0\", token-file: nix}",
+            78,
+            &["admin.listen: listening beyond this machine needs a token, and ", "does not exist"],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let free = if config.starts_with("bind") { "" } else { "bind: \"127.0.0.1:0\"\n" };
+        fs::write(folder.path().join("config.yml"), format!("{BACKENDS}{free}{config}\n")).unwrap();
+        let mut command = Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_postern"), "run"]).current_dir(folder.path());
+        command.stdin(Stdio::null()).env_remove("POSTERN_CONFIG").env_remove("RUST_LOG");
+        let ended = command.output().unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{config}: {err}");
+        let row = section.lines().find(|line| said.iter().all(|words| line.contains(words.trim_end())));
+        let row = row.unwrap_or_else(|| panic!("docs/troubleshooting.md lacks {said:?}"));
+        for words in said {
+            assert!(err.contains(words), "{row}: {err}");
+        }
+    }
+}
+
 #[test]
 fn every_text_is_in_the_example() {
     let example = fs::read_to_string(root().join("config.example.yml")).unwrap();

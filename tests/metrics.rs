@@ -351,6 +351,17 @@ async fn promtool_finds_nothing_wrong() {
     }
 }
 
+/// What alerts fire on, and what they leave alone.
+#[test]
+fn alerts_fire_when_they_should() {
+    let file = root().join("tests/metrics/alerts.yml");
+    let Some((clean, said)) = promtool(&["test", "rules", file.to_str().unwrap()], "") else {
+        eprintln!("promtool is not installed: the alerts were not tried");
+        return;
+    };
+    assert!(clean, "{said}");
+}
+
 /// Whether it is content, and what it says. `None` if it is not installed.
 fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
     let mut command = Command::new("promtool");

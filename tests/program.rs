@@ -499,6 +499,35 @@ fn a_service_manager_that_does_not_listen_holds_up_nothing() {
     assert_eq!(running.end().0.code(), Some(0));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_that_does_not_read_holds_up_nothing() {
+    let folder = folder_with(CONFIG);
+    let socket = folder.path().join("notify");
+    // There, but it never reads: its queue is full soon.
+    let _ear = Ear::at(&socket);
+    let mut command = postern(folder.path(), &[]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "20000").env_remove("WATCHDOG_PID");
+    let mut running = Running::of(command);
+    let threads = |running: &Running| {
+        let status = fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+        line.trim().parse::<usize>().unwrap()
+    };
+    running.logged("it does not take what it is told");
+    let mut counted = Vec::new();
+    for _ in 0..3 {
+        running.signal("HUP");
+        running.logged("read the configuration again");
+        counted.push(threads(&running));
+    }
+    // Each word that waits in a thread of its own would be one more.
+    assert!(counted[2] <= counted[0] + 1, "{counted:?}");
+    be_refused(running.address);
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(0));
+}
+
 #[test]
 fn a_second_one_on_the_same_folder_does_not_start() {
     let folder = folder_with(CONFIG);

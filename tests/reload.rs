@@ -10,14 +10,16 @@ use std::{path::Path, time::Duration};
 use postern::{
     app::{Outcome, Proxy, Reloaded},
     clock::Clock,
+    mojang::health::{ForcedVerdict, Override, Verdict},
     session::{Store, StoreError},
 };
 use support::{
     Backend, Client, End, Mode, Player, SessionServer, Setup,
     backend::SECRET,
+    dialog::{CODE, begin, code, dialog, refused, restart_with_pin, scene_with_pin},
     logs::Logs,
     proxy::{Audit, address},
-    scene::{MODERN, assert_refused, is_in, until},
+    scene::{MODERN, Scene, assert_refused, is_in, refuse_at_once, until},
     world::{Ids, Resident, World},
 };
 use tokio::{
@@ -277,32 +279,34 @@ async fn texts_and_the_server_list_are_the_new_ones_for_whoever_comes_after() {
 
 #[tokio::test]
 async fn rules_of_an_outage_are_the_new_ones_for_whoever_comes_after() {
-    let mut town = Town::new(|setup| setup).await;
+    let mut town = Town::new(refuse_at_once).await;
     let (first, second) = (town.make_known("First").await, town.make_known("Second").await);
     town.go_down().await;
     let mut inside = town.resident(&first).await;
     // It is told how it came in.
     assert_eq!(inside.echo().await.len(), 1);
     for (from, to, refused) in [
-        (
-            "  timeout: 2000",
-            "  timeout: 2000\n  fallback: disabled\n  online-attempt-when-ineligible: false",
-            Some(""),
-        ),
-        ("min-login-history: 1", "min-login-history: 7", Some("")),
-        ("trust-private-addresses: true", "trust-private-addresses: false", Some("")),
-        ("security:\n", "security:\n  require-pin-on-fallback: true\n", Some("")),
+        // The client itself cannot get at the session server.
+        ("  timeout: 2000", "  timeout: 2000\n  fallback: disabled", Some("client-left")),
+        ("  timeout: 2000", "  timeout: 2000\n  fallback: dry-run", Some("unreachable")),
+        ("min-login-history: 1", "min-login-history: 7", Some("short-history")),
+        ("trust-private-addresses: true", "trust-private-addresses: false", Some("private-address")),
+        ("security:\n", "security:\n  require-pin-on-fallback: true\n", Some("pin-not-set")),
         ("the first", "the second", None),
     ] {
         let outcome = town.read_with(from, to).await;
         assert!(!changed(&outcome).is_empty(), "{to}");
         let (client, end) = town.login(&second).await;
-        match refused {
-            // The online try that may come first ends with the client's own error.
-            Some(text) => assert!(!is_in(&end), "{to}: {end:?} {text}"),
-            None => assert!(is_in(&end), "{to}: {end:?}"),
-        }
+        let got_in = is_in(&end);
         drop(client);
+        match refused {
+            Some(reason) => {
+                assert!(!got_in, "{to}: {end:?}");
+                let event = town.audit.next("login.refused", |_| true).await;
+                assert_eq!(event["reason"], reason, "{to}: {event}");
+            }
+            None => assert!(got_in, "{to}: {end:?}"),
+        }
         until(|| town.proxy.players() == 1).await;
         // Who came in by the old rules is in.
         assert_eq!(inside.echo().await, Vec::<String>::new(), "{to}");
@@ -357,17 +361,20 @@ async fn backends_are_the_new_ones_for_whoever_comes_after() {
 async fn who_is_staff_changes_also_for_those_who_are_connected() {
     let mut town = Town::new(|setup| setup).await;
     let mut boss = town.resident(&Player::new("Boss")).await;
-    let listed = town.setup.text.clone() + "alerts: {staff: [Boss]}\n";
+    let mut deputy = town.resident(&Player::new("Deputy")).await;
+    let listed = town.setup.text.clone() + "alerts: {staff: [Boss, Deputy]}\n";
     let outcome = town.read(&listed).await;
     assert_eq!(changed(&outcome).len(), 1, "{outcome:?}");
     town.go_down().await;
     boss.until("down").await;
-    let outcome = town.read(&town.setup.text).await;
+    deputy.until("down").await;
+    let listed = town.setup.text.clone() + "alerts: {staff: [Deputy]}\n";
+    let outcome = town.read(&listed).await;
     assert_eq!(changed(&outcome).len(), 1, "{outcome:?}");
     town.sessions.set(Mode::Up);
-    town.audit.state("up").await;
-    // Whatever was told of that would have come before this answer.
-    tokio::task::yield_now().await;
+    // All staff are told in one go: whoever is still among them has heard it, and what the other was told would come
+    // before this answer.
+    deputy.until("[Postern]").await;
     assert_eq!(boss.echo().await, Vec::<String>::new());
 }
 
@@ -582,4 +589,238 @@ async fn audit_log_moves_with_the_configuration() {
     {
         assert_eq!((old.contains(event), new.contains(event)), (in_old, in_new), "{event}");
     }
+}
+
+/// What closes the fallback for that player, and what keeps it out then.
+fn closed(player: &Player) -> [(&'static str, String, &'static str); 4] {
+    [
+        ("  timeout: 2000", "  timeout: 2000\n  fallback: disabled".to_owned(), "unreachable"),
+        ("  timeout: 2000", "  timeout: 2000\n  fallback: dry-run".to_owned(), "unreachable"),
+        ("min-login-history: 1", "min-login-history: 7".to_owned(), "short-history"),
+        ("security:\n", format!("security:\n  require-mojang-auth: [{}]\n", player.id), "mojang-required"),
+    ]
+}
+
+/// How the attempt of a player ended whose PIN was right.
+async fn kept_out(scene: &mut Scene, gate: &str, reason: &str) {
+    let event = scene.audit.next("login.refused", |_| true).await;
+    assert_eq!((&event["reason"], &event["player"]), (&reason.into(), &"Pinned".into()), "{event}");
+    assert_eq!((&event["facts"]["gate"], &event["facts"]["pin"]), (&gate.into(), &"right".into()), "{event}");
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_closed_is_closed_for_those_who_look_for_their_pin() {
+    let (mut scene, player) = scene_with_pin("", refuse_at_once, "Pinned", Mode::Down).await;
+    scene.audit.state("down").await;
+    let (text, path) = (scene.setup.text.clone(), scene.setup.path());
+    for (from, to, reason) in closed(&player) {
+        let mut client = begin(&scene, MODERN, &player).await;
+        dialog(&mut client).await;
+        assert_eq!(changed(&reload(&scene.proxy, &path, &with(&text, from, &to)).await).len(), 1, "{to}");
+        client.send(code(CODE)).await;
+        refused(&mut client).await;
+        kept_out(&mut scene, "dialog", reason).await;
+        assert_eq!(scene.proxy.players(), 0, "{to}");
+        // And open again, also for one who began while it was not.
+        let mut client = scene.client(MODERN).await;
+        client.handshake("play.example.com", 2).await;
+        assert_eq!(changed(&reload(&scene.proxy, &path, &text).await).len(), 1, "{to}");
+        client.login_start(&player.name, player.id).await;
+        assert!(is_in(&client.finish_login(&player, &scene.sessions).await), "{to}");
+        dialog(&mut client).await;
+        drop(client);
+        scene.audit.next("login.refused", |event| event["reason"] == "client-left").await;
+    }
+    // What does not close it leaves those be who are asked: also the tries they have left.
+    let mut client = begin(&scene, MODERN, &player).await;
+    dialog(&mut client).await;
+    client.send(code("wrong")).await;
+    scene.audit.next("pin.failed", |event| event["tries_left"] == 2).await;
+    dialog(&mut client).await;
+    let other = with(&text, "security:\n", "security:\n  pin-timeout-seconds: 30\n");
+    assert_eq!(changed(&reload(&scene.proxy, &path, &other).await).len(), 1);
+    client.send(code("wrong")).await;
+    scene.audit.next("pin.failed", |event| event["tries_left"] == 1).await;
+    dialog(&mut client).await;
+    client.send(code(CODE)).await;
+    scene.audit.next("login.fallback", |event| event["proof"] == "pinned").await;
+    until(|| scene.proxy.players() == 1).await;
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_closed_is_closed_for_those_who_are_asked_on_their_backend() {
+    const WITHOUT_DIALOGS: i32 = 763;
+    let world = World::start().await;
+    let to_world = |setup: Setup| {
+        let setup = refuse_at_once(setup).replace("mode: modern", "mode: none");
+        let address = setup.text.split("address: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        setup.replace(&address, &world.address.to_string())
+    };
+    let scene = Scene::with("", to_world).await;
+    let player = Player::new("Pinned");
+    let (client, end) = scene.join(WITHOUT_DIALOGS, &player).await;
+    assert!(is_in(&end), "{end:?}");
+    drop(client);
+    scene.gone().await;
+    let mut scene = restart_with_pin(scene, &player, Mode::Down).await;
+    scene.audit.state("down").await;
+    let (text, path) = (scene.setup.text.clone(), scene.setup.path());
+    let plain = "  timeout: 2000\n  allow-plaintext-fallback: false".to_owned();
+    let to_plain = ("  timeout: 2000", plain, "newer-version-needed");
+    for (from, to, reason) in closed(&player).into_iter().chain([to_plain]) {
+        let (client, end) = scene.join(WITHOUT_DIALOGS, &player).await;
+        assert!(is_in(&end), "{to}: {end:?}");
+        let mut held = Resident::enter(client).await;
+        held.until("/pin").await;
+        assert_eq!(changed(&reload(&scene.proxy, &path, &with(&text, from, &to)).await).len(), 1, "{to}");
+        held.say(&format!("/pin {CODE}")).await;
+        held.kicked().await;
+        kept_out(&mut scene, "quarantine", reason).await;
+        world.left("Pinned").await;
+        assert_eq!(scene.proxy.players(), 0, "{to}");
+        assert_eq!(changed(&reload(&scene.proxy, &path, &text).await).len(), 1, "{to}");
+    }
+    let (client, _) = scene.join(WITHOUT_DIALOGS, &player).await;
+    let mut held = Resident::enter(client).await;
+    held.until("/pin").await;
+    held.say(&format!("/pin {CODE}")).await;
+    held.until("Verification successful").await;
+    assert_eq!(scene.proxy.players(), 1);
+}
+
+#[tokio::test]
+async fn who_is_in_by_an_older_configuration_gives_way_like_everybody() {
+    let mut town = Town::new(|setup| setup).await;
+    let known = town.make_known("Known").await;
+    town.go_down().await;
+    let mut by_policy = town.resident(&known).await;
+    town.sessions.set(Mode::Up);
+    town.audit.state("up").await;
+    assert_eq!(changed(&town.read_with("the first", "the second").await).len(), 1);
+    let mut verified = town.resident(&known).await;
+    assert!(by_policy.kicked().await.contains("logged in from another place"));
+    let event = town.audit.next("login.verified", |event| event["facts"]["displaced"] == true).await;
+    assert_eq!(event["player"], "Known");
+    assert_eq!(changed(&town.read_with("the first", "the third").await).len(), 1);
+    let mut again = town.resident(&known).await;
+    assert!(verified.kicked().await.contains("logged in from another place"));
+    assert_eq!(again.echo().await, Vec::<String>::new());
+    assert_eq!(town.proxy.players(), 1);
+}
+
+#[tokio::test]
+async fn an_override_and_its_end_stay_as_they_are() {
+    let mut town = Town::new(|setup| setup).await;
+    let known = town.make_known("Known").await;
+    let order = Override { verdict: ForcedVerdict::Down, lasting: Duration::from_mins(10) };
+    town.proxy.health().set_override(order).await.unwrap();
+    let before = town.proxy.health().status();
+    assert!(before.forced.is_some());
+    let other = SessionServer::start().await;
+    let elsewhere = with(&town.setup.text, &town.sessions.url(), &other.url());
+    let seldom = with(&elsewhere, "health-check-interval: 1", "health-check-interval: 600");
+    // Both make the monitor begin anew.
+    for text in [elsewhere, seldom] {
+        assert!(!changed(&town.read(&text).await).is_empty());
+        let after = town.proxy.health().status();
+        assert_eq!((after.forced, after.verdict), (before.forced, before.verdict));
+        assert_eq!(after.outage_started, before.outage_started);
+        let (client, end) = town.login(&known).await;
+        assert!(matches!(end, End::In { authenticated: false, .. }), "{end:?}");
+        drop(client);
+        town.gone().await;
+    }
+    town.proxy.health().clear_override().await.unwrap();
+    until(|| town.proxy.health().verdict() == Verdict::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_ask_at_once_one_configuration_follows_another() {
+    const ASKERS: usize = 8;
+    let town = Town::new(|setup| setup.replace("listen: \"\"", "listen: \"127.0.0.1:0\"")).await;
+    let path = town.setup.path();
+    let texts = [town.setup.text.clone(), with(&town.setup.text, "the first", "the second")];
+    let mut asking = JoinSet::new();
+    for round in 0..20 {
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, &texts[round % 2]).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        for _ in 0..ASKERS {
+            asking.spawn(town.proxy.reload());
+        }
+        // Some find another one under way, and some do not.
+        if round % 3 == 0 {
+            while let Some(outcome) = asking.join_next().await {
+                assert!(outcome.unwrap().is_ok(), "round {round}");
+            }
+        }
+    }
+    // Two more at once, one of them by the admin interface: whatever is under way may have read an older file.
+    let last = with(&town.setup.text, "the first", "the last");
+    let (one, other) = tokio::join!(town.read(&last), posted_reload(&town.proxy, &town.setup));
+    assert!(one.is_ok(), "{one:?}");
+    assert_eq!(other, "200");
+    assert_eq!(description(&town.proxy).await, "the last");
+    while let Some(outcome) = asking.join_next().await {
+        assert!(outcome.unwrap().is_ok());
+    }
+    town.proxy.stop().await;
+    // Each began with what the one before it left.
+    let mut shown = "\"the first\"".to_owned();
+    let (mut reloads, mut by_admin) = (0, false);
+    for line in town.setup.audit().lines() {
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if event["event"] != "config.reloaded" {
+            continue;
+        }
+        reloads += 1;
+        by_admin |= event["by"].as_str().unwrap().contains("admin");
+        for change in event["changed"].as_array().unwrap() {
+            let change = change.as_str().unwrap().strip_prefix("status.description: ").unwrap();
+            let (from, to) = change.split_once(" -> ").unwrap();
+            assert_eq!(from, shown);
+            shown = to.to_owned();
+        }
+    }
+    assert_eq!(shown, "\"the last\"");
+    assert!(reloads > 2 && reloads < 20 * ASKERS, "{reloads}: those who wait together are answered together");
+    assert!(by_admin);
+}
+
+/// How the admin interface answers who asks it for a reload.
+async fn posted_reload(proxy: &Proxy, setup: &Setup) -> String {
+    let token = std::fs::read_to_string(setup.folder.path().join("admin.token")).unwrap();
+    let to = proxy.admin_address().unwrap();
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let request = format!(
+        "POST /api/reload HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}",
+        token.trim()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap_or(&answer).to_owned()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn limits_that_the_system_does_not_allow_are_said_once_and_in_the_answer() {
+    let hard = std::process::Command::new("sh").args(["-c", "ulimit -H -n"]).output().unwrap().stdout;
+    if String::from_utf8(hard).unwrap().trim().parse().map_or(true, |hard: u64| hard > 20_000_000) {
+        // Here it allows whatever can be configured.
+        return;
+    }
+    let (logs, _guard) = Logs::keep();
+    let town = Town::new(|setup| setup).await;
+    let most = "network:\n  max-connections: 10000000\n";
+    let text = with(&town.setup.text, "network:\n", most);
+    let Ok(Reloaded { warnings, .. }) = town.read(&text).await else { panic!("not taken over") };
+    let told = |warnings: &[String]| warnings.iter().any(|line| line.contains("files may be open at once"));
+    assert!(told(&warnings), "{warnings:?}");
+    let said = || logs.text().matches("network.max-connections is 10000000").count();
+    assert_eq!(said(), 1);
+    // Nothing about it changed.
+    assert!(town.read(&with(&text, "the first", "the second")).await.is_ok());
+    assert_eq!(said(), 1);
 }

@@ -310,13 +310,13 @@ async fn an_outage_is_two_messages_however_much_happens_in_it() {
         for number in 0..200 {
             scenery.login(&format!("Player{number}"), Some(started));
             if number % 4 == 0 {
-                scenery.statistics.refused(Reason::NoSession);
+                scenery.statistics.kept_out(Reason::NoSession);
             }
             if number % 50 == 0 {
                 jump(Duration::from_mins(10)).await;
             }
         }
-        scenery.statistics.refused(Reason::BadHandshake);
+        scenery.statistics.kept_out(Reason::BadHandshake);
         scenery.up();
         jump(Duration::from_secs(59)).await;
         receiver.nothing().await;
@@ -369,7 +369,7 @@ async fn one_that_comes_and_goes_is_one() {
         }
         scenery.down(started);
         scenery.login(&format!("Player{number}"), Some(started));
-        scenery.statistics.refused(Reason::Locked);
+        scenery.statistics.kept_out(Reason::Locked);
         jump(Duration::from_secs(20)).await;
         if number % 3 == 0 {
             scenery.state("down", "degraded", "it answers", None);
@@ -404,7 +404,7 @@ async fn what_was_told_is_not_told_of_the_same_outage_again() {
     receiver.next().await;
     for _ in 0..3 {
         scenery.login("Ann", Some(started));
-        scenery.statistics.refused(Reason::Locked);
+        scenery.statistics.kept_out(Reason::Locked);
     }
     scenery.up();
     jump(SETTLED).await;
@@ -412,7 +412,7 @@ async fn what_was_told_is_not_told_of_the_same_outage_again() {
     scenery.down(started);
     receiver.next().await;
     scenery.login("Ben", Some(started));
-    scenery.statistics.refused(Reason::PinFailed);
+    scenery.statistics.kept_out(Reason::PinFailed);
     scenery.up();
     jump(SETTLED).await;
     let ended = receiver.next().await.json();
@@ -439,7 +439,7 @@ async fn a_restart_in_an_outage_tells_no_second_start() {
         if run < 2 {
             scenery.down(started);
             scenery.login(&format!("Player{run}"), Some(started));
-            scenery.statistics.refused(Reason::NoSession);
+            scenery.statistics.kept_out(Reason::NoSession);
         } else {
             // It was over when this run began.
             scenery.up();

@@ -10,7 +10,10 @@ use std::{
 use hyper::{
     Response, StatusCode,
     body::{Body, Bytes, Frame, SizeHint},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
 };
 use serde::Serialize;
 use serde_json::json;
@@ -18,6 +21,9 @@ use tokio::sync::mpsc;
 
 /// An answer, ready to be sent.
 pub(super) type Answer = Response<Content>;
+
+/// Says whose pages may use an answer.
+pub(super) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Bytes after which a part of a long answer is sent.
 const PART: usize = 16 << 10;
@@ -70,6 +76,9 @@ fn of_type(kind: &'static str, status: StatusCode, content: Content) -> Answer {
     // What it says is about this moment, and for this caller.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No other site's page may show it, or find out whether there is something at all.
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     answer
 }
 

@@ -31,6 +31,8 @@ use crate::mojang::health;
 
 /// Readers at once. A few people watch, each in a page or two.
 const MAX_READERS: usize = 16;
+/// Places of these that only those get who showed the token: else whoever needs none could keep the owner out.
+const FOR_OWNERS: usize = 4;
 /// Bytes of lines after which a part is sent.
 const MAX_PART: usize = 16 << 10;
 /// Between two looks at the state.
@@ -38,19 +40,35 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// How many may watch besides.
 #[derive(Debug)]
-pub(super) struct Readers(Arc<Semaphore>);
+pub(super) struct Readers {
+    for_owners: Arc<Semaphore>,
+    for_anyone: Arc<Semaphore>,
+}
 
 impl Default for Readers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_READERS)))
+        let places = |number| Arc::new(Semaphore::new(number));
+        Self { for_owners: places(FOR_OWNERS), for_anyone: places(MAX_READERS - FOR_OWNERS) }
+    }
+}
+
+impl Readers {
+    /// A place for one more, if there is one.
+    fn place(&self, is_owner: bool) -> Option<OwnedSemaphorePermit> {
+        let owners = is_owner.then(|| Arc::clone(&self.for_owners).try_acquire_owned().ok()).flatten();
+        owners.or_else(|| Arc::clone(&self.for_anyone).try_acquire_owned().ok())
     }
 }
 
 /// `GET /api/events`
 pub(super) fn open(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Refused> {
     let last = audit::last(call)?.unwrap_or_default();
-    let place = Arc::clone(&shared.readers.0).try_acquire_owned().map_err(|_| {
-        let what = format_args!("{MAX_READERS} readers watch already; close a page that is open elsewhere");
+    let place = shared.readers.place(call.shown).ok_or_else(|| {
+        let what = if call.shown {
+            "as many watch already as may; close a page that is open elsewhere"
+        } else {
+            "as many watch already as may without the token; enter the token, or close a page that is open elsewhere"
+        };
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, what)
     })?;
     let (to, parts) = mpsc::channel(1);
@@ -292,13 +310,23 @@ mod tests {
     async fn there_are_so_many_readers_and_no_more() {
         let stage = Stage::new().await;
         let mut readers = Vec::new();
-        for _ in 0..MAX_READERS {
+        for _ in 0..MAX_READERS - FOR_OWNERS {
             let (reader, head) = Reader::new(&stage, "").await;
             assert!(head.starts_with("HTTP/1.1 200"), "{head}");
             readers.push(reader);
         }
         let many = stage.ask("GET /api/events", "", "").await;
-        assert!(many.starts_with("HTTP/1.1 503") && many.contains("16 readers"), "{many}");
+        assert!(many.starts_with("HTTP/1.1 503") && many.contains("enter the token"), "{many}");
+        // Whoever shows the token still finds a place.
+        let own = format!("Authorization: Bearer {TOKEN}\r\n");
+        let mut owners = Vec::new();
+        for _ in 0..FOR_OWNERS {
+            let (reader, head) = Reader::new(&stage, &own).await;
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            owners.push(reader);
+        }
+        let many = stage.ask("GET /api/events", &own, "").await;
+        assert!(many.starts_with("HTTP/1.1 503") && many.contains("open elsewhere"), "{many}");
         assert!(stage.ask("GET /live", "", "").await.starts_with("HTTP/1.1 200"));
         // One leaves, and its place is free.
         readers.pop();

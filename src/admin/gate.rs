@@ -2,12 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    HeaderMap, Method, StatusCode, Version,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
     http::{request::Parts, uri::Authority},
 };
@@ -17,6 +17,26 @@ use super::{answer::Refused, routes::Access, token::Token};
 
 /// Callers with a wrong token are logged once in so long: whoever tries thousands must not fill the log.
 const TELL_EVERY: Duration = Duration::from_mins(1);
+/// After a wrong token, how long whoever shows one waits for the answer.
+const WARY_FOR: Duration = Duration::from_secs(10);
+/// What proxies add to a request that they pass on, besides whatever begins with [`FORWARDED`].
+const PASSED_ON: [&str; 10] = [
+    "forwarded",
+    "via",
+    "cdn-loop",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+];
+/// `X-Forwarded-For`, `-Host`, `-Proto` and whatever else there is of them.
+const FORWARDED: &str = "x-forwarded";
+
+/// What site the page is of that makes a request, as every browser of today states it.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who keeps the door: callers must meet the terms, which may change while it stands open.
 #[derive(Debug)]
@@ -24,7 +44,7 @@ pub(super) struct Gate {
     terms: watch::Sender<Arc<Terms>>,
     /// Whether the interface listens on loopback.
     on_loopback: bool,
-    told: Mutex<Told>,
+    wrong: Mutex<WrongTokens>,
 }
 
 /// What a caller must meet.
@@ -37,17 +57,19 @@ struct Terms {
     machine_only: bool,
 }
 
-/// What the log knows of wrong tokens.
+/// Wrong tokens so far.
 #[derive(Debug, Default)]
-struct Told {
+struct WrongTokens {
     last: Option<Instant>,
-    since: u64,
+    /// When the log was told of one, and how many came since.
+    told: Option<Instant>,
+    untold: u64,
 }
 
 impl Gate {
     pub(super) fn new(token: Token, hosts: &[String], on_loopback: bool) -> Self {
         let terms = Arc::new(Terms::new(token, hosts, on_loopback));
-        Self { terms: watch::Sender::new(terms), on_loopback, told: Mutex::default() }
+        Self { terms: watch::Sender::new(terms), on_loopback, wrong: Mutex::default() }
     }
 
     /// Asks for this token, and takes these hosts, from now on.
@@ -79,8 +101,8 @@ impl Gate {
     }
 
     /// Checks what must be right whatever is asked for: the host, so that a page which has its own name lead here
-    /// gets nothing; the origin; and the token, if one is shown. `local` is the address that the caller reached, `peer`
-    /// the caller's. Says whether the token was shown.
+    /// gets nothing; that no page of another site asks; and the token, if one is shown. `local` is the address that the
+    /// caller reached, `peer` the caller's. Says whether the token was shown.
     pub(super) fn admit(
         &self,
         request: &Parts,
@@ -97,12 +119,20 @@ impl Gate {
                 return Err(Refused::new(StatusCode::FORBIDDEN, what));
             }
         }
+        let foreign =
+            || Refused::new(StatusCode::FORBIDDEN, "pages of other sites may not use this interface");
         if let Some(origin) = one(&request.headers, &ORIGIN)? {
             let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if !authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)) {
-                let what = "pages of other sites may not use this interface";
-                return Err(Refused::new(StatusCode::FORBIDDEN, what));
+                return Err(foreign());
             }
+        }
+        // Not every request of another site's page states its origin, and whether an answer came tells that page something
+        // already. A link to the console page is no harm: the page holds nothing, and nobody can put it into a frame.
+        let site = one(&request.headers, &SEC_FETCH_SITE)?.unwrap_or("none");
+        let is_link = request.method == Method::GET && request.uri.path() == "/";
+        if !matches!(site, "same-origin" | "none") && !is_link {
+            return Err(foreign());
         }
         let shown: Vec<_> = request.headers.get_all(AUTHORIZATION).iter().collect();
         let right = |value: &&hyper::header::HeaderValue| terms.token.is_shown_in(value.as_bytes());
@@ -141,15 +171,27 @@ impl Gate {
         Ok(())
     }
 
+    /// Whether the answer to this request is to wait: it shows a token, and a wrong one has come lately. It need not be
+    /// the wrong one: else whoever guesses would not wait for an answer that takes long, and lose nothing by it.
+    pub(super) fn is_wary_of(&self, request: &Parts) -> bool {
+        let lately = |last: Instant| last.elapsed() < WARY_FOR;
+        request.headers.contains_key(AUTHORIZATION) && self.wrong().last.is_some_and(lately)
+    }
+
+    fn wrong(&self) -> MutexGuard<'_, WrongTokens> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_wrong_token(&self, peer: IpAddr) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.since += 1;
-        if told.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+        let mut wrong = self.wrong();
+        wrong.last = Some(Instant::now());
+        wrong.untold += 1;
+        if wrong.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             tracing::warn!(
-                address = %peer, attempts = told.since,
+                address = %peer, attempts = wrong.untold,
                 "somebody asked the admin interface with a wrong token"
             );
-            *told = Told { last: Some(Instant::now()), since: 0 };
+            (wrong.told, wrong.untold) = (wrong.last, 0);
         }
     }
 }
@@ -184,11 +226,14 @@ impl Terms {
     }
 }
 
-/// Whether a proxy says that it asks for somebody else.
+/// Whether a proxy asks for somebody else, as far as that shows: it says so, or speaks a version of HTTP that programs of
+/// this machine do not, but nginx does unless it is told otherwise.
 fn is_passed_on(request: &Parts) -> bool {
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"]
-        .iter()
-        .any(|header| request.headers.contains_key(*header))
+    request.version < Version::HTTP_11
+        || request
+            .headers
+            .keys()
+            .any(|header| PASSED_ON.contains(&header.as_str()) || header.as_str().starts_with(FORWARDED))
 }
 
 /// A header that may stand there once, as text.
@@ -300,6 +345,22 @@ mod tests {
         changed.await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_token_makes_wary_of_all_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate(folder.path());
+        let local: SocketAddr = "127.0.0.1:9464".parse().unwrap();
+        let [right, wrong] = ["Bearer a long random text", "Bearer x"]
+            .map(|shown| parts(&[("host", "localhost"), ("authorization", shown)]));
+        let without = parts(&[("host", "localhost")]);
+        assert_eq!(status(gate.admit(&right, local, local)), Ok(true));
+        assert!(!gate.is_wary_of(&right));
+        assert_eq!(status(gate.admit(&wrong, local, local)), Err(401));
+        assert!(gate.is_wary_of(&wrong) && gate.is_wary_of(&right) && !gate.is_wary_of(&without));
+        tokio::time::advance(WARY_FOR).await;
+        assert!(!gate.is_wary_of(&right));
+    }
+
     #[test]
     fn origins_and_tokens() {
         let folder = tempfile::tempdir().unwrap();
@@ -316,6 +377,18 @@ mod tests {
         {
             assert_eq!(admitted("origin", bad), Err(403), "{bad}");
         }
+        for good in ["same-origin", "none"] {
+            assert_eq!(admitted("sec-fetch-site", good), Ok(false), "{good}");
+        }
+        for bad in ["cross-site", "same-site", "", "new-site"] {
+            assert_eq!(admitted("sec-fetch-site", bad), Err(403), "{bad}");
+        }
+        // A link that leads to the page.
+        let mut link = parts(&[("host", "127.0.0.1:9464"), ("sec-fetch-site", "cross-site")]);
+        link.uri = "/".parse().unwrap();
+        assert_eq!(status(gate.admit(&link, local, local)), Err(403));
+        link.method = Method::GET;
+        assert_eq!(status(gate.admit(&link, local, local)), Ok(false));
         assert_eq!(admitted("authorization", "Bearer a long random text"), Ok(true));
         for bad in ["", "Bearer x", "Basic eDp5"] {
             assert_eq!(admitted("authorization", bad), Err(401), "{bad}");
@@ -354,6 +427,10 @@ mod tests {
             (&own(true), &json[..], Ok(())),
             (&own(true), &[json[0], ("x-forwarded-for", "203.0.113.5")], Err(401)),
             (&own(true), &[json[0], ("via", "1.1 front")], Err(401)),
+            (&own(true), &[json[0], ("x-forwarded-proto", "https")], Err(401)),
+            (&own(true), &[json[0], ("X-Client-IP", "203.0.113.5")], Err(401)),
+            (&own(true), &[json[0], ("cf-connecting-ip", "203.0.113.5")], Err(401)),
+            (&own(true), &[json[0], ("accept", "*/*"), ("user-agent", "curl")], Ok(())),
             (&own(false), &json, Err(401)),
             (&named, &json, Err(401)),
         ] {
@@ -363,5 +440,10 @@ mod tests {
             assert!(gate.let_through(&asked, Access::Machine, true).is_ok());
             assert!(gate.let_through(&asked, Access::Anyone, false).is_ok());
         }
+        // As nginx asks if it is told nothing of headers or versions.
+        let mut old = parts(&json);
+        old.version = Version::HTTP_10;
+        assert!(own(true).let_through(&old, Access::Machine, false).is_err());
+        assert!(own(true).let_through(&old, Access::Machine, true).is_ok());
     }
 }

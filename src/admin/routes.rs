@@ -216,6 +216,8 @@ pub(super) struct Call {
     pub(super) query: Vec<(String, String)>,
     /// The content.
     pub(super) body: Bytes,
+    /// Whether the token was shown.
+    pub(super) shown: bool,
 }
 
 impl Call {
@@ -355,11 +357,15 @@ mod tests {
         }
         let came = String::from_utf8_lossy(&came).to_lowercase();
         assert!(!came.contains("access-control"), "{line}: {came}");
+        for shield in ["cross-origin-resource-policy: same-origin", "x-frame-options: deny", "nosniff"] {
+            assert!(came.contains(shield), "{line}: {came}");
+        }
         assert!(!came.contains(TOKEN), "{line}: {came}");
         came.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    #[tokio::test]
+    // Time is paused for the wait that wrong tokens bring.
+    #[tokio::test(start_paused = true)]
     async fn every_route_asks_for_what_it_should() {
         let name =
             |route: &Route| format!("{} {}", route.verb.words().split(',').next().unwrap(), route.path);
@@ -408,6 +414,11 @@ mod tests {
                     assert!(
                         if is_anyones { let_in(passed_on) } else { passed_on == 401 },
                         "{line}: {passed_on}"
+                    );
+                    let embedded = asked(&format!("{right}Sec-Fetch-Site: cross-site\r\n")).await;
+                    assert!(
+                        if line == "GET /" { let_in(embedded) } else { embedded == 403 },
+                        "{line}: {embedded}"
                     );
                     let form = right.replace("application/json", "text/plain");
                     let form = asked(&form).await;

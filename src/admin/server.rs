@@ -53,6 +53,9 @@ const MAX_HEADERS: usize = 64;
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long answers that are under way may take once the proxy stops.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// How long an answer waits while somebody guesses at the token: what guessing comes to is one guess a second on each
+/// connection.
+const GUESS_TIME: Duration = Duration::from_secs(1);
 /// Wait after a failed accept: descriptors are short for a while, and trying at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -182,12 +185,17 @@ async fn respond(
     trusted: &AtomicBool,
 ) -> Result<Answer, Refused> {
     let (parts, body) = request.into_parts();
-    trusted.store(false, Ordering::Relaxed);
-    let shown = shared.gate.admit(&parts, local, peer)?;
+    let admitted = shared.gate.admit(&parts, local, peer);
+    // Before the wait: an owner who waits gives way to no silent caller.
+    trusted.store(matches!(admitted, Ok(true)), Ordering::Relaxed);
+    if shared.gate.is_wary_of(&parts) {
+        sleep(GUESS_TIME).await;
+    }
+    let shown = admitted?;
     let (route, name) = routes::find(&parts.method, parts.uri.path())?;
     shared.gate.let_through(&parts, route.access, shown)?;
-    trusted.store(shown, Ordering::Relaxed);
     let mut call = Call { name, ..Call::default() };
+    call.shown = shown;
     call.read_query(parts.uri.query());
     call.body = content(body, route.most).await?;
     (route.answer)(Arc::clone(shared), call).await
@@ -237,6 +245,44 @@ mod tests {
         let mut came = String::new();
         stream.read_to_string(&mut came).await.unwrap();
         (came, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guessing_takes_its_time() {
+        let stage = Stage::new().await;
+        let took = async |shown: &str| {
+            let began = Instant::now();
+            let answer =
+                stage.ask("GET /api/players", &format!("Authorization: Bearer {shown}\r\n"), "").await;
+            (answer[9..12].to_owned(), began.elapsed() >= GUESS_TIME)
+        };
+        assert_eq!(took(TOKEN).await, ("200".to_owned(), false));
+        assert_eq!(took("x").await, ("401".to_owned(), true));
+        assert_eq!(took(TOKEN).await, ("200".to_owned(), true), "else it would be told by its time");
+        let began = Instant::now();
+        stage.ask("GET /api/players", "", "").await;
+        assert!(began.elapsed() < GUESS_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_who_waits_gives_way_to_no_silent_caller() {
+        let stage = Stage::new().await;
+        // From now on whoever shows a token waits.
+        stage.ask("GET /api/players", "Authorization: Bearer x\r\n", "").await;
+        let right = format!("Authorization: Bearer {TOKEN}\r\n");
+        let crowd = async {
+            // The owner's request has been read by then.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            let mut silent = Vec::new();
+            for _ in 0..=MAX_CONNECTIONS {
+                silent.push(TcpStream::connect(stage.to).await.unwrap());
+            }
+            silent
+        };
+        let (answer, _silent) = tokio::join!(stage.ask("GET /api/players", &right, ""), crowd);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -241,7 +241,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         recent_logins: recent(handles),
         outages,
         sessions: handles.store.len(),
-        bans: handles.bans.list().len(),
+        bans: handles.bans.count_in_force().iter().sum(),
         audit: audit_log(handles),
         webhooks: webhooks(handles),
     }

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     Handles, Phase, Reloaded, Token,
     gate::Gate,
-    players::{Player, Players},
+    players::{Player, Players, Which},
     server,
     status::{Connections, Counts, Facts},
 };
@@ -29,7 +29,6 @@ use crate::{
     alert,
     audit::Audit,
     clock::Clock,
-    identity::Whom,
     limit::bans::{self, Bans},
     mojang::{
         classify::{Outcome, Why},
@@ -68,9 +67,9 @@ impl Players for Few {
         Box::new(self.0.lock().unwrap().clone().into_iter())
     }
 
-    fn kick(&self, whom: &Whom, _: Option<&str>) -> Vec<Player> {
+    fn kick(&self, which: &Which, _: Option<&str>) -> Vec<Player> {
         let mut players = self.0.lock().unwrap();
-        players.extract_if(.., |player| player.name == whom.to_string()).collect()
+        players.extract_if(.., |player| player.name == which.to_string()).collect()
     }
 }
 

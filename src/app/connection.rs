@@ -20,6 +20,7 @@ use super::{
     journal,
     pins::About,
     places,
+    players::Listing,
     proxy_peers::Mismatch,
     stay::{self, StayCx},
 };
@@ -329,7 +330,7 @@ async fn log_in(
         threshold: cx.router.last_threshold(&route_key, cx.login.config.compression_threshold),
     };
     let line = Arc::new(Line::default());
-    let listing = Mutex::new(None);
+    let listing: Mutex<Option<Box<Listing>>> = Mutex::new(None);
     let on_pin = |id, name: &Username, event| {
         let claimed_id = line.who.get().and_then(|who| who.claimed_id);
         let held = |prompted: &Caller| {
@@ -337,14 +338,14 @@ async fn log_in(
             let about = Arc::new(About { caller, name, id, claimed_id, backend: None });
             cx.stay.players.enter(about, Proof::Held, Arc::clone(&line), cx.login.clock.now())
         };
-        match event {
-            PinEvent::Prompted => {
-                *listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(held(&caller)));
-            }
-            // Listed again once it is in.
-            PinEvent::Verified => *listing.lock().unwrap_or_else(PoisonError::into_inner) = None,
-            PinEvent::Failed { .. } => {}
+        let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (event, &mut *listing) {
+            (PinEvent::Prompted, listing) => *listing = Some(Box::new(held(&caller))),
+            // On its way to a backend, and within the owner's reach all the while.
+            (PinEvent::Verified, Some(listing)) => listing.set_proof(Proof::Pinned, cx.login.clock.now()),
+            (PinEvent::Verified, None) | (PinEvent::Failed { .. }, _) => {}
         }
+        drop(listing);
         let guest = journal::Guest { name, id, claimed_id, backend: None };
         journal::pin_at_dialog(cx, &caller, &guest, event);
     };
@@ -388,6 +389,11 @@ async fn log_in(
     if let Some(player) = line.who.get().and_then(|who| who.name.as_deref()) {
         cx.alike.saw(caller.address, player);
     }
+    // Whoever is refused is listed no more while it reads why.
+    let mut listing = listing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if entered.is_err() {
+        listing = None;
+    }
     match entered {
         Ok((admission, entered)) => {
             line.set_judged(None);
@@ -396,7 +402,7 @@ async fn log_in(
                 journal::joined(cx, &caller, &admission, &entered);
                 places::note(&admission, &caller, cx);
             }
-            stay::begin(conn, admission, entered, caller, line, passage, cx);
+            stay::begin(conn, admission, entered, caller, (line, listing), passage, cx);
         }
         Err(Failed::Login(refusal)) => {
             // Whoever was asked to leave may do this as well: hardly anybody is held, and it does not take long.

@@ -1,7 +1,5 @@
 //! How many connections the descriptor limit allows.
 
-use tracing::warn;
-
 use crate::limit::gate::MAX_LEAVING;
 
 /// A player has a connection to its client and one to its backend.
@@ -11,23 +9,23 @@ const PER_CONNECTION: u64 = 2;
 /// interface, libraries. (A login's has-joined call needs a descriptor too, but has no backend yet.)
 const RESERVE: u64 = 128 + MAX_LEAVING as u64;
 
-/// Raises the soft limit of open files to the hard one, and lowers `wanted` connections, with a warning, to what that
-/// allows.
-pub(super) fn connections(wanted: u32) -> u32 {
+/// Raises the soft limit of open files to the hard one, and lowers `wanted` connections to what that allows: then with a
+/// warning for the owner.
+pub(super) fn connections(wanted: u32) -> (u32, Option<String>) {
     let limit = raised();
     let allowed = allowed(limit);
     if u64::from(wanted) <= allowed {
-        return wanted;
+        return (wanted, None);
     }
     let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
-    warn!(
+    let warning = format!(
         "network.max-connections is {wanted}, but only {} files may be open at once (ulimit -n), two for each \
          connection: at most {allowed} connections are taken. To have them all, raise that limit to {} (LimitNOFILE= in \
          a systemd unit, --ulimit nofile= with Docker)",
         limit.unwrap_or(u64::MAX),
         u64::from(wanted) * PER_CONNECTION + RESERVE
     );
-    allowed
+    (allowed, Some(warning))
 }
 
 /// Most files that may be open at once, after the soft limit was raised as far as it goes; `None` is no limit.
@@ -96,7 +94,7 @@ mod tests {
 
     #[test]
     fn few_connections_are_always_allowed() {
-        assert_eq!(connections(4), 4);
+        assert_eq!(connections(4), (4, None));
         #[cfg(target_os = "linux")]
         {
             let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A generation is made of one configuration and never changes. A reload puts the next one in its place; a connection
-//! keeps the one that it began with, so that no rule, text or route changes under a login or a stay. What is counted,
-//! remembered or known of the world lives in handles that all generations share, and that take their part of a new
-//! configuration themselves.
+//! keeps the one that it began with, so that no text or route changes under a login or a stay. What is counted, remembered
+//! or known of the world lives in handles that all generations share, and that take their part of a new configuration
+//! themselves. So do the terms of the fallback: once it is closed, nobody who was on the way comes in by it.
 
 use std::{
     collections::HashSet,
@@ -38,7 +38,7 @@ use crate::{
     config::Config,
     geo::Geo,
     limit::{Bans, gate::Gate, rate::Rates},
-    login::{HangUps, LoginCx, keys::Keys, roster::Roster},
+    login::{HangUps, LoginCx, TermsInForce, keys::Keys, roster::Roster},
     mojang::{health::Health, player_keys::PlayerKeys, session_server::SessionServer},
     pin::Pins,
     protocol::version::ProtocolVersion,
@@ -68,6 +68,8 @@ pub(super) struct Lasting {
     pub(super) keys: Keys,
     pub(super) player_keys: PlayerKeys,
     pub(super) health: Health,
+    /// By what players are admitted without the session server's word.
+    pub(super) terms: TermsInForce,
     /// Who is in.
     pub(super) roster: Arc<Roster>,
     /// Refusals kept back for clients that hung up.
@@ -147,7 +149,7 @@ impl ConnCx {
         let login = Arc::new(LoginCx {
             config: config.login.clone(),
             ipv4_subnet_prefix: config.rules.ipv4_range_prefix,
-            rules: config.rules.clone(),
+            terms: lasting.terms.clone(),
             keys: lasting.keys.clone(),
             health: lasting.health.clone(),
             server,

@@ -84,16 +84,20 @@ pub(super) fn started(clock: &Clock, addresses: &[SocketAddr]) -> Event {
 }
 
 /// Another configuration is in force. Says what changed, and what of it waits for the next start.
-pub(super) fn reloaded(clock: &Clock, changed: &[String], restart_needed: &[String]) -> Event {
+pub(super) fn reloaded(clock: &Clock, by: &str, changed: &[String], restart_needed: &[String]) -> Event {
     Event::new(Kind::ConfigReloaded, clock.now())
         .field("result", "ok")
+        .field("by", by)
         .field("changed", json!(changed))
         .field("restart_needed", json!(restart_needed))
 }
 
 /// The configuration was read again, and for so many problems nothing of it is in force.
-pub(super) fn not_reloaded(clock: &Clock, problems: usize) -> Event {
-    Event::new(Kind::ConfigReloaded, clock.now()).field("result", "failed").field("problems", problems)
+pub(super) fn not_reloaded(clock: &Clock, by: &str, problems: usize) -> Event {
+    Event::new(Kind::ConfigReloaded, clock.now())
+        .field("result", "failed")
+        .field("by", by)
+        .field("problems", problems)
 }
 
 /// Hears of every change of the verdict and of every override. The log lines are the monitor's own.
@@ -411,6 +415,9 @@ pub(super) fn geo_changed(
 pub(super) fn refused(to: &impl AsRef<Journal>, caller: &Caller, refusal: &Refusal, backend: Option<&str>) {
     let journal = to.as_ref();
     journal.statistics.refused(refusal.reason);
+    if let Some(reason) = refusal.kept_out_by() {
+        journal.statistics.kept_out(reason);
+    }
     journal.metrics.refused(refusal.reason);
     let who = &refusal.who;
     let mut event = caller.event(Kind::LoginRefused, &journal.clock).reason(refusal.reason.code());

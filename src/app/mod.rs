@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use self::{
     generation::{Generations, Lasting},
-    reload::Reloads,
+    reload::{Asker, Reloads},
 };
 use crate::{
     admin::{OpenError, Phase, Serving, Stage},
@@ -181,10 +181,12 @@ impl Proxy {
     /// Connections are left alone; those that begin later go by it. Only `bind` and `admin.listen` wait for the next
     /// start.
     ///
+    /// This is what a signal asks for, and audit.log says so; the admin interface has its own way.
+    ///
     /// It is asked for at once and done beside everything else; the future tells what came of it, which the log and
     /// audit.log tell as well.
     pub fn reload(&self) -> impl Future<Output = Outcome> + Send + use<> {
-        self.reloads.ask()
+        self.reloads.ask(Asker::Signal)
     }
 
     /// Stops accepting, tells players and closes them, lets logins and writes finish within the grace, and ends.

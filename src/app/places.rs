@@ -107,7 +107,7 @@ async fn learn_one(cx: Arc<ConnCx>, visit: Visit) {
         // A player who was forgotten meanwhile stays forgotten.
         cx.login.store.update(visit.id, |session| session.learn_place(address, place));
     }
-    let (rules, now) = (&cx.login.rules, cx.login.clock.now());
+    let (rules, now) = (&cx.config.rules, cx.login.clock.now());
     if let Some(known) = changed_from(place, address, &visit.before, rules, now) {
         let Visit { caller, name, id, proof, .. } = &visit;
         let moved = Moved { place, known };

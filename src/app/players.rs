@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::pins::About;
 use crate::{
-    admin::{self, status::Counts},
-    identity::Whom,
+    admin::{self, players::Which, status::Counts},
     login::roster::Line,
     policy::Proof,
     protocol::version::Dialect,
@@ -88,6 +87,15 @@ fn count(counts: &mut Counts, proof: Proof) -> &mut usize {
 impl Listing {
     /// The player is proven in another way now, and in since then.
     pub(super) fn set_proof(&self, proof: Proof, now: Timestamp) {
+        self.change(proof, now, None);
+    }
+
+    /// The player met its backend: that is what is known of it now.
+    pub(super) fn met_backend(&self, about: Arc<About>, proof: Proof, now: Timestamp) {
+        self.change(proof, now, Some(about));
+    }
+
+    fn change(&self, proof: Proof, now: Timestamp, about: Option<Arc<About>>) {
         let mut rows = self.players.rows();
         let Rows { by_number, counts, .. } = &mut *rows;
         if let Some(row) = by_number.get_mut(&self.number) {
@@ -95,6 +103,7 @@ impl Listing {
             *count(counts, proof) += 1;
             row.proof = proof;
             row.since = now;
+            row.about = about.unwrap_or_else(|| Arc::clone(&row.about));
         }
     }
 }
@@ -116,6 +125,7 @@ impl Row {
         admin::players::Player {
             name: name.as_str().to_owned(),
             id: *id,
+            connection: caller.conn.to_string(),
             proof: self.proof.label().to_owned(),
             address: caller.address,
             protocol: caller.protocol.map(|protocol| protocol.0),
@@ -138,17 +148,10 @@ impl admin::players::Players for Players {
         Box::new(rows.into_iter().map(|row| row.told()))
     }
 
-    fn kick(&self, whom: &Whom, text: Option<&str>) -> Vec<admin::players::Player> {
-        let meant = self.those(|row| match whom {
-            Whom::Id(id) => row.about.id == *id,
-            Whom::Name(name) => row.about.name.same_as(name),
-        });
-        meant
-            .iter()
-            .map(|row| {
-                row.line.send_away(Reason::Kicked, text);
-                row.told()
-            })
-            .collect()
+    fn kick(&self, which: &Which, text: Option<&str>) -> Vec<admin::players::Player> {
+        let meant = self.those(|row| which.means(&row.about.caller.conn, row.about.id, &row.about.name));
+        // Whoever is leaving already is not sent away by this.
+        let sent = meant.iter().filter(|row| row.line.send_away(Reason::Kicked, text));
+        sent.map(Row::told).collect()
     }
 }

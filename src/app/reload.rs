@@ -11,7 +11,10 @@
 
 use std::{fmt::Display, panic, sync::Arc};
 
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
 use tracing::{error, info, warn};
 
 use super::{
@@ -23,9 +26,10 @@ use super::{
 use crate::{
     admin::{self, Door, Reloaded},
     alert, audit,
-    config::{self, Config, Loaded, Purpose, Report, Severity},
+    config::{self, Config, Loaded, Problem, Purpose, Report, Severity},
     geo,
-    limit::bans,
+    limit::{bans, gate::Limits},
+    login::Terms,
     mojang::player_keys,
     session::{self, OpenReport},
     statistics,
@@ -39,35 +43,71 @@ pub type Outcome = Result<Reloaded, Vec<String>>;
 #[derive(Clone, Debug)]
 pub(super) struct Reloads {
     /// How often it was asked for.
-    asked: Arc<watch::Sender<u64>>,
+    asked: Arc<watch::Sender<Count>>,
     /// Up to which time of asking it was done, and what came of it.
     done: watch::Receiver<Done>,
 }
 
 type Done = (u64, Arc<Outcome>);
 
+/// Who asks for a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A signal to the process.
+    Signal,
+    /// A caller of the admin interface.
+    Admin,
+}
+
+/// How often who asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    signal: u64,
+    admin: u64,
+}
+
+impl Count {
+    fn all(self) -> u64 {
+        self.signal + self.admin
+    }
+
+    /// Who asked since that, as audit.log says it.
+    fn askers_since(self, before: Self) -> &'static str {
+        match (self.signal > before.signal, self.admin > before.admin) {
+            (true, true) => "signal, admin",
+            (false, true) => "admin",
+            (_, false) => "signal",
+        }
+    }
+}
+
 /// Where it is heard that a reload is asked for.
 #[derive(Debug)]
 pub(super) struct Asked {
-    asked: watch::Receiver<u64>,
+    asking: watch::Receiver<Count>,
+    /// What was heard so far.
+    heard: Count,
     done: watch::Sender<Done>,
 }
 
 /// The way to ask, and where that is heard.
 pub(super) fn queue() -> (Reloads, Asked) {
-    let (asking, asked) = watch::channel(0);
+    let (asking, asked) = watch::channel(Count::default());
     let (doing, done) = watch::channel((0, Arc::new(Ok(Reloaded::default()))));
-    (Reloads { asked: Arc::new(asking), done }, Asked { asked, done: doing })
+    (Reloads { asked: Arc::new(asking), done }, Asked { asking: asked, heard: Count::default(), done: doing })
 }
 
 impl Reloads {
     /// Asks at once, and tells what came of the reload that began after that. Never waits itself; whoever does not want
     /// to know drops the future.
-    pub(super) fn ask(&self) -> impl Future<Output = Outcome> + Send + use<> {
+    pub(super) fn ask(&self, by: Asker) -> impl Future<Output = Outcome> + Send + use<> {
         let mut number = 0;
         self.asked.send_modify(|asked| {
-            *asked += 1;
-            number = *asked;
+            match by {
+                Asker::Signal => asked.signal += 1,
+                Asker::Admin => asked.admin += 1,
+            }
+            number = asked.all();
         });
         let mut done = self.done.clone();
         async move {
@@ -80,11 +120,13 @@ impl Reloads {
 }
 
 impl Asked {
-    /// Waits until it is asked for. Everybody who has asked up to then is answered by what is done next. `None` once
-    /// nobody is left to ask.
-    async fn next(&mut self) -> Option<u64> {
-        self.asked.changed().await.ok()?;
-        Some(*self.asked.borrow_and_update())
+    /// Waits until it is asked for. Everybody who has asked up to then is answered by what is done next; tells up to
+    /// which time of asking that is, and who they are. `None` once nobody is left to ask.
+    async fn next(&mut self) -> Option<(u64, &'static str)> {
+        self.asking.changed().await.ok()?;
+        let before = self.heard;
+        self.heard = *self.asking.borrow_and_update();
+        Some((self.heard.all(), self.heard.askers_since(before)))
     }
 
     /// That is what came of it.
@@ -134,11 +176,12 @@ impl Problems {
 impl Reloading {
     /// Reloads whenever that is asked for, until the program stops: then what was not adopted is undone.
     pub(super) async fn run(self, mut asked: Asked, stop: Shutdown) {
+        let this = Arc::new(self);
         let serve = async {
-            while let Some(up_to) = asked.next().await {
-                self.surroundings.supervisor.reloading().await;
-                let outcome = self.reload().await;
-                self.surroundings.supervisor.ready().await;
+            while let Some((up_to, by)) = asked.next().await {
+                this.surroundings.supervisor.reloading().await;
+                let outcome = this.reload(by).await;
+                this.surroundings.supervisor.ready().await;
                 asked.answer(up_to, outcome);
             }
         };
@@ -149,7 +192,7 @@ impl Reloading {
     }
 
     /// Reloads, and tells the log and audit.log of it.
-    async fn reload(&self) -> Outcome {
+    async fn reload(self: &Arc<Self>, by: &str) -> Outcome {
         let outcome = self.read_and_adopt().await;
         let Lasting { audit, clock, metrics, .. } = &*self.lasting;
         metrics.reloaded(outcome.is_ok(), clock.now().as_second());
@@ -166,25 +209,30 @@ impl Reloading {
                 } else {
                     info!("read the configuration again; connections that begin from now on go by it");
                 }
-                audit.emit(journal::reloaded(clock, changed, restart_needed));
+                audit.emit(journal::reloaded(clock, by, changed, restart_needed));
             }
             Err(problems) => {
                 for problem in problems {
                     error!("{problem}");
                 }
                 error!("the configuration has problems; nothing of it was taken over");
-                audit.emit(journal::not_reloaded(clock, problems.len()));
+                audit.emit(journal::not_reloaded(clock, by, problems.len()));
             }
         }
         outcome
     }
 
-    async fn read_and_adopt(&self) -> Outcome {
+    async fn read_and_adopt(self: &Arc<Self>) -> Outcome {
         let before = self.generations.current();
-        let Loaded { config: fresh, warnings, notes } =
-            self.read(&before.config).await.map_err(|report| errors(&report))?;
-        let prepared = self.prepare(Arc::new(fresh), &before).await?;
-        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let (this, old) = (Arc::clone(self), Arc::clone(&before));
+        let (prepared, warnings, notes) = caught(async move { this.read_and_prepare(&old).await }).await?;
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let limits =
+            (prepared.config.limit != before.config.limit).then(|| start::limits(&prepared.config.limit));
+        let limits = limits.map(|(limits, warning)| {
+            warnings.extend(warning);
+            limits
+        });
         for finding in &warnings {
             warn!("{finding}");
         }
@@ -200,8 +248,18 @@ impl Reloading {
         // Against what it started with: that is where it listens, however often the file was read since.
         let restart_needed = self.started_with.changes(&prepared.config).restart_needed;
         // Nothing waits from here on: all of it is adopted, or the program has stopped before.
-        self.adopt(prepared, &before);
+        self.adopt(prepared, limits, &before);
         Ok(Reloaded { changed, restart_needed, warnings })
+    }
+
+    /// Everything that may fail, and may turn out to be a bug: it changes nothing.
+    async fn read_and_prepare(
+        &self,
+        before: &Arc<ConnCx>,
+    ) -> Result<(Prepared, Vec<Problem>, Vec<Problem>), Vec<String>> {
+        let read = self.read(&before.config).await;
+        let Loaded { config, warnings, notes } = read.map_err(|report| errors(&report))?;
+        Ok((self.prepare(Arc::new(config), before).await?, warnings, notes))
     }
 
     /// Off the network threads: a disk may hang.
@@ -252,15 +310,17 @@ impl Reloading {
         all().ok_or(problems.0)
     }
 
-    /// Takes over what was prepared. The shared handles first, so that whoever begins with the new generation meets
+    /// Takes over what was prepared, and other limits if they are others. The shared handles first, so that whoever begins with the new generation meets
     /// them as it expects them.
-    fn adopt(&self, prepared: Prepared, before: &ConnCx) {
+    fn adopt(&self, prepared: Prepared, limits: Option<Limits>, before: &ConnCx) {
         let Prepared { config, parts, store, bans, statistics, player_keys, geo, audit, alerts, door } =
             prepared;
         let lasting = &self.lasting;
         lasting.audit.adopt(audit);
-        if let Some(OpenReport { sessions, .. }) = store.report() {
-            info!(sessions, folder = %config.session.directory.display(), "opened another session store");
+        // What is damaged there is told by whoever sets it aside.
+        if let Some(OpenReport { sessions, unused, robbed, .. }) = store.report() {
+            let folder = config.session.directory.display();
+            info!(sessions, removed = unused, renamed = robbed, %folder, "opened another session store");
         }
         lasting.store.adopt(store, &lasting.players.verified());
         lasting.bans.adopt(bans);
@@ -268,7 +328,10 @@ impl Reloading {
         lasting.alerts.adopt(alerts);
         lasting.geo.adopt(geo);
         lasting.player_keys.adopt(player_keys);
-        lasting.gate.adopt(start::limits(&config.limit));
+        if let Some(limits) = limits {
+            lasting.gate.adopt(limits);
+        }
+        lasting.terms.adopt(Terms::of(&config.login, &config.rules));
         lasting.rates.adopt(config.limit.login_interval);
         if config.health != before.config.health || !Arc::ptr_eq(&parts.server, &before.login.server) {
             // A probe that is under way begins anew with them.
@@ -287,6 +350,22 @@ impl Reloading {
 fn errors(report: &Report) -> Vec<String> {
     let errors = report.problems().iter().filter(|problem| problem.severity == Severity::Error);
     errors.map(ToString::to_string).collect()
+}
+
+/// Does it, and makes a problem of a panic: a bug in a part must neither end the task that hears whoever asks next, nor
+/// leave unanswered who has asked. Dropping it ends what is being done.
+async fn caught<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Vec<String>>> + Send + 'static,
+) -> Result<T, Vec<String>> {
+    let mut working = JoinSet::new();
+    working.spawn(work);
+    match working.join_next().await {
+        Some(Ok(done)) => done,
+        Some(Err(_)) | None => Err(vec![
+            "reading the configuration again ended in a bug in Postern, please report it; what is in use stays so"
+                .to_owned(),
+        ]),
+    }
 }
 
 /// Does it off the network threads.
@@ -311,14 +390,14 @@ mod tests {
         let (began, mut beginnings) = mpsc::unbounded_channel();
         let (disk, mut answers) = mpsc::unbounded_channel();
         let serving = task::spawn(async move {
-            while let Some(up_to) = asked.next().await {
+            while let Some((up_to, _)) = asked.next().await {
                 began.send(()).unwrap();
                 asked.answer(up_to, Ok(did(answers.recv().await.unwrap())));
             }
         });
-        let first: Vec<_> = (0..5).map(|_| reloads.ask()).collect();
+        let first: Vec<_> = (0..5).map(|_| reloads.ask(Asker::Signal)).collect();
         beginnings.recv().await.unwrap();
-        let later: Vec<_> = (0..5).map(|_| reloads.ask()).collect();
+        let later: Vec<_> = (0..5).map(|_| reloads.ask(Asker::Signal)).collect();
         disk.send("old").unwrap();
         for outcome in first {
             assert_eq!(outcome.await, Ok(did("old")));
@@ -334,12 +413,41 @@ mod tests {
         beginnings.recv().await.unwrap();
         task::yield_now().await;
         assert!(beginnings.try_recv().is_err(), "it was done a third time");
-        let once_more = reloads.ask();
+        let once_more = reloads.ask(Asker::Signal);
         disk.send("newer").unwrap();
         assert_eq!(once_more.await, Ok(did("newer")));
         // Nobody waits for ever.
-        let never = reloads.ask();
+        let never = reloads.ask(Asker::Signal);
         serving.abort();
         assert_eq!(never.await, Err(vec!["the proxy is stopping".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn it_is_said_who_asked() {
+        let (reloads, mut asked) = queue();
+        for (askers, expected) in [
+            (&[Asker::Signal][..], "signal"),
+            (&[Asker::Admin, Asker::Admin], "admin"),
+            (&[Asker::Admin, Asker::Signal], "signal, admin"),
+            (&[Asker::Signal], "signal"),
+        ] {
+            for asker in askers {
+                drop(reloads.ask(*asker));
+            }
+            assert_eq!(asked.next().await.unwrap().1, expected, "{askers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bug_in_a_part_is_a_problem_and_no_end() {
+        async fn part(has_bug: bool) -> Result<(), Vec<String>> {
+            // As whoever waits for a thread of its own hands it on.
+            blocking(move || assert!(!has_bug, "a bug")).await;
+            Ok(())
+        }
+        let problems = caught(part(true)).await.unwrap_err();
+        assert!(problems[0].contains("please report it"), "{problems:?}");
+        assert_eq!(caught(part(false)).await, Ok(()));
+        assert_eq!(caught::<()>(async { Err(vec!["bad".to_owned()]) }).await, Err(vec!["bad".to_owned()]));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, task::JoinHandle};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Proxy, StartError, Stop, Surroundings,
@@ -21,7 +21,7 @@ use super::{
     places,
     players::Players,
     proxy_peers::ProxyPeers,
-    reload::{self, Reloading},
+    reload::{self, Asker, Reloading},
     staff::Staff,
     webhooks,
 };
@@ -37,7 +37,7 @@ use crate::{
         gate::{Gate, Limits},
         rate::Rates,
     },
-    login::{FallbackMode, HangUps, keys::Keys, roster::Roster},
+    login::{FallbackMode, HangUps, Terms, TermsInForce, keys::Keys, roster::Roster},
     mojang::{
         health::{self, Health, Verdict},
         player_keys::PlayerKeys,
@@ -74,7 +74,12 @@ impl Opened {
     async fn open(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         // The store first: its lock keeps a second proxy from going any further.
         let (store, report) = Store::open(config.session.clone(), clock.clone()).await?;
-        info!(sessions = report.sessions, removed = report.unused, "opened the session store");
+        info!(
+            sessions = report.sessions,
+            removed = report.unused,
+            renamed = report.robbed,
+            "opened the session store"
+        );
         let audit = Audit::open(&config.audit)?;
         let chatter = Arc::new(Chatter::default());
         let statistics = Statistics::open(&config.statistics, clock.clone()).await;
@@ -165,6 +170,7 @@ pub(super) async fn start(
     let lasting = Arc::new(Lasting {
         gate: gate(&config.limit, &store, &health),
         rates: Rates::new(config.limit.login_interval),
+        terms: TermsInForce::new(Terms::of(&config.login, &config.rules)),
         roster: Roster::new(clock.clone()),
         metrics: Metrics::new(clock.now().as_second()),
         hang_ups: Arc::new(HangUps::default()),
@@ -212,7 +218,7 @@ pub(super) async fn start(
         gate: &lasting.gate,
         config: Arc::new(move || Arc::clone(&in_use.current().config)),
         metrics: metrics::compose(&lasting, &generations)?,
-        reload: Box::new(move || Box::pin(asking.ask())),
+        reload: Box::new(move || Box::pin(asking.ask(Asker::Admin))),
     };
     let admin = admin::serve(interface, sources, &phase)?;
     // A proxy that stops takes over nothing more.
@@ -224,7 +230,6 @@ pub(super) async fn start(
         door: admin.as_ref().map(Serving::door),
         surroundings: surroundings.clone(),
     };
-    tasks.begin("reload", |_| reloading.run(asked, until_stopping));
 
     lasting.audit.emit(journal::started(&lasting.clock, &lasting.addresses));
     let accepting = listeners
@@ -239,6 +244,8 @@ pub(super) async fn start(
         .collect();
     phase.enter(Stage::Ready);
     surroundings.supervisor.ready().await;
+    // Behind the word that it is ready, which would tell that a reload is over. What was asked for up to now is done now.
+    tasks.begin("reload", |_| reloading.run(asked, until_stopping));
     let stop = Stop { connections, accepting, relaying, services, tasks: tasks.running };
     Ok(Proxy { lasting, generations, reloads, supervisor: surroundings.supervisor, admin, phase, stop })
 }
@@ -246,20 +253,26 @@ pub(super) async fn start(
 /// How many connections and logins there may be.
 fn gate(config: &limit::Config, store: &Store, health: &Health) -> Gate {
     let (known, hit) = (store.clone(), health.clone());
+    let (limits, warning) = limits(config);
+    if let Some(warning) = warning {
+        warn!("{warning}");
+    }
     Gate::new(
-        limits(config),
+        limits,
         Box::new(move |address| known.has_session_from(address)),
         Box::new(move || hit.note_limit_hit()),
     )
 }
 
-/// The limits as configured, lowered to what the system allows.
-pub(super) fn limits(config: &limit::Config) -> Limits {
-    Limits {
-        connections: descriptors::connections(config.max_connections),
+/// The limits as configured, lowered to what the system allows, and a warning for the owner if they had to be.
+pub(super) fn limits(config: &limit::Config) -> (Limits, Option<String>) {
+    let (connections, warning) = descriptors::connections(config.max_connections);
+    let limits = Limits {
+        connections,
         per_address: config.max_connections_per_address,
         pending_logins: config.max_pending_logins,
-    }
+    };
+    (limits, warning)
 }
 
 /// Opens what addresses are looked up in, off the network threads: databases are large.

@@ -81,13 +81,14 @@ impl Drop for Guest {
     }
 }
 
-/// Hands a player who met its backend to a thread that relays. The login is over with that, and its memory is free.
+/// Hands a player who met its backend to a thread that relays. The login is over with that, and its memory is free. Who was
+/// listed during its login stays so.
 pub(super) fn begin(
     conn: Conn<TcpStream>,
     admission: Admission,
     entered: Entered,
     caller: Caller,
-    line: Arc<Line>,
+    (line, listing): (Arc<Line>, Option<Box<Listing>>),
     passage: Passage,
     cx: &ConnCx,
 ) {
@@ -119,12 +120,15 @@ pub(super) fn begin(
         }
     };
     let (about, proof) = (Arc::new(about), admission.admitted.proof());
-    let listing = cx.stay.players.enter(
-        Arc::clone(&about),
-        if seating.quarantine.is_some() { Proof::Held } else { proof },
-        Arc::clone(&line),
-        cx.login.clock.now(),
-    );
+    let standing = if seating.quarantine.is_some() { Proof::Held } else { proof };
+    let now = cx.login.clock.now();
+    let listing = match listing {
+        Some(listing) => {
+            listing.met_backend(Arc::clone(&about), standing, now);
+            *listing
+        }
+        None => cx.stay.players.enter(Arc::clone(&about), standing, Arc::clone(&line), now),
+    };
     let player = Box::new(Player { about, handle, cx: Arc::clone(&cx.stay) });
     let mut guest = Guest { player, proof, line, seating, listing };
     let streams = into_std(conn).and_then(|client| Ok((client, into_std(entered.conn)?)));

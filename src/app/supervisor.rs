@@ -3,37 +3,48 @@
 //! It hears `READY=1` once connections are taken, `RELOADING=1` and another `READY=1` around a reload, `STOPPING=1`, and
 //! `WATCHDOG=1` in half the time after which it would take the program for dead. That last one is sent on the runtime
 //! that serves logins, and only once the monitor of the session server has answered: a program that hangs does not say
-//! that it is well.
+//! that it is well. A manager that hangs itself holds up nothing here.
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    io,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::{mojang::health::Health, task::Shutdown};
 
-/// How long a reload waits for the service manager to take its message.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a word waits for room in the queue of a service manager that is behind.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks whether there is room.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a service manager is told. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor {
-    /// Whether there is one.
-    present: bool,
+    /// The way to it; `None` if there is none.
+    way: Option<Arc<Way>>,
     /// After how long without a sign of life it takes the program for dead; `None` is never.
     watchdog: Option<Duration>,
+}
+
+/// The way to a service manager.
+#[derive(Debug)]
+struct Way {
+    wire: Wire,
+    spoken: Mutex<Spoken>,
+}
+
+/// What was said so far.
+#[derive(Debug, Default)]
+struct Spoken {
+    /// It was told that the program stops: whatever ends after that is no news.
+    stopping: bool,
     /// The last word did not reach it: logged once in a row.
-    unheard: Arc<AtomicBool>,
+    unheard: bool,
 }
 
 /// How the program fares.
@@ -49,9 +60,19 @@ impl Supervisor {
     /// The one that the environment of this process names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`).
     #[cfg(target_os = "linux")]
     pub fn of_this_process() -> Self {
-        let present = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
-        let watchdog = sd_notify::watchdog_enabled().filter(|time| present && !time.is_zero());
-        Self { present, watchdog, unheard: Arc::default() }
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Self::default();
+        };
+        match Wire::to(&name) {
+            Ok(wire) => Self {
+                way: Some(Arc::new(Way { wire, spoken: Mutex::default() })),
+                watchdog: sd_notify::watchdog_enabled().filter(|time| !time.is_zero()),
+            },
+            Err(error) => {
+                warn!(%error, socket = %name.display(), "the service manager cannot be told anything");
+                Self::default()
+            }
+        }
     }
 
     /// There is none on this system that would hear it.
@@ -87,67 +108,133 @@ impl Supervisor {
         }
     }
 
-    /// A manager that does not listen must not hold up anything: it is told off the network threads, and not waited for
-    /// long.
+    /// Waits a moment for room if the manager is behind, but not for a sign of life: the next one is due soon.
     async fn tell(&self, word: Word) {
-        if !self.present {
-            return;
-        }
-        let problem = match timeout(PATIENCE, spawn_blocking(move || send(word))).await {
-            Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(error))) => Some(error.to_string()),
-            Ok(Err(_)) | Err(_) => Some("it does not take what it is told".to_owned()),
-        };
-        let unheard = self.unheard.swap(problem.is_some(), Ordering::Relaxed);
-        if let Some(error) = problem.filter(|_| !unheard) {
-            warn!(%error, ?word, "the service manager could not be told");
+        let Some(way) = &self.way else { return };
+        let began = Instant::now();
+        while !way.say(word, word == Word::Alive || began.elapsed() >= PATIENCE) {
+            sleep(PAUSE).await;
         }
     }
 }
 
-/// Gives a sign of life that often, each time the check has passed in that time. Says so when it stops and resumes.
+impl Way {
+    /// Says it, and logs it if that cannot be done. False if there is no room for it now, and another try follows.
+    fn say(&self, word: Word, is_last_try: bool) -> bool {
+        // Held while it is said, which takes no time: what is said behind the word that the program stops would undo it.
+        let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
+        match word {
+            Word::Stopping => spoken.stopping = true,
+            Word::Ready | Word::Reloading if spoken.stopping => return true,
+            Word::Ready | Word::Reloading | Word::Alive => {}
+        }
+        let problem = match self.wire.send(word) {
+            Ok(()) => {
+                spoken.unheard = false;
+                return true;
+            }
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => error.to_string(),
+            Err(_) if !is_last_try => return false,
+            Err(_) => "it does not take what it is told".to_owned(),
+        };
+        let was_unheard = std::mem::replace(&mut spoken.unheard, true);
+        drop(spoken);
+        if !was_unheard {
+            warn!(error = %problem, ?word, "the service manager could not be told");
+        }
+        true
+    }
+}
+
+/// Gives a sign of life that often, each time the check has passed. One that fails is made again until it passes: then the
+/// sign comes at once, and one stall takes no more than the time it lasts. Says so when the signs stop and resume.
 async fn beat<C, S>(every: Duration, check: impl Fn() -> C, sign: impl Fn() -> S)
 where
     C: Future<Output = bool>,
     S: Future<Output = ()>,
 {
-    let mut turns = interval_at(Instant::now(), every);
-    // After a stall the next sign is due at once, and those that were missed are not made up for.
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = false;
     loop {
-        turns.tick().await;
-        // Half of it, so that an answer that comes late still makes a sign in time.
-        if timeout(every / 2, check()).await == Ok(true) {
-            if std::mem::take(&mut silent) {
-                info!("giving the service manager signs of life again");
+        while timeout(every / 2, check()).await != Ok(true) {
+            if !std::mem::replace(&mut silent, true) {
+                error!(
+                    "the monitor of the session server does not answer: no sign of life for the service manager, which \
+                     may restart the program; this is a bug in Postern, please report it"
+                );
             }
-            sign().await;
-        } else if !std::mem::replace(&mut silent, true) {
-            error!(
-                "the monitor of the session server does not answer: no sign of life for the service manager, which may \
-                 restart the program; this is a bug in Postern, please report it"
-            );
+            // It may have failed at once.
+            sleep(every / 8).await;
         }
+        if std::mem::take(&mut silent) {
+            info!("giving the service manager signs of life again");
+        }
+        sign().await;
+        sleep(every).await;
     }
+}
+
+/// A socket that never waits for who reads: neither a thread nor anything else hangs on a manager that does not.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Wire {
+    socket: std::os::unix::net::UnixDatagram,
+    to: std::os::unix::net::SocketAddr,
 }
 
 #[cfg(target_os = "linux")]
-fn send(word: Word) -> std::io::Result<()> {
-    use sd_notify::{NotifyState, notify};
+impl Wire {
+    /// To the socket of that name: a path, or behind an `@` a name that is in no folder.
+    fn to(name: &std::ffi::OsStr) -> io::Result<Self> {
+        use std::os::{
+            linux::net::SocketAddrExt,
+            unix::{
+                ffi::OsStrExt,
+                net::{SocketAddr, UnixDatagram},
+            },
+        };
 
-    match word {
-        Word::Ready => notify(&[NotifyState::Ready]),
-        // Without the time a newer systemd takes a reload that it asked for as failed.
-        Word::Reloading => notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]),
-        Word::Stopping => notify(&[NotifyState::Stopping]),
-        Word::Alive => notify(&[NotifyState::Watchdog]),
+        let to = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            [b'/', ..] => SocketAddr::from_pathname(name)?,
+            _ => {
+                let kind = io::ErrorKind::Unsupported;
+                return Err(io::Error::new(kind, "NOTIFY_SOCKET is neither an absolute path nor an @name"));
+            }
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, to })
+    }
+
+    /// By name each time: a manager that was started anew has another socket there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the queue of the manager is full.
+    fn send(&self, word: Word) -> io::Result<()> {
+        use sd_notify::NotifyState;
+
+        let text = match word {
+            Word::Ready => NotifyState::Ready.to_string(),
+            // Without the time a newer systemd takes a reload that it asked for as failed.
+            Word::Reloading => format!("{}\n{}", NotifyState::Reloading, NotifyState::monotonic_usec_now()?),
+            Word::Stopping => NotifyState::Stopping.to_string(),
+            Word::Alive => NotifyState::Watchdog.to_string(),
+        };
+        // A datagram is taken whole or not at all.
+        self.socket.send_to_addr(text.as_bytes(), &self.to).map(|_| ())
     }
 }
 
+/// There is none on this system.
 #[cfg(not(target_os = "linux"))]
-fn send(_: Word) -> std::io::Result<()> {
-    Ok(())
+#[derive(Debug)]
+enum Wire {}
+
+#[cfg(not(target_os = "linux"))]
+impl Wire {
+    fn send(&self, _: Word) -> io::Result<()> {
+        match *self {}
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +267,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_stall_costs_no_more_than_it_lasts() {
+        let (began, limit) = (Instant::now(), Duration::from_mins(1));
+        // It begins when a sign is due, and ends long before the time is up.
+        let (from, to) = (began + limit / 2, began + limit / 2 + Duration::from_secs(16));
+        let signs = RefCell::new(Vec::new());
+        let check = || async {
+            if Instant::now() >= from {
+                tokio::time::sleep_until(to).await;
+            }
+            true
+        };
+        let beating = beat(limit / 2, check, || async { signs.borrow_mut().push(Instant::now()) });
+        assert!(timeout(limit * 3, beating).await.is_err());
+        let signs = signs.borrow();
+        for pair in signs.windows(2) {
+            assert!(pair[1] - pair[0] <= limit * 5 / 6, "{:?} without a sign", pair[1] - pair[0]);
+        }
+        assert!(signs.len() >= 5, "{signs:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_check_that_fails_is_no_sign_of_life() {
         let signs = Cell::new(0);
         let beating =
@@ -193,5 +301,91 @@ mod tests {
         let nobody = Supervisor::default();
         nobody.ready().await;
         nobody.stopping().await;
+    }
+
+    #[cfg(target_os = "linux")]
+    mod told {
+        use std::os::unix::net::UnixDatagram;
+
+        use super::*;
+
+        /// A manager in that folder, and the way to it.
+        fn manager(folder: &std::path::Path) -> (UnixDatagram, Supervisor) {
+            let path = folder.join("notify");
+            let ear = UnixDatagram::bind(&path).unwrap();
+            ear.set_nonblocking(true).unwrap();
+            let wire = Wire::to(path.as_os_str()).unwrap();
+            let way = Some(Arc::new(Way { wire, spoken: Mutex::default() }));
+            (ear, Supervisor { way, watchdog: None })
+        }
+
+        /// All that it has not read yet.
+        fn rest(ear: &UnixDatagram) -> Vec<String> {
+            let mut rest = Vec::new();
+            let mut message = [0; 256];
+            while let Ok(length) = ear.recv(&mut message) {
+                rest.push(String::from_utf8(message[..length].to_vec()).unwrap());
+            }
+            rest
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_manager_that_does_not_read_holds_up_nothing_and_hears_on_once_it_does() {
+            let folder = tempfile::tempdir().unwrap();
+            let (ear, supervisor) = manager(folder.path());
+            let began = Instant::now();
+            // More than any queue takes. No time passes here: nothing is waited for.
+            for _ in 0..10_000 {
+                supervisor.tell(Word::Alive).await;
+            }
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            supervisor.ready().await;
+            assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
+            let heard = rest(&ear);
+            assert!(!heard.is_empty() && heard.iter().all(|word| word == "WATCHDOG=1"), "{heard:?}");
+            supervisor.ready().await;
+            assert_eq!(rest(&ear), ["READY=1"]);
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_word_waits_for_a_manager_that_is_behind() {
+            let folder = tempfile::tempdir().unwrap();
+            let (ear, supervisor) = manager(folder.path());
+            while supervisor.way.as_ref().unwrap().wire.send(Word::Alive).is_ok() {}
+            let reads = async {
+                sleep(PATIENCE / 2).await;
+                rest(&ear)
+            };
+            tokio::join!(supervisor.ready(), reads);
+            assert_eq!(rest(&ear), ["READY=1"]);
+        }
+
+        #[tokio::test]
+        async fn nothing_is_said_behind_the_word_that_it_stops() {
+            let folder = tempfile::tempdir().unwrap();
+            let (ear, supervisor) = manager(folder.path());
+            supervisor.reloading().await;
+            supervisor.stopping().await;
+            supervisor.clone().ready().await;
+            supervisor.reloading().await;
+            let heard = rest(&ear);
+            assert!(heard[0].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{heard:?}");
+            assert_eq!(heard[1..], ["STOPPING=1"]);
+        }
+
+        #[test]
+        fn names_of_a_manager() {
+            use std::os::linux::net::SocketAddrExt;
+
+            let name = format!("postern-test-{}", std::process::id());
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+            let ear = UnixDatagram::bind_addr(&address).unwrap();
+            ear.set_nonblocking(true).unwrap();
+            Wire::to(format!("@{name}").as_ref()).unwrap().send(Word::Ready).unwrap();
+            assert_eq!(rest(&ear), ["READY=1"]);
+            for name in ["vsock:2:1234", "relative"] {
+                assert_eq!(Wire::to(name.as_ref()).unwrap_err().kind(), io::ErrorKind::Unsupported, "{name}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{EnterError, Fault, route::Router};
-use crate::metric::{Counters, Error, NETWORK, Registry, Timings};
+use crate::metric::{Counters, Error, NEARBY, Registry, Timings};
 
 /// What is counted of the way into backends. Clones count together.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ impl Default for Metrics {
             connects: Timings::new(
                 "postern_backend_connect_seconds",
                 "How long it took to connect to a backend for a player, or to find out that it cannot be reached.",
-                NETWORK,
+                NEARBY,
                 ["result"],
                 [["connected"], ["failed"]],
             ),

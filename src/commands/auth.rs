@@ -17,7 +17,7 @@ use crate::{
         status::{Auth, Current, Forced, LastProbe, Status},
     },
     cli::{AuthAction, time::Span},
-    config::Config,
+    config::Whereabouts,
     foreign,
 };
 
@@ -37,8 +37,8 @@ struct Told {
     now: Timestamp,
 }
 
-pub(super) async fn auth(action: &AuthAction, config: &Config) -> Result<Answer, Failure> {
-    let mut proxy = proxy(config).await?;
+pub(super) async fn auth(action: &AuthAction, place: &Whereabouts) -> Result<Answer, Failure> {
+    let mut proxy = proxy(place).await?;
     let Status { auth: before, outage, now, .. } = proxy.get("/api/status").await?;
     let (order, json) = match action {
         AuthAction::Status { json } => (None, *json),

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::Failure;
+use super::{Alone, Failure};
 use crate::{
     admin::{Config, Token, TokenError},
     foreign,
@@ -53,6 +53,7 @@ impl Client {
         config: &Config,
         listens_at: SocketAddr,
         holder: String,
+        alone: Alone,
     ) -> Result<Self, Failure> {
         let unavailable = |what: &dyn Display| Failure::unavailable(format_args!("{holder}, {what}"));
         let address = reached_at(listens_at);
@@ -75,8 +76,8 @@ impl Client {
         token.set_sensitive(true);
         let unreached = |why: &dyn Display| {
             unavailable(&format_args!(
-                "which cannot be reached at {address}: {why}; see what it says about its admin interface in its log, or \
-                 stop it and try again"
+                "which cannot be reached at {address}: {why}; see what it says about its admin interface in its log{}",
+                alone.way_out()
             ))
         };
         let stream = match timeout(CONNECT_TIME, TcpStream::connect(address)).await {
@@ -161,7 +162,7 @@ impl Client {
 }
 
 /// Where an interface that listens there is reached from this machine.
-fn reached_at(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reached_at(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -5,12 +5,12 @@
 //! proxy noted in the lock file of its store, and nowhere else, for whoever is asked is shown the token. Where the
 //! configuration says that it listens, somebody else may do so.
 
-use std::{fmt::Display, io::Write};
+use std::{fmt::Display, io::Write, path::Path};
 
 use crate::{
     cli::{AuthAction, BansAction, EXIT_OK, EXIT_UNAVAILABLE, SessionsAction},
     clock::Clock,
-    config::Config,
+    config::{Config, Whereabouts},
     identity::Whom,
     session::{Holder, Owner, Role, import::Trust, query::Query},
 };
@@ -19,6 +19,7 @@ pub mod audit;
 mod auth;
 mod bans;
 mod client;
+pub mod health;
 mod import;
 mod output;
 pub mod papers;
@@ -53,6 +54,16 @@ pub enum Ask {
         /// What the player reads; `None` is the configured text.
         reason: Option<String>,
     },
+}
+
+impl Ask {
+    /// Whether only a running proxy can answer, so that nothing but the way to it is needed.
+    pub fn is_for_the_proxy(&self) -> bool {
+        match self {
+            Self::Auth(_) | Self::Players { .. } | Self::Kick { .. } => true,
+            Self::Sessions(_) | Self::Bans(_) => false,
+        }
+    }
 }
 
 /// What a command comes to.
@@ -119,19 +130,62 @@ pub async fn answer(ask: &Ask, config: &Config, clock: &Clock, terminal: Option<
             let order = import::Order { file, trust, dry_run: *dry_run, json: *json };
             import::import(&order, config, clock, terminal).await
         }
-        Ask::Auth(action) => auth::auth(action, config).await,
-        Ask::Players { json } => players::list(*json, config).await,
-        Ask::Kick { player, reason } => players::kick(player, reason.as_deref(), config).await,
+        Ask::Auth(_) | Ask::Players { .. } | Ask::Kick { .. } => asked(ask, &Whereabouts::from(config)).await,
         Ask::Bans(BansAction::List { json }) => bans::list(*json, config, clock).await,
         Ask::Bans(BansAction::Lift { target, .. }) => bans::lift(target.as_ref(), config, clock).await,
     };
     answer.unwrap_or_else(|failure| failure.answer(String::new()))
 }
 
+/// Does what only a running proxy can do, and needs no more than to find it, though its configuration file has problems by
+/// now: the proxy goes on with what it read before. `None` if that is not asked for, or no proxy is found.
+pub async fn answer_all_the_same(ask: &Ask, path: &Path) -> Option<Answer> {
+    if !ask.is_for_the_proxy() {
+        return None;
+    }
+    let place = Whereabouts::of(path).ok()?;
+    let Owner::Held(Holder { role: Role::Proxy { .. }, .. }) = Owner::of(&place.directory) else {
+        return None;
+    };
+    let mut answer = asked(ask, &place).await.unwrap_or_else(|failure| failure.answer(String::new()));
+    let note = "note: the proxy that runs goes on with what it read before, and was asked all the same\n";
+    answer.err.insert_str(0, note);
+    Some(answer)
+}
+
+/// Does what only a running proxy can do.
+async fn asked(ask: &Ask, place: &Whereabouts) -> Result<Answer, Failure> {
+    match ask {
+        Ask::Auth(action) => auth::auth(action, place).await,
+        Ask::Players { json } => players::list(*json, place).await,
+        Ask::Kick { player, reason } => players::kick(player, reason.as_deref(), place).await,
+        Ask::Sessions(_) | Ask::Bans(_) => Err(Failure::new("this is done without the proxy")),
+    }
+}
+
+/// What a command could do without the proxy that holds the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alone {
+    /// The same, on the files.
+    Same,
+    /// Nothing.
+    Nothing,
+}
+
+impl Alone {
+    /// The end of an error: another way to have what was asked for.
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::Same => ", or stop the proxy and try again",
+            Self::Nothing => "",
+        }
+    }
+}
+
 /// The way to the proxy that runs, for what nobody else knows or can do.
-async fn proxy(config: &Config) -> Result<Client, Failure> {
-    running(config).await?.ok_or_else(|| {
-        let directory = config.session.directory.display();
+async fn proxy(place: &Whereabouts) -> Result<Client, Failure> {
+    find(place, Alone::Nothing).await?.ok_or_else(|| {
+        let directory = place.directory.display();
         Failure::unavailable(format_args!(
             "no proxy runs on the sessions in {directory}; start it, or name the configuration it runs with (--config)"
         ))
@@ -140,32 +194,38 @@ async fn proxy(config: &Config) -> Result<Client, Failure> {
 
 /// The way to the proxy that holds the store, if one does.
 async fn running(config: &Config) -> Result<Option<Client>, Failure> {
-    match Owner::of(&config.session.directory) {
+    find(&Whereabouts::from(config), Alone::Same).await
+}
+
+async fn find(place: &Whereabouts, alone: Alone) -> Result<Option<Client>, Failure> {
+    match Owner::of(&place.directory) {
         // What another command changes is in the files at once, each of which is whole at any time. What keeps the lock
         // from being looked at keeps the rest from being read, too, and is told then.
         Owner::Held(Holder { role: Role::Command, .. }) | Owner::Nobody | Owner::Unknown => Ok(None),
-        Owner::Held(holder) => client(config, &holder).await.map(Some),
+        Owner::Held(holder) => reach(place, &holder, alone).await.map(Some),
     }
 }
 
-/// The way to the proxy that holds the store.
+/// The way to the proxy that holds the store, for what could be done on the files.
 async fn client(config: &Config, holder: &Holder) -> Result<Client, Failure> {
-    let directory = &config.session.directory;
+    reach(&Whereabouts::from(config), holder, Alone::Same).await
+}
+
+async fn reach(place: &Whereabouts, holder: &Holder, alone: Alone) -> Result<Client, Failure> {
+    let directory = &place.directory;
     let process = holder.process.map_or_else(String::new, |process| format!(" (process {process})"));
     let held = |by: &str| format!("the sessions in {} are held by {by}{process}", directory.display());
     let admin = match holder.role {
         Role::Proxy { admin: Some(admin) } => admin,
         Role::Proxy { admin: None } => {
-            let why = if config.admin.listen.is_none() {
+            let why = if place.admin.listen.is_none() {
                 "its admin interface is off (admin.listen); switch it on and restart the proxy"
             } else {
                 "it runs without its admin interface: admin.listen was off or its address taken when it started, as its \
                  log says; mend that and restart it"
             };
             let held = held("a running proxy");
-            return Err(Failure::unavailable(format_args!(
-                "{held}, and {why}, or stop the proxy and try again"
-            )));
+            return Err(Failure::unavailable(format_args!("{held}, and {why}{}", alone.way_out())));
         }
         Role::Command => {
             let held = held("another command");
@@ -179,7 +239,7 @@ async fn client(config: &Config, holder: &Holder) -> Result<Client, Failure> {
             )));
         }
     };
-    let client = Client::connect(&config.admin, admin, held("a running proxy")).await?;
+    let client = Client::connect(&place.admin, admin, held("a running proxy"), alone).await?;
     // A proxy that ended just now has given its address back, and anybody may have it.
     if Owner::of(directory) != Owner::Held(*holder) {
         let held = held("a running proxy");

@@ -30,7 +30,7 @@ pub fn write(paper: &Paper) -> Answer {
     };
     match written.and_then(|()| String::from_utf8(out).map_err(|error| error.to_string())) {
         Ok(out) => Answer::well(out),
-        Err(error) => Answer { code: EXIT_FAILED, out: String::new(), err: format!("{error}\n") },
+        Err(error) => Answer { code: EXIT_FAILED, out: String::new(), err: format!("error: {error}\n") },
     }
 }
 
@@ -87,6 +87,6 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let Answer { code, out, err } = write(&Paper::Man { dir: Some(file) });
         assert_eq!((code, out.as_str()), (EXIT_FAILED, ""));
-        assert!(err.starts_with("the manual pages cannot be written into "), "{err}");
+        assert!(err.starts_with("error: the manual pages cannot be written into "), "{err}");
     }
 }

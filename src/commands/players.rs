@@ -8,7 +8,7 @@ use super::{
     output::{Table, count, minute},
     proxy,
 };
-use crate::{admin::players::Player, config::Config, foreign, identity::Whom};
+use crate::{admin::players::Player, config::Whereabouts, foreign, identity::Whom};
 
 /// Everybody who is connected.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,28 +20,33 @@ struct List {
 /// Who was sent away, once for each connection.
 #[derive(Debug, Deserialize)]
 struct Kicked {
-    kicked: Vec<String>,
+    kicked: Vec<Player>,
 }
 
-pub(super) async fn list(json: bool, config: &Config) -> Result<Answer, Failure> {
-    let list: List = proxy(config).await?.get("/api/players").await?;
+pub(super) async fn list(json: bool, place: &Whereabouts) -> Result<Answer, Failure> {
+    let list: List = proxy(place).await?.get("/api/players").await?;
     if json {
         return Ok(Answer::well(json!(list).to_string() + "\n"));
     }
     Ok(Answer::well(table(&list.players)))
 }
 
-pub(super) async fn kick(whom: &Whom, reason: Option<&str>, config: &Config) -> Result<Answer, Failure> {
+pub(super) async fn kick(whom: &Whom, reason: Option<&str>, place: &Whereabouts) -> Result<Answer, Failure> {
     let what = match reason {
         Some(reason) => json!({ "player": whom.to_string(), "reason": reason }),
         None => json!({ "player": whom.to_string() }),
     };
-    let Kicked { kicked } = proxy(config).await?.post("/api/players/kick", &what).await?;
-    let name = foreign::clean(kicked.first().map_or("nobody", String::as_str));
-    Ok(Answer::well(match kicked.len() {
-        0 | 1 => format!("Kicked {name}.\n"),
-        connections => format!("Kicked {name} ({connections} connections).\n"),
-    }))
+    let Kicked { kicked } = proxy(place).await?.post("/api/players/kick", &what).await?;
+    Ok(Answer::well(who(&kicked)))
+}
+
+/// Who was sent away, and from where: of several connections one may have been the player's, and another a stranger's.
+fn who(kicked: &[Player]) -> String {
+    let line = |player: &Player| {
+        let Player { name, address, connection, .. } = player;
+        format!("Kicked {} from {address} ({}).\n", foreign::clean(name), foreign::clean(connection))
+    };
+    kicked.iter().map(line).collect()
 }
 
 /// The players for people, and how many of each kind there are.
@@ -97,6 +102,7 @@ mod tests {
         let player = |name: &str, proof: &str, backend: Option<&str>| Player {
             name: name.to_owned(),
             id: Uuid::from_u128(1),
+            connection: "c-1f".to_owned(),
             proof: proof.to_owned(),
             address: "203.0.113.5".parse().unwrap(),
             protocol: Some(774),
@@ -112,6 +118,10 @@ mod tests {
              Notch  verified  203.0.113.5  1.21.11       lobby                2026-01-01 12:30\n\
              jeb_   held      203.0.113.5  protocol 774  (at the PIN dialog)  2026-01-01 12:30\n\
              2 players: 1 verified by Mojang, 1 held until the PIN is right\n"
+        );
+        assert_eq!(
+            who(&some),
+            "Kicked Notch from 203.0.113.5 (c-1f).\nKicked jeb_ from 203.0.113.5 (c-1f).\n"
         );
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +44,9 @@ pub const EXAMPLE: &str = include_str!("../../config.example.yml");
 
 /// Longest configuration file, in bytes: a wrong path may lead to anything.
 const MAX_FILE: usize = 1024 * 1024;
+
+/// What to do about a file that belongs to somebody else, as a rule to the user that the proxy runs as.
+const AS_WHOM: &str = "it must belong to the user that runs Postern, and commands are used as that user: sudo -u USER postern …";
 
 /// What the configuration is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +111,27 @@ pub struct Config {
 }
 
 impl Config {
-    /// How `fresh` differs from this, key by key.
+    /// How `fresh` differs from this, key by key. Keys that have no effect in either are left out: those of an admin
+    /// interface that is off, and the forwarding secret's file where the environment holds the secret.
     pub fn changes(&self, fresh: &Self) -> Changes {
-        self.settings.changes(&fresh.settings)
+        self.settings.changes(&fresh.settings, |key| self.means_the_same(fresh, key))
+    }
+
+    /// Whether what stands under the key comes to the same, though it is written otherwise. To say that of the addresses
+    /// it listens on is to spare owners a restart; to say it of others, a look.
+    fn means_the_same(&self, fresh: &Self, key: &str) -> bool {
+        match key {
+            "bind" => sorted(&self.net.bind) == sorted(&fresh.net.bind),
+            "admin.listen" => self.admin.listen == fresh.admin.listen,
+            "admin.token-file" | "admin.allowed-hosts" => {
+                self.admin.listen.is_none() && fresh.admin.listen.is_none()
+            }
+            "auth.session-server" => self.session_server.base_url == fresh.session_server.base_url,
+            "auth.services" => self.player_keys.services == fresh.player_keys.services,
+            "session-cache.directory" => self.session.directory == fresh.session.directory,
+            "security.ban-file" => self.limit.bans.file == fresh.limit.bans.file,
+            _ => false,
+        }
     }
 }
 
@@ -137,6 +159,64 @@ pub fn load(path: &Path, environment: &Environment, purpose: Purpose) -> Result<
     Ok(Loaded { config, warnings, notes })
 }
 
+/// Where a running proxy is found.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    /// The folder of its sessions, whose lock file says where it is asked.
+    pub directory: PathBuf,
+    /// Its admin interface.
+    pub admin: admin::Config,
+}
+
+impl Whereabouts {
+    /// As the file at `path` says, as far as it can be understood, and by default for the rest: whoever has to reach a
+    /// proxy that runs does so whatever else is wrong with the file by now.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let bytes = disk::read_small(path, MAX_FILE)?;
+        Ok(Self::in_text(&String::from_utf8_lossy(&bytes), path))
+    }
+
+    /// As it is by default for a configuration at `path`.
+    pub fn by_default(path: &Path) -> Self {
+        Self::in_text("", path)
+    }
+
+    fn in_text(text: &str, path: &Path) -> Self {
+        let findings = Findings::new(path);
+        let place = Place { line: 1, column: 1 };
+        let empty = || tree::Node { place, value: tree::Value::Mapping(Vec::new()) };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let root = tree::parse(text, &findings)
+            .filter(|root| matches!(root.value, tree::Value::Mapping(_)))
+            .unwrap_or_else(empty);
+        let reading = Reading::new(&findings);
+        let said =
+            Section::root(&reading, &root).map(|section| schema::values(section, folder(path), &findings));
+        match said {
+            Some(values) => Self { directory: values.session_cache.directory, admin: values.admin },
+            // Not with a mapping.
+            None => Self {
+                directory: folder(path).join("sessions"),
+                admin: admin::Config {
+                    listen: None,
+                    listen_is_chosen: false,
+                    token_file: folder(path).join("admin.token"),
+                    allowed_hosts: Vec::new(),
+                },
+            },
+        }
+    }
+}
+
+impl From<&Config> for Whereabouts {
+    fn from(config: &Config) -> Self {
+        Self { directory: config.session.directory.clone(), admin: config.admin.clone() }
+    }
+}
+
 /// Writes the commented default file at `path`, and `forwarding.secret` with a random secret beside it, readable by the
 /// owner only. Files that exist are left alone: if the configuration exists nothing is written.
 ///
@@ -160,6 +240,12 @@ pub fn write_default(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(written)
 }
 
+fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut addresses = addresses.to_vec();
+    addresses.sort_unstable();
+    addresses
+}
+
 fn read_text(path: &Path, findings: &Findings) -> Option<String> {
     let (what, hint) = match disk::read_small(path, MAX_FILE) {
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -173,6 +259,9 @@ fn read_text(path: &Path, findings: &Findings) -> Option<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let hint = "check --config and POSTERN_CONFIG; without either, postern run writes a config.yml";
             ("does not exist".to_owned(), hint)
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (format!("cannot be read: {error}"), AS_WHOM)
         }
         Err(error) => (format!("cannot be read: {error}"), "it must be a file that this user may read"),
     };

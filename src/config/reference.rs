@@ -23,6 +23,9 @@ const AT_START: &[&str] = &["session-cache.cleanup-on-startup"];
 /// Keys that must be written.
 const REQUIRED: &[&str] = &["backends", "backends.NAME.address", "alerts.webhooks[].url"];
 
+/// Keys of a section whose names the owner chooses: written as a list they are refused.
+const SECTIONS: &[&str] = &["forced-hosts"];
+
 /// A key of the commented file.
 #[derive(Debug)]
 pub(super) struct ExampleKey {
@@ -148,6 +151,8 @@ pub fn reference() -> String {
         let default = match default_of(&key, defaults.as_ref()) {
             _ if REQUIRED.contains(&key.as_str()) => "required".to_owned(),
             Setting::Unwritten => "none".to_owned(),
+            // It reads as a list in changes, where only what differs matters.
+            Setting::List(items) if items.is_empty() && SECTIONS.contains(&key.as_str()) => "`{}`".to_owned(),
             Setting::Default(words) => words.to_owned(),
             held => format!("`{}`", held.exact()),
         };

@@ -146,6 +146,9 @@ fn backends(
     } else {
         (None, None)
     };
+    if environment.holds_the_secret() {
+        settings.ignore(&values.secret_spot.key);
+    }
     if let Some(shared) = &shared {
         settings.hold(&values.secret_spot.key, shared);
     }

@@ -8,7 +8,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize::Zeroizing};
 
 use super::{
-    Purpose,
+    AS_WHOM, Purpose,
     problem::{Findings, Spot},
 };
 use crate::{
@@ -23,6 +23,13 @@ pub struct Environment {
     pub postern_forwarding_secret: Option<SecretString>,
     /// Value of `VELOCITY_FORWARDING_SECRET`, if set. The other one comes first.
     pub velocity_forwarding_secret: Option<SecretString>,
+}
+
+impl Environment {
+    /// Whether the shared secret stands here, so that its file is not looked at.
+    pub(super) fn holds_the_secret(&self) -> bool {
+        self.postern_forwarding_secret.is_some() || self.velocity_forwarding_secret.is_some()
+    }
 }
 
 /// The secret file that the first start writes.
@@ -115,7 +122,10 @@ pub(super) fn from_file(path: &Path, spot: &Spot, findings: &Findings) -> Option
     let bytes = match disk::read_small(path, MAX_FILE) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) => {
-            let hint = "it must hold the same secret as the backend's configuration";
+            let hint = match error.kind() {
+                io::ErrorKind::PermissionDenied => AS_WHOM,
+                _ => "it must hold the same secret as the backend's configuration",
+            };
             findings.error(spot, format!("{shown} cannot be read: {error}"), Some(hint.to_owned()));
             return None;
         }

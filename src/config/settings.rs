@@ -180,6 +180,8 @@ pub struct Settings {
     keys: Vec<(String, Setting)>,
     /// What the secret files hold that are in use, by the key that names the file.
     contents: Vec<(String, SecretSlice<u8>)>,
+    /// Keys that something outside the file has put out of use.
+    unused: Vec<String>,
 }
 
 impl Settings {
@@ -193,12 +195,21 @@ impl Settings {
             };
             (key, setting)
         };
-        Self { keys: record.settings.into_iter().map(complete).collect(), contents: Vec::new() }
+        Self {
+            keys: record.settings.into_iter().map(complete).collect(),
+            contents: Vec::new(),
+            unused: Vec::new(),
+        }
     }
 
     /// Adds what the secret file under `key` holds.
     pub(super) fn hold(&mut self, key: &str, content: &SecretSlice<u8>) {
         self.contents.push((key.to_owned(), content.clone()));
+    }
+
+    /// What stands under `key` has no effect.
+    pub(super) fn ignore(&mut self, key: &str) {
+        self.unused.push(key.to_owned());
     }
 
     /// Every key, in the order of the schema, and what it holds.
@@ -207,8 +218,8 @@ impl Settings {
         self.keys.iter().map(|(key, setting)| (key.as_str(), setting))
     }
 
-    /// What is other in `fresh`.
-    pub(super) fn changes(&self, fresh: &Self) -> Changes {
+    /// What is other in `fresh`. `means_the_same` says so of keys that are written otherwise.
+    pub(super) fn changes(&self, fresh: &Self, means_the_same: impl Fn(&str) -> bool) -> Changes {
         // What came or went with its backend or webhook is told by what its owner wrote.
         let nothing = |other: &Setting| match other {
             Setting::Default(words) => Setting::Default(words),
@@ -223,7 +234,9 @@ impl Settings {
         let gone = self.keys.iter().filter(|(key, _)| !new.contains(key.as_str()));
         let gone = gone.map(|(key, held)| (key, held.clone(), nothing(held)));
         let mut changes = Changes::default();
-        for (key, old, new) in both.chain(gone).filter(|(_, old, new)| !old.is_same(new)) {
+        let is_unused = |key: &String| self.unused.contains(key) && fresh.unused.contains(key);
+        let differ = both.chain(gone).filter(|(_, old, new)| !old.is_same(new));
+        for (key, old, new) in differ.filter(|(key, ..)| !is_unused(key) && !means_the_same(key)) {
             let line = format!("{key}: {}", old.became(&new));
             if FIXED.contains(&key.as_str()) {
                 changes.restart_needed.push(line);
@@ -242,7 +255,8 @@ impl Settings {
 }
 
 /// How one configuration differs from another: one line for each key, as in `auth.timeout: 5000 -> 3000`. Of secrets it
-/// says only that they changed. What differs in form alone, such as quotes or a default written out, is no change.
+/// says only that they changed. What differs in form alone, such as quotes or a default written out, is no change;
+/// nor is another way to write where it listens, whom it asks or where it keeps what it keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What a running proxy takes over.

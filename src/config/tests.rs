@@ -101,6 +101,8 @@ fn whatever_changes_is_named() {
             number if number.parse::<i64>().is_ok() => (number.parse::<i64>().unwrap() + 1).to_string(),
             _ if section == "messages" => "\"&cOther.\"".to_owned(),
             _ if WORDS.contains(&name) => continue,
+            // These tests have it in the environment.
+            _ if key == "forwarding.secret-file" => continue,
             _ => "other".to_owned(),
         };
         let text = match (key, other.as_str()) {
@@ -190,6 +192,44 @@ fn the_same_in_another_form_is_no_change() {
             - 127.0.0.0/8
             - '::1/128'";
     assert_eq!(changes(MINIMAL, forms), Changes::default());
+}
+
+#[test]
+fn what_comes_to_the_same_is_no_change() {
+    let named = |text: &str| format!("{MINIMAL}\n{text}");
+    for (old, new) in [
+        ("bind: '127.0.0.1:1'", "bind: ['127.0.0.1:1']"),
+        ("bind: ['127.0.0.1:1', '[::1]:1']", "bind: ['[0:0::1]:1', '127.0.0.1:1']"),
+        ("admin: {listen: '[::1]:9'}", "admin: {listen: '[0::1]:9'}"),
+        ("auth: {session-server: 'http://127.0.0.1:9'}", "auth: {session-server: 'http://127.0.0.1:9/'}"),
+        ("auth: {services: 'http://127.0.0.1:9'}", "auth: {services: 'http://127.0.0.1:9/'}"),
+        ("session-cache: {directory: a/b}", "session-cache: {directory: a/./b/}"),
+        ("security: {ban-file: a/b}", "security: {ban-file: a//b}"),
+        ("admin: {listen: '', token-file: a}", "admin: {listen: '', token-file: b, allowed-hosts: [c]}"),
+    ] {
+        assert_eq!(changes(&named(old), &named(new)), Changes::default(), "{new}");
+    }
+    let Changes { changed, restart_needed } =
+        changes(&named("bind: '127.0.0.1:1'"), &named("bind: ['127.0.0.1:1', '127.0.0.1:2']"));
+    assert_eq!((changed.len(), restart_needed.len()), (0, 1));
+    let Changes { changed, .. } = changes(MINIMAL, &named("admin: {token-file: b}"));
+    assert_eq!(changed.len(), 1, "{changed:?}");
+}
+
+#[test]
+fn the_file_of_a_secret_that_the_environment_holds_has_no_effect() {
+    let other = format!("{MINIMAL}\nforwarding: {{secret-file: other}}");
+    let from = |text: &str, environment: &Environment| {
+        let findings = Findings::new(Path::new("config.yml"));
+        examine(text, Path::new("config.yml"), environment, Purpose::Check, &findings).unwrap()
+    };
+    let set = Environment {
+        postern_forwarding_secret: Some("a secret of some length".into()),
+        ..Environment::default()
+    };
+    assert_eq!(from(MINIMAL, &set).changes(&from(&other, &set)), Changes::default());
+    let none = Environment::default();
+    assert_eq!(from(MINIMAL, &none).changes(&from(&other, &none)).changed.len(), 1);
 }
 
 #[test]

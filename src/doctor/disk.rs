@@ -65,15 +65,19 @@ pub(super) fn audit(config: &audit::Config) -> Vec<Finding> {
         Ok(found) if !found.is_file() => Ok("is no regular file, and was not tried"),
         Ok(_) => OpenOptions::new().append(true).open(path).map(|_| "can be written"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            try_folder(folder_of(path)).map(|_| "does not exist yet, and can be made")
+            try_folder(folder_of(path)).and_then(|folder| match folder {
+                Folder::Exists => Ok("does not exist yet, and can be made"),
+                Folder::ToBeMade => Err(no_folder()),
+            })
         }
         Err(error) => Err(error),
     };
     let mut findings = vec![match opened {
         Ok(cause) => Finding::ok(AREA, "writable", cause),
         Err(error) => {
-            let mend = "give the file and its folder to the user that Postern runs as, or correct monitoring.audit-log";
-            Finding::error(AREA, "writable", format!("cannot be written: {error}"), mend)
+            let mend = "make its folder, give both to the user that Postern runs as, or correct monitoring.audit-log";
+            let cause = format!("cannot be written: {error}. The proxy does not start with it");
+            Finding::error(AREA, "writable", cause, mend)
         }
     }];
     findings.extend(owner(AREA, path));
@@ -123,10 +127,15 @@ fn try_replaced(path: &Path) -> io::Result<&'static str> {
         Err(error) => return Err(error),
     };
     match try_folder(folder_of(path))? {
-        Folder::ToBeMade => Err(io::Error::other("its folder does not exist")),
+        Folder::ToBeMade => Err(no_folder()),
         Folder::Exists if exists => Ok("can be written"),
         Folder::Exists => Ok("does not exist yet, and can be made"),
     }
+}
+
+/// The proxy makes the folder of the sessions, and no other.
+fn no_folder() -> io::Error {
+    io::Error::other("its folder does not exist")
 }
 
 /// What there is to say if all that does not come to an end.
@@ -272,6 +281,12 @@ mod tests {
         assert_eq!(told(&store(&config(file.clone())))[0], ("writable", Verdict::Error));
         let log = audit::Config { path: Some(file.join("audit.log")), max_size: 0, keep: 0, compress: false };
         assert_eq!(told(&audit(&log))[0], ("writable", Verdict::Error));
+        let nowhere = folder.path().join("none/audit.log");
+        let log = audit::Config { path: Some(nowhere), max_size: 0, keep: 0, compress: false };
+        let found = audit(&log);
+        assert_eq!(told(&found)[0], ("writable", Verdict::Error), "the proxy does not make that folder");
+        assert!(found[0].mend.starts_with("make its folder"), "{:?}", found[0]);
+        assert!(!folder.path().join("none").exists());
         let off = audit::Config { path: None, max_size: 0, keep: 0, compress: false };
         assert_eq!(told(&audit(&off)), [("enabled", Verdict::Warning)]);
     }

@@ -164,8 +164,17 @@ struct State {
     unsaved: bool,
     /// What lies in its place makes no sense, and is to be set aside before it is written.
     damaged: Option<FileError>,
-    /// Files of before, and what they are still to hold.
-    former: Vec<(PathBuf, Vec<Ban>)>,
+    /// Files of before, until they hold what they should.
+    former: Vec<Former>,
+}
+
+/// A file that was in use, and what it is still to hold.
+struct Former {
+    path: PathBuf,
+    /// In no order. No other one shares it.
+    bans: Arc<Vec<Ban>>,
+    /// As in [`State`].
+    damaged: Option<FileError>,
 }
 
 /// One of each kind, so that no kind of target pushes out another.
@@ -375,11 +384,12 @@ impl Bans {
     /// The bans in force, oldest first.
     pub fn list(&self) -> Vec<Ban> {
         let now = self.now();
-        sorted(self.state().in_force(now))
+        let unsorted = self.state().in_force(now);
+        sorted(unsorted)
     }
 
     /// How many bans are in force for clients, subnets, networks and pairs.
-    pub(super) fn count_in_force(&self) -> [usize; 4] {
+    pub fn count_in_force(&self) -> [usize; 4] {
         let now = self.now();
         let state = self.state();
         let of = |table: &Table<Target, Entry>| table.iter().filter(|(_, entry)| !entry.is_over(now)).count();
@@ -495,10 +505,18 @@ impl Bans {
     /// Writes the file if it differs from what is banned, and those of before once more.
     async fn save(&self, saving: &mut Saving) {
         self.save_own(saving).await;
-        let former = std::mem::take(&mut self.state().former);
-        for (path, bans) in former {
-            let file = path.clone();
-            let write = tokio::task::spawn_blocking(move || file::write(&file, sorted(bans)));
+        let former: Vec<_> = self.state().former.iter().map(|former| Arc::clone(&former.bans)).collect();
+        for bans in former {
+            let found = self
+                .state()
+                .former
+                .iter_mut()
+                .find(|former| Arc::ptr_eq(&former.bans, &bans))
+                .map(|former| (former.path.clone(), former.damaged.take()));
+            // It may be in use again.
+            let Some((path, damaged)) = found else { continue };
+            let (file, content) = (path.clone(), Arc::clone(&bans));
+            let write = tokio::task::spawn_blocking(move || replace(&file, damaged, content.to_vec()));
             match timeout(LAST_WRITE, write).await {
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "the newest bans are not saved in the file of before");
@@ -507,6 +525,8 @@ impl Bans {
                 Ok(_) => {}
                 Err(_) => tell_stuck(&path),
             }
+            // Not earlier: until it is written, what is in force there is known here alone.
+            self.state().former.retain(|former| !Arc::ptr_eq(&former.bans, &bans));
         }
     }
 
@@ -520,13 +540,7 @@ impl Bans {
             (state.in_force(now), state.config.file.clone(), state.damaged.take())
         };
         let (file, began) = (path.clone(), Instant::now());
-        let written = tokio::task::spawn_blocking(move || {
-            if let Some(damaged) = damaged {
-                set_aside(&file, &damaged);
-            }
-            file::write(&file, sorted(bans))
-        });
-        let written = written.await;
+        let written = tokio::task::spawn_blocking(move || replace(&file, damaged, bans)).await;
         saving.gather = began.elapsed() * GATHER_TIMES;
         match written {
             Ok(Ok(())) => {
@@ -632,6 +646,14 @@ impl Stored {
             Err(damaged @ FileError::Damaged { .. }) => Ok(Self { bans: Vec::new(), damaged: Some(damaged) }),
         }
     }
+}
+
+/// Writes the file, once what makes no sense there is out of its way. Blocks.
+fn replace(path: &Path, damaged: Option<FileError>, bans: Vec<Ban>) -> Result<(), FileError> {
+    if let Some(damaged) = damaged {
+        set_aside(path, &damaged);
+    }
+    file::write(path, sorted(bans))
 }
 
 fn set_aside(path: &Path, damaged: &FileError) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    Attempt, LoginCx, Named, accounts_at,
+    Attempt, FallbackMode, LoginCx, Named, Terms, accounts_at,
     refusal::{Moved, Refusal},
     roster::{AtTheGate, Company, Judged, Line, NotSeated, Seated},
 };
@@ -17,6 +17,7 @@ use crate::{
     mojang::{health::Verdict, verify::ConfirmedOutage},
     pin::{Gate, ProvenPin},
     policy::{Bans, Decision, Evidence, Facts, Location, judge, objections, wants_location},
+    protocol::version::Dialect,
     reason::Reason,
     session::record::Session,
 };
@@ -62,9 +63,14 @@ impl Basis {
     }
 }
 
+/// The no to a link that nothing can encrypt.
+pub(super) fn unencrypted() -> Refusal {
+    Refusal::new(Reason::NewerVersionNeeded).fact("cause", "the link cannot be encrypted")
+}
+
 /// Whether nothing could encrypt the link without Mojang, and the owner wants that.
-pub(super) fn lacks_encryption(named: &Named, cx: &LoginCx) -> bool {
-    !named.hello.dialect.authenticate_flag && !cx.config.allow_plaintext_fallback
+pub(super) fn lacks_encryption(named: &Named, terms: &Terms) -> bool {
+    !named.hello.dialect.authenticate_flag && !terms.allow_plaintext_fallback
 }
 
 /// What a client says of itself, and where it comes from: what policy judges, with what is on record.
@@ -73,6 +79,8 @@ pub(super) struct Claim<'a> {
     pub(super) name: &'a Username,
     pub(super) claimed_id: Option<Uuid>,
     pub(super) has_dialogs: bool,
+    /// Whether its link can be encrypted without Mojang.
+    pub(super) can_encrypt: bool,
     pub(super) address: IpAddr,
     pub(super) cx: &'a LoginCx,
 }
@@ -80,7 +88,8 @@ pub(super) struct Claim<'a> {
 impl<'a> Claim<'a> {
     pub(super) fn of(named: &'a Named, address: IpAddr, cx: &'a LoginCx) -> Self {
         let Named { name, claimed_id, hello, .. } = named;
-        Self { name, claimed_id: *claimed_id, has_dialogs: hello.dialect.dialogs, address, cx }
+        let Dialect { dialogs: has_dialogs, authenticate_flag: can_encrypt, .. } = hello.dialect;
+        Self { name, claimed_id: *claimed_id, has_dialogs, can_encrypt, address, cx }
     }
 
     fn session(self) -> Option<Arc<Session>> {
@@ -89,7 +98,7 @@ impl<'a> Claim<'a> {
 
     /// What policy says as of now.
     pub(super) fn judged(self, outage_started: Timestamp, location: Location) -> Decision {
-        judge(&self.cx.rules, &self.gather(outage_started, location), self.cx.clock.now())
+        judge(&self.cx.terms.current().rules, &self.gather(outage_started, location), self.cx.clock.now())
     }
 
     /// What policy judges by, as of now.
@@ -107,7 +116,7 @@ impl<'a> Claim<'a> {
         location: Location,
         pin_proven: bool,
     ) -> Facts {
-        let Self { name, claimed_id, has_dialogs, address, cx } = self;
+        let Self { name, claimed_id, has_dialogs, address, cx, .. } = self;
         let id = session.as_ref().map(|session| session.id);
         Facts {
             name: name.clone(),
@@ -137,7 +146,7 @@ impl<'a> Claim<'a> {
     pub(super) async fn locate(self, outage_started: Timestamp) -> Location {
         let at_hand = self.at_hand();
         let facts = self.gather(outage_started, at_hand);
-        if !wants_location(&self.cx.rules, &facts, self.cx.clock.now()) {
+        if !wants_location(&self.cx.terms.current().rules, &facts, self.cx.clock.now()) {
             return at_hand;
         }
         self.cx.geo.look_up(self.address).await.map_or(Location::Unknown, Location::Known)
@@ -147,7 +156,23 @@ impl<'a> Claim<'a> {
         self.cx.geo.at_hand(self.address).map_or(Location::NotAsked, Location::Known)
     }
 
-    /// The moment of admission: everything is read again, and the place is taken in one step. With the proof of the PIN,
+    /// The no of terms that admit nobody, or no client such as this one. A dry run says what it would have said instead.
+    fn closed(self, terms: &Terms, basis: &Basis, location: Location) -> Option<Refusal> {
+        let Some(closed) = terms.closed() else {
+            // A login that met the outage itself is encrypted already.
+            let is_plain = matches!(basis, Basis::Down { .. }) && !self.can_encrypt;
+            return (is_plain && !terms.allow_plaintext_fallback).then(unencrypted);
+        };
+        if terms.fallback == FallbackMode::Disabled {
+            return Some(closed);
+        }
+        Some(match self.judged(basis.outage_started(), location) {
+            Decision::Refuse { reason, evidence } => refusal(reason, &evidence, self.cx),
+            Decision::Admit { permit: _, evidence } => closed.evidence(&evidence),
+        })
+    }
+
+    /// The moment of admission: everything is read again, the terms in force too, and the place is taken in one step. With the proof of the PIN,
     /// if it was asked for.
     pub(super) fn take_place(
         self,
@@ -157,12 +182,18 @@ impl<'a> Claim<'a> {
         proven: Option<&ProvenPin>,
     ) -> Result<Seated, NoPlace> {
         let cx = self.cx;
+        // A rule that is new may weigh what nobody asked for before.
+        let location = if location == Location::NotAsked { self.at_hand() } else { location };
+        let terms = cx.terms.current();
         basis.check(cx, proven.is_some())?;
+        if let Some(refusal) = self.closed(&terms, basis, location) {
+            return Err(refusal.into());
+        }
         let session = self.session();
         let id = session.as_ref().map(|session| session.id);
         let judged = cx.roster.seat_by_policy(id, self.address, line, proven, |company| {
             let facts = self.facts(basis.outage_started(), session, company, location, proven.is_some());
-            judge(&cx.rules, &facts, cx.clock.now())
+            judge(&terms.rules, &facts, cx.clock.now())
         });
         judged.map_err(|not_seated| match not_seated {
             NotSeated::Refused(no) => NoPlace::Refused(refusal(no.0, &no.1, cx)),
@@ -179,11 +210,17 @@ impl<'a> Claim<'a> {
         gate: Gate,
     ) -> Result<AtTheGate, Refusal> {
         let cx = self.cx;
+        // A rule that is new may weigh what nobody asked for before.
+        let location = if location == Location::NotAsked { self.at_hand() } else { location };
+        let terms = cx.terms.current();
+        if let Some(refusal) = self.closed(&terms, basis, location) {
+            return Err(refusal);
+        }
         let session = self.session();
         let id = session.as_ref().map(|session| session.id);
         let judged = cx.roster.hold_by_policy(id, self.address, line, gate, |company| {
             let facts = self.facts(basis.outage_started(), session, company, location, false);
-            judge(&cx.rules, &facts, cx.clock.now())
+            judge(&terms.rules, &facts, cx.clock.now())
         });
         let at_the_gate = judged.map_err(|no| refusal(no.0, &no.1, cx))?;
         // For whoever ends it from outside.
@@ -240,14 +277,14 @@ pub(super) fn rehearse(
     attempt: &Attempt<'_>,
 ) -> &'static str {
     let claim = Claim::of(named, attempt.address, cx);
-    let (location, now) = (claim.at_hand(), cx.clock.now());
+    let (terms, location, now) = (cx.terms.current(), claim.at_hand(), cx.clock.now());
     let nobody = Company { online: None, admitted_here: Vec::new() };
     let facts = claim.facts(now, before, nobody, location, false);
     let needs_place =
         |reason: &Reason| matches!(reason, Reason::BlockedAsn | Reason::GeoChanged | Reason::GeoUnknown);
-    let mut objections = objections(&cx.rules, &facts, now).into_iter();
+    let mut objections = objections(&terms.rules, &facts, now).into_iter();
     let first = objections.find(|reason| location != Location::NotAsked || !needs_place(reason));
-    let first = first.or_else(|| lacks_encryption(named, cx).then_some(Reason::NewerVersionNeeded));
+    let first = first.or_else(|| lacks_encryption(named, &terms).then_some(Reason::NewerVersionNeeded));
     first.map_or("ok", Reason::code)
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Admission, Attempt, FallbackMode, LOGIN_TIME, LOGIN_TIME_LIMIT, LoginCx, Named, Seat,
     admitted::Admitted,
-    claim::{Basis, Claim, NoPlace, facts_of, lacks_encryption, moved, refusal},
+    claim::{Basis, Claim, NoPlace, facts_of, lacks_encryption, moved, refusal, unencrypted},
     hold,
     online::{self, Proven, Unproven},
     quarantine,
@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     identity::{Profile, Property, offline_id},
-    messages::MessageKey,
     mojang::verify::ConfirmedOutage,
     net::{
         configuring::Configuring,
@@ -59,7 +58,7 @@ pub(super) async fn admit<S: Io>(
     };
     let hung_up_before = cx.hang_ups.take(named.name.key(), attempt.address);
     if hung_up_before || !cx.config.online_attempt_when_ineligible {
-        return Err(refusal);
+        return Err(Refusal { kept_back: hung_up_before, ..refusal });
     }
     // For whoever leaves it at that, in whatever way.
     let judged = Judged { reason: Some(refusal.reason), id: refusal.who.id, facts: refusal.facts.clone() };
@@ -97,7 +96,7 @@ pub(super) async fn admit_in_place<S: Io>(
     cx: &LoginCx,
     attempt: &Attempt<'_>,
 ) -> Result<Admission, Refusal> {
-    if cx.config.fallback == FallbackMode::Disabled {
+    if cx.terms.current().fallback == FallbackMode::Disabled {
         return Err(Refusal::new(Reason::Unreachable));
     }
     let basis = Basis::InPlace(confirmed);
@@ -114,12 +113,8 @@ pub(super) async fn admit_in_place<S: Io>(
 
 /// What no rule of policy says, and keeps a player out all the same whom policy would admit.
 fn obstacle(named: &Named, plaintext: bool, cx: &LoginCx) -> Option<Refusal> {
-    if cx.config.fallback == FallbackMode::DryRun {
-        let refusal = Refusal { message: MessageKey::MojangDownNotice, ..Refusal::new(Reason::Unreachable) };
-        return Some(refusal.fact("dry_run", "would be admitted"));
-    }
-    (plaintext && lacks_encryption(named, cx))
-        .then(|| Refusal::new(Reason::NewerVersionNeeded).fact("cause", "the link cannot be encrypted"))
+    let terms = cx.terms.current();
+    terms.closed().or_else(|| (plaintext && lacks_encryption(named, &terms)).then(unencrypted))
 }
 
 /// Takes a place, or asks for the PIN first.

@@ -130,9 +130,9 @@ impl Line {
     }
 
     /// Asks the connection to end, and to tell its client these words, `&` colour codes and all, instead of the reason's
-    /// own text. Of one that was asked before, nothing changes.
-    pub fn send_away(&self, reason: Reason, words: Option<&str>) {
-        self.ask_to_close(reason, false, words);
+    /// own text. Of one that was asked before, nothing changes. Whether this was the first time.
+    pub fn send_away(&self, reason: Reason, words: Option<&str>) -> bool {
+        self.ask_to_close(reason, false, words)
     }
 
     /// The words that its client is to read instead of the text of the reason for which it was asked to close.
@@ -145,9 +145,10 @@ impl Line {
         self.ask_to_close(Reason::Displaced, true, None);
     }
 
-    fn ask_to_close(&self, reason: Reason, for_admission: bool, words: Option<&str>) {
+    fn ask_to_close(&self, reason: Reason, for_admission: bool, words: Option<&str>) -> bool {
         let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
-        if close.reason.is_none() {
+        let is_first = close.reason.is_none();
+        if is_first {
             close.reason = Some(reason);
             close.for_admission = for_admission;
             close.words = words.map(Box::from);
@@ -157,6 +158,7 @@ impl Line {
         if let Some(waiting) = waiting {
             waiting.wake();
         }
+        is_first
     }
 
     /// Notes what policy said, or that it is of no more weight.
@@ -195,8 +197,11 @@ mod tests {
         line.close(Reason::ShuttingDown);
         line.close(Reason::Displaced);
         line.give_way_to_admission();
-        line.send_away(Reason::Kicked, Some("Go"));
+        assert!(!line.send_away(Reason::Kicked, Some("Go")));
         assert_eq!(line.closing().await, Reason::ShuttingDown);
         assert!(!line.gave_way_to_admission() && line.words().is_none());
+        let line = Line::default();
+        assert!(line.send_away(Reason::Kicked, Some("Go")) && !line.send_away(Reason::Kicked, None));
+        assert_eq!(line.words().as_deref(), Some("Go"));
     }
 }

@@ -26,7 +26,6 @@ use crate::{
         deadline::Deadline,
     },
     pin::Pins,
-    policy::Rules,
     protocol::handshake::Intent,
     reason::Reason,
     session::Store,
@@ -47,11 +46,13 @@ mod quarantine;
 pub mod refusal;
 pub mod roster;
 mod stage;
+mod terms;
 
 pub use hang_ups::HangUps;
 pub use metrics::{Metrics, PinChange};
 pub use quarantine::{Held, Taken, admit_held};
 pub use stage::{Hello, Named};
+pub use terms::{Terms, TermsInForce};
 
 use admitted::Admitted;
 use keys::Keys;
@@ -103,10 +104,10 @@ pub struct Config {
 /// What every login shares.
 #[derive(Debug)]
 pub struct LoginCx {
-    /// How logins are treated.
+    /// How logins are treated. Whether one is admitted by policy is not read here, but in the terms.
     pub config: Config,
-    /// The owner's rules for outages.
-    pub rules: Rules,
+    /// By what players are admitted without the session server's word, as of now.
+    pub terms: TermsInForce,
     /// The RSA key in use.
     pub keys: Keys,
     /// Whether the session server answers.
@@ -243,7 +244,7 @@ pub async fn drive<S: Io>(
     } else if attempt.route.too_old {
         Err(Refusal::new(Reason::NewerVersionNeeded))
     } else {
-        match (cx.config.fallback, cx.health.status().verdict) {
+        match (cx.terms.current().fallback, cx.health.status().verdict) {
             (FallbackMode::Disabled, _) | (_, Verdict::Up | Verdict::Degraded) => {
                 online::admit(conn, named, cx, attempt).await
             }

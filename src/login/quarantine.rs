@@ -42,6 +42,7 @@ pub(super) async fn begin(
         name: named.name.clone(),
         claimed_id: named.claimed_id,
         has_dialogs: named.hello.dialect.dialogs,
+        can_encrypt: named.hello.dialect.authenticate_flag,
         address: attempt.address,
         is_exact,
         line: Arc::clone(attempt.line),
@@ -69,6 +70,7 @@ pub struct Held {
     name: Username,
     claimed_id: Option<Uuid>,
     has_dialogs: bool,
+    can_encrypt: bool,
     address: IpAddr,
     is_exact: bool,
     line: Arc<Line>,
@@ -109,10 +111,11 @@ pub struct Taken {
 /// It is not to be admitted any more: the outage is over, or policy says no by now. The connection is to be closed.
 #[expect(clippy::needless_pass_by_value, reason = "a proof is used up by the admission it allows")]
 pub fn admit_held(held: &Held, proven: ProvenPin, cx: &LoginCx) -> Result<Taken, Refusal> {
-    let Held { basis, location, name, claimed_id, has_dialogs, address, line, hold, .. } = held;
-    let claim = Claim { name, claimed_id: *claimed_id, has_dialogs: *has_dialogs, address: *address, cx };
+    let Held { basis, location, name, line, hold, .. } = held;
+    let Held { claimed_id, has_dialogs, can_encrypt, address, .. } = *held;
+    let claim = Claim { name, claimed_id, has_dialogs, can_encrypt, address, cx };
     let seated = claim.take_place(basis, *location, line, Some(&proven)).map_err(|no| {
-        let mut refusal = Refusal::from(no).named(name, *claimed_id);
+        let mut refusal = Refusal::from(no).named(name, claimed_id);
         refusal.who.id = refusal.who.id.or(Some(hold.id()));
         refusal.fact("gate", Gate::Quarantine.label()).fact("pin", "right")
     })?;

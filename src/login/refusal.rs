@@ -34,6 +34,8 @@ pub struct Refusal {
     pub who: Who,
     /// Whether there is nobody left to tell.
     pub(super) gone: bool,
+    /// Whether it was kept back when the player hung up on it: what kept it out then was counted then.
+    pub(super) kept_back: bool,
     /// If the country and network are new for the player, and have not been refused before.
     pub moved: Option<Box<Moved>>,
     /// What the refusal rests on.
@@ -59,6 +61,7 @@ impl Refusal {
             words: None,
             who: Who::default(),
             gone: false,
+            kept_back: false,
             moved: None,
             facts: Map::new(),
         }
@@ -88,6 +91,12 @@ impl Refusal {
         let Self { reason, message, words, gone, facts, .. } = end.fact("refused_as", self.reason.code());
         let facts = self.facts.into_iter().chain(facts).collect();
         Self { reason, judged_as, message, words, gone, facts, ..self }
+    }
+
+    /// What kept the player out, for the tally of an outage: what policy said, also of a client that hung up or ran out of
+    /// time before it could be told. `None` if that was counted at the attempt before.
+    pub fn kept_out_by(&self) -> Option<Reason> {
+        (!self.kept_back).then(|| self.judged_as.unwrap_or(self.reason))
     }
 
     /// Adds what policy weighed.

@@ -84,6 +84,7 @@ pub fn start(
             excusing: false,
             outage_file,
             former_files: Vec::new(),
+            starts: stored.into_iter().collect(),
             stored: Some(stored),
             store_failed: false,
         };
@@ -122,6 +123,8 @@ struct Monitor {
     outage_file: PathBuf,
     /// Those of earlier configurations, to be removed once the start of an outage is kept in the new one.
     former_files: Vec<PathBuf>,
+    /// What may stand in any of these files by our hand.
+    starts: Vec<Timestamp>,
     /// What the outage file says; `None` if we do not know.
     #[expect(clippy::option_option, reason = "that it says nothing is something to know")]
     stored: Option<Option<Timestamp>>,
@@ -329,12 +332,15 @@ impl Monitor {
         let path = self.outage_file.clone();
         let outage = self.machine.outage();
         let former = self.former_files.clone();
+        self.starts.extend(outage.filter(|outage| !self.starts.contains(outage)));
+        let starts = self.starts.clone();
         spawn_blocking(move || {
             let result = outage_file::store(&path, outage);
             if result.is_ok() {
-                // Left there, one of them would move the start of a later outage.
+                // Left there, one of them would move the start of a later outage. Another proxy may keep its own there
+                // by now: the folder has been free since it was left.
                 for former in &former {
-                    if let Err(error) = outage_file::store(former, None) {
+                    if let Err(error) = outage_file::forget(former, &starts) {
                         tracing::warn!(path = %former.display(), %error, "an old start of an outage cannot be removed");
                     }
                 }
@@ -350,6 +356,7 @@ impl Monitor {
             Some(Stored { outage, result: Ok(()), .. }) => {
                 self.stored = Some(outage);
                 self.former_files.clear();
+                self.starts.retain(|start| Some(*start) == outage);
             }
             Some(Stored { result: Err(error), .. }) => {
                 self.store_failed = true;
@@ -616,6 +623,20 @@ mod tests {
         handle.await.unwrap();
         assert!(!old.exists());
         assert_eq!(outage_file::load(&new, scene.clock.now()), started);
+
+        // Whoever keeps its own start in the old place by now does not lose it.
+        let theirs = Some(scene.clock.now());
+        let kept = tempfile::tempdir().unwrap();
+        let (health, handle, trigger) = scene.start(&elsewhere);
+        until(&health, "down").await;
+        outage_file::store(&new, theirs).unwrap();
+        health.adopt(config(&kept), scene.probe());
+        while !config(&kept).outage_file.exists() {
+            sleep(SECOND).await;
+        }
+        trigger.trigger();
+        handle.await.unwrap();
+        assert_eq!(outage_file::load(&new, scene.clock.now()), theirs);
 
         // What an earlier run left in the new place says nothing while none is going on.
         let scene = Scene::new(healthy);

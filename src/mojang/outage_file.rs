@@ -50,6 +50,15 @@ pub(super) fn store(path: &Path, started: Option<Timestamp>) -> io::Result<()> {
     disk::replace(path, &text)
 }
 
+/// Removes the file if it says one of these starts: whoever writes there now may have put another one in its place.
+/// Blocks.
+pub(super) fn forget(path: &Path, starts: &[Timestamp]) -> io::Result<()> {
+    match read(path)? {
+        Some(started) if starts.contains(&started) => store(path, None),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -163,11 +163,18 @@ impl Files {
             let entry = entry.map_err(StoreError::io("list", &self.root))?;
             // A stray file of such a name is left alone; it is reported when a write needs its place.
             if entry.file_name().to_str().is_some_and(is_shard) && entry.path().is_dir() {
-                keep_to_owner(&entry.path());
                 shards.push(entry.path());
             }
         }
         Ok(shards)
+    }
+
+    /// Closes the folders of documents to others.
+    pub(super) fn keep_to_owner(&self) -> Result<(), StoreError> {
+        for shard in self.shards()? {
+            keep_to_owner(&shard);
+        }
+        Ok(())
     }
 
     fn shard(&self, id: Uuid) -> PathBuf {
@@ -346,6 +353,47 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.sync_all().map_err(StoreError::io("sync", path))
 }
 
+/// A folder that is made for a store, which may turn out not to be wanted. Dropped, it is removed with those above it
+/// that were made for it, unless there is more in them than the lock. To be dropped while the lock is held.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Those that did not exist, innermost first.
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    /// What is missing for this folder, as yet.
+    pub(super) fn missing(root: &Path) -> Vec<PathBuf> {
+        let missing = root.ancestors().take_while(|folder| {
+            !folder.as_os_str().is_empty()
+                && fs::symlink_metadata(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        });
+        missing.map(Path::to_owned).collect()
+    }
+
+    /// What was missing has been made.
+    pub(super) fn of(missing: Vec<PathBuf>) -> Self {
+        Self { folders: missing }
+    }
+
+    /// The folder is in use.
+    pub(super) fn keep(mut self) {
+        self.folders.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let Some(root) = self.folders.first() else { return };
+        let listed = fs::read_dir(root).map(|entries| entries.flatten().map(|entry| entry.file_name()));
+        if listed.is_ok_and(|mut names| names.all(|name| name == LOCK)) {
+            // What cannot be removed is an empty folder, which harms nobody.
+            let _ = fs::remove_file(root.join(LOCK));
+            let _ = self.folders.iter().try_for_each(fs::remove_dir);
+        }
+    }
+}
+
 fn create_folder(path: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -446,6 +494,7 @@ mod tests {
         files.set_aside(&document.with_extension("bad")).unwrap();
         fs::set_permissions(root.join("00"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(files.shards().unwrap(), [root.join("00")]);
+        files.keep_to_owner().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         for path in [&root, &root.join("00"), &root.join("damaged")] {
             assert_eq!(mode(path), 0o700, "{}", path.display());

@@ -115,6 +115,7 @@ pub(super) fn load(files: &Files, config: &Config, now: Timestamp) -> Result<Loa
 
 /// Clears away what does not belong in the folder, which must be ours, and notes that in the report.
 pub(super) fn tidy(files: &Files, untidy: Untidy, report: &mut OpenReport) -> Result<(), StoreError> {
+    files.keep_to_owner()?;
     for (path, why) in untidy.damaged {
         let moved_to = files.set_aside(&path)?;
         if report.damaged.len() < MOST_WARNINGS {

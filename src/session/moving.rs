@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Config, OpenReport, Store, StoreError,
-    files::{Files, Lock},
+    files::{Files, Lock, Made},
     load::{self, Loaded},
     store::{Former, Owner},
 };
@@ -32,6 +32,8 @@ pub struct Prepared {
 struct Opened {
     loaded: Loaded,
     files: Files,
+    /// Before the lock, which is to be held when this is dropped.
+    made: Made,
     lock: Lock,
 }
 
@@ -44,8 +46,8 @@ impl Prepared {
 
 impl Store {
     /// Makes ready to keep sessions by another configuration. Another folder is made if need be, locked and read, off the
-    /// network threads, and nothing in it is changed; the lock file says of its holder what the one in use says. Dropped,
-    /// it is given up.
+    /// network threads, and nothing in it is changed but the lock file, which says of its holder what the one in use
+    /// says. Dropped, it is given up, and what was made for it is removed.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -69,12 +71,14 @@ impl Store {
             let _ = timeout(RETURN_WAIT, former.ended()).await;
         }
         off_network(move || {
+            let missing = Made::missing(&config.directory);
             let (files, lock) = Files::open(&config.directory)?;
+            let made = Made::of(missing);
             let loaded = load::load(&files, &config, now)?;
             if let Some(role) = role {
                 files.announce(role)?;
             }
-            Ok(Prepared { config, opened: Some(Opened { loaded, files, lock }) })
+            Ok(Prepared { config, opened: Some(Opened { loaded, files, made, lock }) })
         })
         .await
     }
@@ -84,7 +88,7 @@ impl Store {
     /// players who are in on the session server's word: their presence is noted in the old place, as it is at a stop, and
     /// where they are known in the new one too. Must be called on a tokio runtime.
     pub fn adopt(&self, Prepared { config, opened }: Prepared, present: &[Uuid]) {
-        let Some(Opened { loaded, files, lock }) = opened else {
+        let Some(Opened { loaded, files, made, lock }) = opened else {
             let owner = self.owner();
             let mut state = owner.shared.state();
             // The folder goes by the name under which it was opened.
@@ -99,6 +103,7 @@ impl Store {
             loaded,
             self.0.metrics.clone(),
         ));
+        made.keep();
         for id in present {
             self.note_presence(*id);
         }
@@ -266,6 +271,34 @@ mod tests {
             fs::read(new.path().join("damaged").join(format!("{}.json", id(3)))).unwrap(),
             b"nonsense"
         );
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_was_prepared_in_vain_is_as_it_was() {
+        use std::os::unix::fs::PermissionsExt;
+        let (old, new) = (folder(), folder());
+        let store = open(old.path()).await;
+        let inner = new.path().join("a/b");
+        drop(store.prepare(config(&inner)).await.unwrap());
+        assert_eq!(fs::read_dir(new.path()).unwrap().count(), 0);
+        // What somebody has put there meanwhile stays.
+        let prepared = store.prepare(config(&inner)).await.unwrap();
+        fs::write(inner.join("note"), "").unwrap();
+        drop(prepared);
+        assert!(inner.join("note").exists() && is_free(&inner));
+
+        let shard = new.path().join("00");
+        fs::create_dir(&shard).unwrap();
+        fs::set_permissions(&shard, fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = || fs::metadata(&shard).unwrap().permissions().mode() & 0o777;
+        drop(store.prepare(config(new.path())).await.unwrap());
+        assert_eq!(mode(), 0o755);
+        go(&store, new.path()).await;
+        go(&store, &new.path().join("kept")).await;
+        store.close().await.unwrap();
+        assert_eq!(mode(), 0o700);
+        assert!(new.path().join("kept").join(".lock").exists());
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,7 +23,8 @@ mod totals;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -75,8 +76,10 @@ struct Shared {
     clock: Clock,
     /// Held to add, or to take others in their place.
     counters: Mutex<Arc<Counters>>,
-    /// Those of before, which may have something to write yet.
+    /// Those of before, until they are written.
     former: Mutex<Vec<Arc<Counters>>>,
+    /// How often others have taken their place.
+    replacements: AtomicU64,
     /// Others have taken their place.
     replaced: Notify,
     recent: Recent,
@@ -86,9 +89,9 @@ struct Shared {
 #[derive(Debug)]
 struct Counters {
     clock: Clock,
-    /// Whether the owner wants totals; without, only the tally of outages is of use.
-    wanted: bool,
-    /// `None` if what lies there can neither be used nor moved out of the way (then it is left alone), and if no
+    /// The file that the owner named; `None` if no totals are wanted, and only the tally of outages is of use.
+    wanted: Option<PathBuf>,
+    /// Where they are kept: `None` if what lies there can neither be used nor moved out of the way (then it is left alone), and if no
     /// totals are wanted.
     path: Option<PathBuf>,
     /// What lies there makes no sense, and is to be moved out of the way before the first write.
@@ -103,6 +106,8 @@ struct Counters {
     outages: Mutex<History>,
     /// Whether there is something to write.
     changed: AtomicBool,
+    /// Held to write the file: one that hangs on a stuck disk and the next one use the same temporary file.
+    writing: Mutex<()>,
     /// An outage began or ended: to be written soon.
     news: Notify,
 }
@@ -118,17 +123,13 @@ impl Statistics {
         });
         // An error means that reading panicked, which the runtime has told of.
         let Ok((path, found)) = found.await else { return Self::off(clock) };
-        let (path, before) = match found {
-            Ok(before) => (Some(path), before),
+        Self::of(match found {
+            Ok(before) => Counters::new(Some(path), before, clock),
             Err(error) => {
-                warn!(
-                    path = %path.display(), %error,
-                    "the statistics cannot be read; this run counts in memory only and leaves the file alone"
-                );
-                (None, None)
+                warn_unusable(&path, &error);
+                Counters { wanted: Some(path), ..Counters::new(None, None, clock) }
             }
-        };
-        Self::of(Counters::new(path, before, clock))
+        })
     }
 
     /// Keeps the tally of outages in memory, and nothing else.
@@ -140,7 +141,14 @@ impl Statistics {
         let clock = counters.clock.clone();
         let recent = Recent::new(clock.clone());
         let counters = Mutex::new(Arc::new(counters));
-        Self(Arc::new(Shared { clock, counters, former: Mutex::default(), replaced: Notify::new(), recent }))
+        Self(Arc::new(Shared {
+            clock,
+            counters,
+            former: Mutex::default(),
+            replacements: AtomicU64::new(0),
+            replaced: Notify::new(),
+            recent,
+        }))
     }
 
     /// A player came in on the session server's word.
@@ -154,11 +162,15 @@ impl Statistics {
         self.count(|counters| Some(&counters.fallback));
     }
 
-    /// A player did not come in.
-    pub fn refused(&self, reason: Reason) {
+    /// A player was kept out. If an outage is going on and is to blame for it, its tally has one more.
+    pub fn kept_out(&self, reason: Reason) {
         if in_tally(reason) {
             self.counters().outages().refused(reason);
         }
+    }
+
+    /// A login ended without admission, for this reason.
+    pub fn refused(&self, reason: Reason) {
         let place = Reason::ALL.iter().position(|known| *known == reason);
         self.count(|counters| place.and_then(|place| counters.refused.get(place)));
     }
@@ -204,19 +216,21 @@ impl Statistics {
     /// All counts as of now; `None` if the owner wants none.
     pub fn totals(&self) -> Option<Totals> {
         let counters = Arc::clone(&self.counters());
-        counters.wanted.then(|| counters.totals())
+        counters.wanted.is_some().then(|| counters.totals())
     }
 
     /// Writes the file until `stop`, then once more. When another takes its place, the one before is written once more
     /// too.
     pub async fn run(self, stop: Shutdown) {
         let mut is_stopping = false;
+        // Those before the first turn count: what they left is to be written too.
+        let mut replacements = 0;
         while !is_stopping {
             let counters = Arc::clone(&self.counters());
             let over = || async {
                 tokio::select! {
                     () = stop.requested() => true,
-                    () = self.replaced(&counters) => false,
+                    () = self.replaced(replacements) => false,
                 }
             };
             is_stopping = match counters.path.clone() {
@@ -225,20 +239,23 @@ impl Statistics {
                 }
                 None => over().await,
             };
+            replacements = self.0.replacements.load(Ordering::Acquire);
             // Several may have taken each other's place since these did.
-            let mut others = std::mem::take(&mut *self.former());
+            let mut others = self.former().clone();
             others.extend(is_stopping.then(|| Arc::clone(&self.counters())));
             for other in others.into_iter().filter(|other| !Arc::ptr_eq(other, &counters)) {
                 if let Some(path) = other.path.clone() {
                     Writer { counters: other, path, failing: false }.write_last().await;
                 }
             }
+            // Whoever goes back to one that is not written yet goes on from what it counted.
+            self.former().retain(|former| !former.is_written());
         }
     }
 
-    /// Returns once these are not the counters any more.
-    async fn replaced(&self, counters: &Arc<Counters>) {
-        while Arc::ptr_eq(&self.counters(), counters) {
+    /// Returns once others have taken the counters' place more often than that.
+    async fn replaced(&self, replacements: u64) {
+        while self.0.replacements.load(Ordering::Acquire) == replacements {
             self.0.replaced.notified().await;
         }
     }
@@ -272,7 +289,7 @@ impl Statistics {
 impl Counters {
     /// Without a file, and without totals.
     fn off(clock: Clock) -> Self {
-        Self { wanted: false, ..Self::new(None, None, clock) }
+        Self::new(None, None, clock)
     }
 
     fn new(path: Option<PathBuf>, before: Option<Totals>, clock: Clock) -> Self {
@@ -285,7 +302,7 @@ impl Counters {
             .collect();
         let counters = Self {
             clock,
-            wanted: true,
+            wanted: path.clone(),
             path,
             damaged: false.into(),
             since: before.since,
@@ -295,6 +312,7 @@ impl Counters {
             refused_before,
             outages: Mutex::new(History::from(before.outages)),
             changed: fresh.into(),
+            writing: Mutex::default(),
             news: Notify::new(),
         };
         if fresh {
@@ -324,6 +342,26 @@ impl Counters {
             refused,
             outages,
         }
+    }
+
+    /// Whether the file, if there is one, holds all that was counted.
+    fn is_written(&self) -> bool {
+        // Whoever holds it has something to write.
+        self.path.is_none() || self.writing.try_lock().is_ok() && !self.changed.load(Ordering::Acquire)
+    }
+
+    /// Writes the file. Blocks.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is counted from here on is written the next time.
+        self.changed.swap(false, Ordering::AcqRel);
+        let write = || {
+            if self.damaged.swap(false, Ordering::AcqRel) {
+                file::set_aside(path, "it holds no statistics of this version")?;
+            }
+            file::write(path, &self.totals())
+        };
+        write().inspect_err(|_| self.changed.store(true, Ordering::Release))
     }
 
     fn outages(&self) -> MutexGuard<'_, History> {
@@ -382,18 +420,12 @@ impl Writer {
 
     /// Writes if there is anything new; an outage that goes on is.
     async fn write(&mut self) {
-        let changed = self.counters.changed.swap(false, Ordering::AcqRel);
+        let changed = self.counters.changed.load(Ordering::Acquire);
         if !changed && !self.counters.outages().is_going_on() {
             return;
         }
         let (counters, path) = (Arc::clone(&self.counters), self.path.clone());
-        let written = spawn_blocking(move || {
-            if counters.damaged.swap(false, Ordering::AcqRel) {
-                file::set_aside(&path, "it holds no statistics of this version")?;
-            }
-            file::write(&path, &counters.totals())
-        })
-        .await;
+        let written = spawn_blocking(move || counters.write(&path)).await;
         let error = match written {
             Ok(Ok(())) => {
                 if std::mem::take(&mut self.failing) {
@@ -404,7 +436,6 @@ impl Writer {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        self.counters.changed.store(true, Ordering::Release);
         if !std::mem::replace(&mut self.failing, true) {
             warn!(
                 path = %self.path.display(), error,
@@ -412,6 +443,13 @@ impl Writer {
             );
         }
     }
+}
+
+fn warn_unusable(path: &Path, error: &ReadError) {
+    warn!(
+        path = %path.display(), %error,
+        "the statistics cannot be read; this run counts in memory only and leaves the file alone"
+    );
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ pub struct Outage {
     /// Logins that policy let in meanwhile.
     #[serde(default)]
     pub admitted: u64,
-    /// Logins refused meanwhile for want of the session server's word, by reason code.
+    /// Logins refused meanwhile for want of the session server's word, by reason code. Who hung up, or ran out of time,
+    /// while policy's word was kept back counts by that word; the try after it, which is told, is not counted again.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
 }
@@ -137,6 +138,11 @@ impl History {
         if let Some(last) = self.newest.back_mut() {
             *last = outage;
         }
+    }
+
+    /// The one that is going on is told of elsewhere from now on. Here it was left open.
+    pub(super) fn leave(&mut self) {
+        self.going_on = false;
     }
 
     /// None is going on any more, since `at`. Returns the one that ended by it.

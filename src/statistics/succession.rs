@@ -8,7 +8,7 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{Config, Counters, Statistics, Totals, file, file::ReadError};
+use super::{Config, Counters, Statistics, Totals, file, file::ReadError, warn_unusable};
 
 /// The statistics cannot be kept there.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +34,12 @@ enum Next {
     Same,
     /// Totals are not wanted any more.
     Off,
+    /// The file is the same, and still of no use.
+    Unusable { path: PathBuf, error: ReadError },
     /// Counting goes on from another file.
     File { path: PathBuf, before: Option<Totals>, damaged: bool },
+    /// Counting goes on where it was left a moment ago: what was counted there is not in its file yet.
+    Back(Arc<Counters>),
 }
 
 impl Statistics {
@@ -43,27 +47,33 @@ impl Statistics {
     /// sense is set aside once it is adopted.
     ///
     /// # Errors
-    /// A file that cannot be read, or whose folder is missing.
+    /// Another file that cannot be read, or whose folder is missing. That the one in use could not be read at the start
+    /// is no reason to fail: it is tried again, and if it still cannot be, counting goes on without.
     pub async fn prepare(&self, config: &Config) -> Result<Prepared, OpenError> {
         let (wanted, now) = {
             let counters = self.counters();
-            (counters.wanted, counters.path.clone())
+            (counters.wanted.clone(), counters.path.clone())
         };
         let path = match &config.path {
-            None if !wanted => return Ok(Prepared(Next::Same)),
+            None if wanted.is_none() => return Ok(Prepared(Next::Same)),
             None => return Ok(Prepared(Next::Off)),
             Some(path) if now.as_ref() == Some(path) => return Ok(Prepared(Next::Same)),
             Some(path) => path.clone(),
         };
+        if let Some(former) = self.former().iter().find(|former| former.path.as_ref() == Some(&path)) {
+            return Ok(Prepared(Next::Back(Arc::clone(former))));
+        }
+        let is_the_same = wanted.as_ref() == Some(&path);
         let read = spawn_blocking(move || {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if folder.is_some_and(|folder| !folder.is_dir()) {
+            if !is_the_same && folder.is_some_and(|folder| !folder.is_dir()) {
                 let source = io::Error::other("there is no such folder");
                 return Err(OpenError { path, source });
             }
             match file::read_file(&path) {
                 Ok(before) => Ok(Next::File { path, before, damaged: false }),
                 Err(ReadError::Damaged(_)) => Ok(Next::File { path, before: None, damaged: true }),
+                Err(error) if is_the_same => Ok(Next::Unusable { path, error }),
                 Err(ReadError::Io(source)) => Err(OpenError { path, source }),
             }
         });
@@ -77,27 +87,35 @@ impl Statistics {
         let clock = self.0.clock.clone();
         let next = match next {
             Next::Same => return,
-            Next::Off => Counters::off(clock),
+            Next::Unusable { path, error } => return warn_unusable(&path, &error),
+            Next::Off => Arc::new(Counters::off(clock)),
             Next::File { path, before, damaged } => {
                 let counters = Counters::new(Some(path), before, clock);
                 counters.damaged.store(damaged, Ordering::Release);
-                counters
+                Arc::new(counters)
             }
+            Next::Back(former) => former,
         };
         let mut counters = self.counters();
         let outage = {
             let mut outages = counters.outages();
             outages.seen(self.0.clock.now());
-            outages.going_on().cloned()
+            let outage = outages.going_on().cloned();
+            // Its end is not told here any more.
+            outages.leave();
+            outage
         };
         if let Some(outage) = outage {
+            counters.changed.store(true, Ordering::Release);
             next.outages().goes_on(outage);
             next.changed.store(true, Ordering::Release);
             next.news.notify_one();
         }
-        let before = std::mem::replace(&mut *counters, Arc::new(next));
-        drop(counters);
-        self.former().push(before);
+        let mut former = self.former();
+        former.retain(|former| !Arc::ptr_eq(former, &next));
+        former.push(std::mem::replace(&mut *counters, next));
+        drop((former, counters));
+        self.0.replacements.fetch_add(1, Ordering::AcqRel);
         self.0.replaced.notify_one();
     }
 }

@@ -32,6 +32,11 @@ impl Run {
         self.task.await.unwrap();
     }
 
+    async fn go(&self, path: &Path) {
+        let config = Config { path: Some(path.to_owned()) };
+        self.statistics.adopt(self.statistics.prepare(&config).await.unwrap());
+    }
+
     fn totals(&self) -> Totals {
         self.statistics.totals().unwrap()
     }
@@ -149,11 +154,11 @@ async fn the_tally_of_an_outage_survives_a_restart() {
     let run = Run::start(&path, START).await;
     run.statistics.outage_began(at(START));
     run.statistics.fallback(Some(at(START)));
-    run.statistics.refused(Reason::PinTimeout);
+    run.statistics.kept_out(Reason::PinTimeout);
     run.stop().await;
     let run = Run::start(&path, "2026-11-21T20:10:00Z").await;
     assert_eq!(run.statistics.current_outage(), None, "nobody knows yet");
-    run.statistics.refused(Reason::PinTimeout);
+    run.statistics.kept_out(Reason::PinTimeout);
     run.statistics.outage_began(at(START));
     run.statistics.fallback(Some(at(START)));
     let refused = BTreeMap::from([("pin-timeout".to_owned(), 1)]);
@@ -246,8 +251,8 @@ async fn switched_off_it_keeps_the_tally_of_outages_and_writes_nothing() {
     statistics.verified();
     assert_eq!((statistics.current_outage(), statistics.outage_ended(at(START))), (None, None));
     statistics.outage_began(at(START));
-    statistics.refused(Reason::NoSession);
-    statistics.refused(Reason::BadHandshake);
+    statistics.kept_out(Reason::NoSession);
+    statistics.kept_out(Reason::BadHandshake);
     statistics.fallback(Some(at(START)));
     statistics.verified();
     sleep(Duration::from_secs(7)).await;
@@ -321,4 +326,73 @@ async fn a_file_is_only_touched_once_it_is_adopted() {
     run.stop().await;
     assert_eq!(on_disk(&new).verified, 1);
     assert_eq!(fs::read(folder.path().join("new.json.damaged")).unwrap(), b"nonsense");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_start_puts_up_with_refuses_no_other_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statistics.json");
+    fs::create_dir(&path).unwrap();
+    let run = Run::start(&path, START).await;
+    let config = Config { path: Some(path.clone()) };
+    run.statistics.verified();
+    run.go(&path).await;
+    assert_eq!(run.totals().verified, 1, "it is of no use yet, and counting goes on");
+    // Another one that cannot be used is still refused, and it is the way back that is not.
+    let blocked = folder.path().join("blocked");
+    fs::create_dir(&blocked).unwrap();
+    run.statistics.prepare(&Config { path: Some(blocked) }).await.unwrap_err();
+    fs::remove_dir(&path).unwrap();
+    run.statistics.adopt(run.statistics.prepare(&config).await.unwrap());
+    run.statistics.verified();
+    run.stop().await;
+    assert_eq!(on_disk(&path).verified, 1, "once it can be used it is, as after a start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_and_back_again_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one.json"), folder.path().join("two.json"));
+    let run = Run::start(&one, START).await;
+    sleep(Duration::from_secs(5)).await;
+    let began = run.clock.now();
+    run.statistics.outage_began(began);
+    run.statistics.fallback(None);
+    for _ in 0..5 {
+        run.statistics.verified();
+    }
+    run.go(&two).await;
+    run.statistics.verified();
+    advance(Duration::from_mins(1)).await;
+    run.statistics.fallback(None);
+    run.go(&one).await;
+    assert_eq!((run.totals().verified, run.totals().fallback), (5, 1));
+    assert_eq!(run.statistics.current_outage().unwrap().admitted, 2, "the outage went on meanwhile");
+    run.statistics.verified();
+    // What the other one counted is written without another change.
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((on_disk(&two).verified, on_disk(&two).fallback), (1, 1));
+
+    run.statistics.adopt(run.statistics.prepare(&Config { path: None }).await.unwrap());
+    run.statistics.outage_ended(began + Duration::from_secs(90));
+    run.go(&one).await;
+    assert_eq!((run.totals().verified, run.statistics.current_outage()), (6, None));
+    run.stop().await;
+    let written = on_disk(&one);
+    assert_eq!((written.verified, written.fallback, written.outages.count), (6, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_written_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one.json"), folder.path().join("two.json"));
+    let run = Run::start(&one, START).await;
+    run.statistics.verified();
+    run.go(&two).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(on_disk(&one).verified, 1);
+    file::write(&one, &Totals { verified: 9, ..Totals::since(at(START)) }).unwrap();
+    run.go(&one).await;
+    assert_eq!(run.totals().verified, 9);
+    run.stop().await;
 }

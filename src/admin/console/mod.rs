@@ -20,7 +20,7 @@ use hyper::{
 };
 use sha2::{Digest, Sha256};
 
-use super::answer::{Answer, Content};
+use super::answer::{Answer, Content, RESOURCE_POLICY};
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
@@ -78,7 +78,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
     // For browsers that do not know `frame-ancestors`.
     (X_FRAME_OPTIONS, "DENY"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (RESOURCE_POLICY, "same-origin"),
 ];
 
 /// With the line ends that a browser makes of all others before it takes the hash: a checkout on Windows may have others.

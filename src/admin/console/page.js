@@ -5,7 +5,7 @@
  * @typedef {{ mode: 'down' | 'up', until: string }} Override
  * @typedef {{ started: string, ended?: string | null, seconds?: number, admitted?: number, refused?: Object<string, number> }} Outage
  * @typedef {{ at: string, ms: number, proof: string }} Login
- * @typedef {{ name: string, id: string, proof: string, address: string, protocol: number | null, version: string | null,
+ * @typedef {{ name: string, id: string, connection: string, proof: string, address: string, protocol: number | null, version: string | null,
  *   backend: string | null, host: string | null, since: string }} Player
  * @typedef {Object<string, any>} Dict
  */
@@ -63,6 +63,8 @@ const REASONS = {
   'kicked': 'kicked by the owner',
   'shutting-down': 'the proxy was stopping'
 }
+/** The same, of players whose last login is judged as if it had been in an outage. */
+const REHEARSED = { ...REASONS, 'address-changed': 'has come from this address once only, or from others before' }
 const PROOFS = { verified: 'Mojang', fallback: 'policy alone', pinned: 'policy and PIN', held: 'nothing yet (held)' }
 const PROBES = {
   'verified': 'it answered as it should', 'not-joined': 'it answered as it should', 'throttled': 'it limits how often this machine may ask',
@@ -85,7 +87,7 @@ const ORDERS = {
   auto: ['Back to automatic?', 'The override ends now. From then on Postern’s own checks decide whether Mojang answers.', 'End the override'],
   down: ['Force an outage?', 'Postern acts as if Mojang did not answer: players it knows are judged by your rules and let in without ' +
     'Mojang’s word, everybody else is refused. Meant for when Mojang is broken in a way the checks do not see.', 'Force down'],
-  up: ['Force Mojang’s word?', 'Postern acts as if Mojang answered: nobody comes in without Mojang’s word, not even while Mojang is silent.',
+  up: ['Force Mojang to count as up?', 'Postern acts as if Mojang answered: nobody comes in without Mojang’s word, not even while Mojang is silent.',
     'Force up']
 }
 /** Drawings of the verdict, so that its tone is not told by colour alone. */
@@ -388,13 +390,17 @@ function showUntil () {
 }
 
 async function askKick (/** @type {Player} */ player) {
-  say(at('kick-title'), `Kick ${player.name}?`)
+  const whom = `${player.name} from ${player.address}`
+  say(at('kick-title'), `Kick ${whom}?`)
   say(at('kick-wrong'), '')
   at('kick-reason').value = ''
   const kicked = await open('kick-dialog', () => trying('kick-wrong', async () => {
     const why = at('kick-reason').value.trim()
-    await order('/api/players/kick', why === '' ? { player: player.id } : { player: player.id, reason: why })
-    toast(`${player.name} was kicked.`)
+    // Not by the id alone: somebody else may be held for the PIN under it. Nor by the number alone: it begins anew with
+    // each run of the proxy.
+    const { connection, id } = player
+    await order('/api/players/kick', why === '' ? { connection, player: id } : { connection, player: id, reason: why })
+    toast(`${whom} was kicked.`)
   }))
   // The row is about to go, or is gone, and with it the focus.
   if (kicked || document.activeElement === document.body) at('players-title').focus()
@@ -719,7 +725,7 @@ function paintReadiness () {
   at('ready-bar').hidden = considered === 0
   at('ready-bar').firstElementChild.style.width = `${100 * ready / Math.max(1, considered)}%`
   const more = []
-  if (considered > 0) more.push('Counted are players seen in the last 30 days, as if each came again from where it came from last.')
+  if (considered > 0) more.push('Counted are players seen in the last 30 days, judged as if the last login of each had been in an outage, by what was known before it: a friend seen once counts as new.')
   if (pin > 0) more.push(`${count(pin)} of those who could must enter their PIN.`)
   if (unrehearsed > 0) more.push(`Of ${many(unrehearsed, 'player')} the newest address is not on record.`)
   if (fallback !== 'enabled') more.push(modeNote(fallback))
@@ -734,7 +740,7 @@ function newReason () {
 
 function paintReason (/** @type {HTMLElement} */ item, /** @type {Dict} */ cost) {
   const [summary, more] = /** @type {any} */ (item.firstElementChild?.children)
-  say(summary.children[0], reason(cost.reason))
+  say(summary.children[0], word(REHEARSED, cost.reason))
   say(summary.children[1], many(cost.any, 'player'))
   const lines = [cost.alone > 0 ? `For ${count(cost.alone)} of them this alone stands in the way.` : 'Nobody is kept out by this alone.']
   if (cost.hint) lines.push(`What helps: ${cost.hint}.`)
@@ -791,14 +797,14 @@ function paintPlayers () {
   say(at('players-words'), all === 0 ? 'Nobody is connected.' : found.length === 0 ? `None of ${many(all, 'player')} fits.` : `${part}${newest}.`)
   at('players').hidden = shown.length === 0
   at('players-more').hidden = shown.length === found.length
-  reconcile(at('players').tBodies[0], shown, player => `${player.id} ${player.since} ${player.host}`, newPlayer, paintPlayer)
+  reconcile(at('players').tBodies[0], shown, player => `${player.connection} ${player.since}`, newPlayer, paintPlayer)
   if (inTable && document.activeElement !== held) at('players-title').focus()
 }
 
 function newPlayer (/** @type {Player} */ player) {
   /** @type {(label: string, child?: Node | string) => Element} */
   const cell = (label, child = '') => make('td', { role: 'cell', 'data-label': label }, child)
-  const kick = make('button', { type: 'button', 'aria-label': `Kick ${player.name}` }, 'Kick…')
+  const kick = make('button', { type: 'button', 'aria-label': `Kick ${player.name} from ${player.address}` }, 'Kick…')
   kick.addEventListener('click', () => void askKick(player))
   return make('tr', { role: 'row' }, make('th', { role: 'rowheader', scope: 'row', title: player.id }, player.name),
     cell('Proven by'), cell('Address', player.address), cell('Game', player.version ?? `protocol ${player.protocol}`), cell('Backend'),
@@ -821,6 +827,13 @@ function kindOf (/** @type {Dict} */ event) {
   return Object.hasOwn(KINDS, event.event) ? /** @type {Dict} */ (KINDS)[event.event] : ['Other', '', 'other']
 }
 
+/** Why somebody is not in. Who did not wait to hear what the rules say is kept out by that all the same. */
+function whyOf (/** @type {Dict} */ event) {
+  const ruled = event.facts?.refused_as
+  if (ruled === undefined) return reason(event.reason)
+  return `${reason(ruled)} (${event.reason === 'client-left' ? 'left before it could be told' : reason(event.reason)})`
+}
+
 /** One event in a sentence. */
 function tell (/** @type {Dict} */ event) {
   const who = event.player ?? 'Somebody'
@@ -830,7 +843,7 @@ function tell (/** @type {Dict} */ event) {
   switch (event.event) {
     case 'login.verified': return `${who} joined${to}${from}, proven by Mojang`
     case 'login.fallback': return `${who} joined${to}${from} by policy${event.proof === 'pinned' ? ' and PIN' : ''}`
-    case 'login.refused': return `${event.clients ? 'Many clients' : who}${from}: ${reason(event.reason)}${times}`
+    case 'login.refused': return `${event.clients ? 'Many clients' : who}${from}: ${whyOf(event)}${times}`
     case 'auth.state': return `${event.from} → ${event.to}: ${event.cause ?? ''}`
     case 'auth.override':
       if (event.change === 'set') return `Forced ${event.verdict} until ${moment(event.until)}`
@@ -848,7 +861,7 @@ function tell (/** @type {Dict} */ event) {
     case 'session.forgotten': return `${who} was forgotten`
     case 'session.imported': return `${who} was imported`
     case 'backend.error': return `${event.backend ?? 'A backend'}: ${event.cause ?? event.reason ?? 'error'}`
-    case 'player.kicked': return `${who} was kicked${event.text ? `: ${event.text}` : ''}`
+    case 'player.kicked': return `${who}${from} was kicked${event.text ? `: ${event.text}` : ''}`
     case 'config.reloaded':
       if (event.result === 'failed') return `Configuration not reloaded: ${many(event.problems, 'problem')}, nothing of it was taken over`
       return `Configuration reloaded: ${[event.changed].flat().join('; ') || 'nothing changed'}`

@@ -123,8 +123,8 @@ pub(super) fn welcome(player: &Player, proof: Proof) {
 
 /// Whether an outage would find the player without the PIN that it takes.
 fn lacks_pin(player: &Player) -> bool {
-    let (pins, rules) = (&player.cx.login.pins, &player.cx.login.rules);
-    pins.are_on() && rules.require_pin && !pins.is_set(player.about.id)
+    let (pins, terms) = (&player.cx.login.pins, player.cx.login.terms.current());
+    pins.are_on() && terms.rules.require_pin && !pins.is_set(player.about.id)
 }
 
 /// Ends the quarantine of a player who is in now.

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     ffi::OsStr,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::{
         Wanted,
         read::{ReadError, Stream},
     },
-    cli::{AuditArguments, EXIT_OK},
+    cli::{AuditArguments, EXIT_OK, EXIT_USAGE},
     config::Config,
     identity::Whom,
 };
@@ -64,6 +64,10 @@ pub fn run(asked: &AuditArguments, log: Log<'_>, now: Timestamp, terminal: &mut 
         since: asked.since.map(|since| since.seen_from(now)),
         until: asked.until.map(|until| until.seen_from(now)),
     };
+    if let Some(usage) = unfollowable(asked) {
+        let _ = writeln!(terminal.err, "error: {usage}");
+        return EXIT_USAGE;
+    }
     let shown = open(asked, log, &filter, terminal).and_then(|stream| {
         let newest = asked.follow && asked.since.is_none();
         let mut show =
@@ -76,6 +80,21 @@ pub fn run(asked: &AuditArguments, log: Log<'_>, now: Timestamp, terminal: &mut 
             let _ = writeln!(terminal.err, "error: {}", failure.what);
             failure.code
         }
+    }
+}
+
+/// Why these cannot be followed.
+fn unfollowable(asked: &AuditArguments) -> Option<&'static str> {
+    let is_input = |file: &PathBuf| file.as_os_str() == "-";
+    match asked.files.as_slice() {
+        _ if !asked.follow => None,
+        [_, _, ..] => {
+            Some("-f follows one file; name that one, or none for the log that the configuration names")
+        }
+        [file] if is_input(file) => {
+            Some("-f follows a file, not standard input, which is read to its end without it")
+        }
+        [] | [_] => None,
     }
 }
 

@@ -123,6 +123,15 @@ impl Entry<'_> {
     }
 
     fn reloaded(&self) -> String {
+        if self.text("result").is_some_and(|result| result == "failed") {
+            let problems = match self.0.get("problems").and_then(Value::as_u64) {
+                Some(problems) => {
+                    count(usize::try_from(problems).unwrap_or(usize::MAX), "problem", "problems")
+                }
+                None => "problems".to_owned(),
+            };
+            return format!("refused: {problems}, nothing was taken over; `postern check` lists them");
+        }
         let list = |key: &str| match self.0.get(key) {
             Some(Value::Array(items)) => items.iter().filter_map(shown).collect::<Vec<_>>(),
             _ => Vec::new(),
@@ -310,5 +319,40 @@ fn words(reason: Reason) -> &'static str {
         Reason::Displaced => "another connection took its place",
         Reason::Kicked => "sent away",
         Reason::ShuttingDown => "the proxy was stopping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(event: &str, entry: &Value) -> String {
+        let line = line(Timestamp::UNIX_EPOCH, event, entry.as_object().unwrap(), false);
+        line.split("  ").last().unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_refused_reload_is_not_told_as_one_that_took() {
+        for (entry, words) in [
+            (serde_json::json!({"result": "ok", "changed": [], "restart_needed": []}), "nothing changed"),
+            (
+                serde_json::json!({"result": "ok", "changed": ["a: 1 -> 2"], "restart_needed": ["bind: x -> y"]}),
+                "a: 1 -> 2; at the next start: bind: x -> y",
+            ),
+            (
+                serde_json::json!({"result": "failed", "problems": 1}),
+                "refused: 1 problem, nothing was taken over; `postern check` lists them",
+            ),
+            (
+                serde_json::json!({"result": "failed", "problems": 3}),
+                "refused: 3 problems, nothing was taken over; `postern check` lists them",
+            ),
+            (
+                serde_json::json!({"result": "failed"}),
+                "refused: problems, nothing was taken over; `postern check` lists them",
+            ),
+        ] {
+            assert_eq!(told("config.reloaded", &entry), words, "{entry}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Another configuration while the proxy runs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Bans, Config, Now, OpenError, PerKind, State, Stored, Table, Target, signed};
+use super::{Bans, Config, Former, Now, OpenError, PerKind, State, Stored, Table, Target, signed};
 
 /// Another configuration, with its file read; see [`Bans::prepare`].
 #[derive(Debug)]
@@ -25,8 +25,8 @@ impl Bans {
                 return Ok(Prepared { config, stored: None });
             }
             // What it is to hold is not there yet.
-            if let Some((_, bans)) = state.former.iter().find(|(path, _)| *path == config.file) {
-                let stored = Stored { bans: bans.clone(), damaged: None };
+            if let Some(former) = state.former.iter().find(|former| former.path == config.file) {
+                let stored = Stored { bans: former.bans.to_vec(), damaged: None };
                 return Ok(Prepared { config, stored: Some(stored) });
             }
         }
@@ -52,15 +52,18 @@ impl Bans {
                 Vec::new()
             }
             Some(stored) => {
-                let in_force = state.in_force(now);
-                let former = std::mem::replace(&mut state.config, config).file;
+                let bans = Arc::new(state.in_force(now));
+                let path = std::mem::replace(&mut state.config, config).file;
+                let damaged = state.damaged.take();
+                // None has an entry for the file that was in use until now.
+                state.former.push(Former { path, bans, damaged });
+                // Nobody else writes it any more.
                 let file = state.config.file.clone();
-                state.former.retain(|(path, _)| *path != former && *path != file);
-                state.former.push((former, in_force));
+                let unwritten = state.former.extract_if(.., |former| former.path == file).next();
                 state.banned = PerKind::nobody();
                 let events = state.take_up(stored.bans, now);
-                state.damaged = stored.damaged;
-                state.unsaved |= state.damaged.is_some();
+                state.unsaved |= unwritten.is_some() || stored.damaged.is_some();
+                state.damaged = unwritten.and_then(|former| former.damaged).or(stored.damaged);
                 events
             }
         };

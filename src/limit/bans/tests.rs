@@ -640,3 +640,69 @@ async fn a_disk_that_fails_does_not_delay_the_next_file() {
     trigger.trigger();
     task.await.unwrap();
 }
+
+fn other(scene: &Scene, name: &str) -> Config {
+    Config { file: scene.folder.path().join(name), ..config(scene.folder.path()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_and_back_again_every_ban_is_written() {
+    let scene = Scene::new();
+    scene.fail(10, "203.0.113.5");
+    let (here, there) = (config(scene.folder.path()), other(&scene, "other.json"));
+    scene.bans.adopt(scene.bans.prepare(&there).await.unwrap());
+    scene.bans.adopt(scene.bans.prepare(&here).await.unwrap());
+    assert_eq!(scene.bans.list().len(), 2);
+    let (trigger, task) = scene.run();
+    in_time(|| scene.saved().len() == 2).await;
+    trigger.trigger();
+    task.await.unwrap();
+    assert_eq!(scene.saved().len(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn back_again_while_the_file_of_before_is_being_written() {
+    let scene = Scene::new();
+    scene.fail(10, "203.0.113.5");
+    let (here, there) = (config(scene.folder.path()), other(&scene, "other.json"));
+    scene.bans.adopt(scene.bans.prepare(&there).await.unwrap());
+    // A disk that takes its time: to open this takes until somebody reads it.
+    let temporary = scene.folder.path().join("bans.json.tmp");
+    rustix::fs::mknodat(rustix::fs::CWD, &temporary, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut saving = Saving::default();
+    let mut save = Box::pin(scene.bans.save(&mut saving));
+    // The task of the write blocks; what is before it is done at once.
+    tokio::select! {
+        biased;
+        () = &mut save => panic!("it cannot be written yet"),
+        () = tokio::task::yield_now() => {}
+    }
+    scene.bans.adopt(scene.bans.prepare(&here).await.unwrap());
+    assert_eq!(scene.bans.list().len(), 2, "what is being written is in force");
+    let reader = temporary.clone();
+    let reader = tokio::task::spawn_blocking(move || fs::File::open(reader).unwrap());
+    save.await;
+    reader.await.unwrap();
+    let _ = fs::remove_file(&temporary);
+    scene.bans.save(&mut Saving::default()).await;
+    assert_eq!(scene.saved().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_file_that_was_in_use_for_a_moment_is_set_aside_too() {
+    let scene = Scene::new();
+    let (damaged, third) = (other(&scene, "other.json"), other(&scene, "third.json"));
+    fs::write(&damaged.file, "nonsense").unwrap();
+    for next in [&damaged, &third, &damaged, &third] {
+        scene.bans.adopt(scene.bans.prepare(next).await.unwrap());
+    }
+    let (trigger, task) = scene.run();
+    scene.fail(10, "203.0.113.5");
+    trigger.trigger();
+    task.await.unwrap();
+    assert_eq!(fs::read(scene.folder.path().join("other.json.damaged")).unwrap(), b"nonsense");
+    assert_eq!(read_file(&damaged.file, at(START)).unwrap(), []);
+    assert_eq!(read_file(&third.file, at(START)).unwrap().len(), 2);
+    assert!(!scene.folder.path().join("other.json.damaged.1").exists());
+}
