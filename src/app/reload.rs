@@ -310,8 +310,8 @@ impl Reloading {
         all().ok_or(problems.0)
     }
 
-    /// Takes over what was prepared, and other limits if they are others. The shared handles first, so that whoever begins with the new generation meets
-    /// them as it expects them.
+    /// Takes over what was prepared, and the limits if they are others. The shared handles first, so that whoever begins
+    /// with the new generation meets them as it expects them.
     fn adopt(&self, prepared: Prepared, limits: Option<Limits>, before: &ConnCx) {
         let Prepared { config, parts, store, bans, statistics, player_keys, geo, audit, alerts, door } =
             prepared;

@@ -172,8 +172,8 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// The moment of admission: everything is read again, the terms in force too, and the place is taken in one step. With the proof of the PIN,
-    /// if it was asked for.
+    /// The moment of admission: everything is read again, the terms in force too, and the place is taken in one step.
+    /// With the proof of the PIN, if it was asked for.
     pub(super) fn take_place(
         self,
         basis: &Basis,

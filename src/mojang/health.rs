@@ -288,12 +288,16 @@ impl Fresh {
     /// The newest one, once there is one.
     pub(super) async fn taken(&self) -> (Config, Probe) {
         loop {
-            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match newest {
+            match self.take() {
                 Some(newest) => return newest,
                 None => self.arrived.notified().await,
             }
         }
+    }
+
+    /// The newest one, if there is one.
+    pub(super) fn take(&self) -> Option<(Config, Probe)> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -177,6 +177,10 @@ impl Monitor {
                 }
             }
         }
+        // One that came just before the stop says where the next run looks for the start of the outage.
+        if let Some((config, probe)) = fresh.take() {
+            self.adopt(config, probe);
+        }
         if let Some(storing) = storing {
             self.settle_store(storing.await.ok());
         }
